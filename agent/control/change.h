@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A requested change of the desired state, and the pure function that makes the next state of it.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/control/ids.h"
+#include "agent/control/model.h"
+#include "agent/control/state.h"
+
+namespace headgate {
+
+struct Violation {
+  std::string field;        // path into the request
+  std::string description;  // what was wrong and what would be right
+};
+using Violations = std::vector<Violation>;
+
+// An object of a request with its place in it.
+template <typename T>
+struct Upsert {
+  T object;
+  std::string path;     // "config.rules[3]"
+  bool broken = false;  // its text already has violations: known by name, not checked further
+};
+
+struct PrefixSetEdit {
+  std::string name;
+  std::string path;
+  std::vector<Prefix> add;
+  std::vector<Prefix> remove;
+};
+
+struct Change {
+  bool replace = false;  // a whole document: what it does not name is deleted
+  std::optional<BasicVerdict> default_action;
+  std::optional<std::vector<ManagementAllow>> management;
+  std::string management_path;
+  std::vector<Upsert<Interface>> interfaces;
+  std::vector<Upsert<PrefixSet>> prefix_sets;
+  std::vector<Upsert<NextHop>> next_hops;
+  std::vector<Upsert<SteerTarget>> steer_targets;
+  std::vector<Upsert<Rule>> rules;
+  std::vector<std::string> delete_interfaces;
+  std::vector<std::string> delete_prefix_sets;
+  std::vector<std::string> delete_next_hops;
+  std::vector<std::string> delete_steer_targets;
+  std::vector<std::string> delete_rules;
+  std::vector<PrefixSetEdit> prefix_set_edits;
+  Violations violations;  // found while the request's text was parsed
+};
+
+// What the tables hold at most; set when the agent starts.
+struct Limits {
+  uint32_t max_entries = 131072;    // match entries of all rules
+  uint32_t max_prefixes = 1000000;  // over all sets
+  uint32_t max_sources = 65536;     // per-source buckets of rate limits
+};
+
+// Match entries a rule compiles to: one for each pair of its port ranges.
+uint32_t EntryCount(const Match& match);
+
+struct ChangeResult {
+  // The next state, with the generation one higher; the current one itself when nothing differs; null when
+  // there are violations.
+  Snapshot state;
+  Violations violations;
+  // FAILED_PRECONDITION and RESOURCE_EXHAUSTED cases, which no field is to blame for.
+  absl::Status status;
+};
+
+// Takes ids for new objects from `ids`, when it succeeds and unless `dry_run`. Whether the new state comes to be
+// decides the caller, who then retires the ids that one of the two states no longer has.
+ChangeResult BuildState(const Snapshot& current, Change change, const Limits& limits, IdAllocators& ids,
+                        bool dry_run);
+
+// Retires the ids of objects that `before` has and `after` has not.
+void RetireIds(const State& before, const State& after, IdAllocators& ids);
+
+}  // namespace headgate

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Actions, next hops and steer targets, from model to table cells.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <array>
+#include <string>
+
+#include "agent/control/arena.h"
+#include "agent/control/state.h"
+#include "bpf/hg_abi.h"
+
+namespace headgate {
+
+// The kernel's form of a rule's action. What it refers to must exist in the state.
+hg_action CompileAction(const Action& action, const State& state);
+hg_next_hop CompileNextHop(const NextHop& hop, const State& state);
+hg_target CompileTarget(const SteerTarget& target);
+
+// One cell for each different action, shared by the rules that have it.
+class ActionTable {
+ public:
+  // The action's cell, with one reference more.
+  uint32_t Acquire(const hg_action& action);
+  void Release(uint32_t index);
+  // Counts a reference that a table read back holds. False when the cell cannot be an action's.
+  bool Adopt(uint32_t index);
+
+  Arena<hg_action, 1> cells;
+
+ private:
+  struct Shared {
+    uint32_t index;
+    uint32_t references;
+  };
+  absl::flat_hash_map<std::string, Shared> shared_;  // by the cell's bytes
+};
+
+// Small records by id, in pages that the root record lists: changing a record copies its page.
+template <typename Page, auto kRecords, uint32_t kPages>
+class PagedTable {
+ public:
+  using Directory = std::array<uint32_t, kPages>;
+  using Record = std::decay_t<decltype((std::declval<Page&>().*kRecords)[0])>;
+  static constexpr uint32_t kRecordsPerPage = sizeof(Page) / sizeof(Record);
+
+  void Set(uint32_t id, const Record& record) {
+    uint32_t& page = directory_[id / kRecordsPerPage];
+    if (page == 0) {
+      page = cells.Allocate(0);
+    } else if (!cells.IsFresh(page)) {
+      const uint32_t copy = cells.Allocate(0);
+      cells.Write(copy) = Page(cells[page]);
+      cells.Release(page, 0);
+      page = copy;
+    }
+    (cells.Write(page).*kRecords)[id % kRecordsPerPage] = record;
+  }
+  void Clear(uint32_t id) { Set(id, Record{}); }
+  Record Get(uint32_t id) const {
+    const uint32_t page = directory_[id / kRecordsPerPage];
+    return page == 0 ? Record{} : (cells[page].*kRecords)[id % kRecordsPerPage];
+  }
+
+  // Takes over the pages that a root record read back lists.
+  bool Adopt(const uint32_t* directory) {
+    for (uint32_t i = 0; i < kPages; ++i) {
+      if (directory[i] == 0) continue;
+      if (directory[i] >= cells.size() || !cells.CanClaim(directory[i], 0)) return false;
+      cells.Claim(directory[i], 0);
+      directory_[i] = directory[i];
+    }
+    return true;
+  }
+  const Directory& directory() const { return directory_; }
+
+  Arena<Page, 1> cells;
+
+ private:
+  Directory directory_{};
+};
+
+using NextHopTable = PagedTable<hg_next_hop_page, &hg_next_hop_page::hop, HG_NEXT_HOP_PAGES>;
+using TargetTable = PagedTable<hg_target_page, &hg_target_page::target, HG_TARGET_PAGES>;
+
+}  // namespace headgate

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/control/compiler.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "agent/base/status.h"
+
+namespace headgate {
+namespace {
+
+// Values written or read in one call, which bounds the buffer.
+constexpr uint32_t kBatch = 4096;
+
+}  // namespace
+
+template <typename F>
+void Compiler::ForEachArena(F&& visit) {
+  visit(TableId::kRoots, roots_);
+  visit(TableId::kNodes, trees_.nodes);
+  visit(TableId::kItems, trees_.items);
+  visit(TableId::kRules, rules_.cells);
+  visit(TableId::kPrefixes, prefixes_.cells);
+  visit(TableId::kActions, actions_.cells);
+  visit(TableId::kNextHops, next_hops_.cells);
+  visit(TableId::kTargets, targets_.cells);
+}
+
+uint64_t Compiler::Used(TableId table) const {
+  uint64_t used = 0;
+  const_cast<Compiler*>(this)->ForEachArena([&](TableId id, auto& arena) {
+    if (id == table) used = (arena.used() + arena.kPerPage - 1) / arena.kPerPage;
+  });
+  return used;
+}
+
+void Compiler::WriteRoot(const State& state) {
+  hg_root root{};
+  root.generation = state.generation;
+  root.rule_tree = rules_.root();
+  root.set_tree4 = prefixes_.root4();
+  root.set_tree6 = prefixes_.root6();
+  root.default_verdict =
+      state.settings->default_action == BasicVerdict::kPass ? HG_VERDICT_PASS : HG_VERDICT_DROP;
+  if (rules_.asks_source_sets()) root.flags |= HG_ROOT_SRC_SETS;
+  if (rules_.asks_destination_sets()) root.flags |= HG_ROOT_DST_SETS;
+  std::copy(targets_.directory().begin(), targets_.directory().end(), root.target_page);
+  std::copy(next_hops_.directory().begin(), next_hops_.directory().end(), root.next_hop_page);
+  const uint32_t fresh = roots_.Allocate(0);
+  roots_.Write(fresh) = root;
+  if (root_ != 0) roots_.Release(root_, 0);
+  root_ = fresh;
+}
+
+void Compiler::Compile(const State& next) {
+  Table<NextHop>::ForEachDifference(compiled_.next_hops, next.next_hops, [&](const auto* old, const auto* now) {
+    if (old && (!now || (*now)->id != (*old)->id)) next_hops_.Clear((*old)->id);
+    if (now) next_hops_.Set((*now)->id, CompileNextHop(**now, next));
+  });
+  Table<SteerTarget>::ForEachDifference(
+      compiled_.steer_targets, next.steer_targets, [&](const auto* old, const auto* now) {
+        if (old && (!now || (*now)->id != (*old)->id)) targets_.Clear((*old)->id);
+        if (now) targets_.Set((*now)->id, CompileTarget(**now));
+      });
+  prefixes_.Apply(compiled_, next);
+  rules_.Apply(compiled_, next);
+  WriteRoot(next);
+  compiled_ = next;
+}
+
+absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State& next) {
+  const std::optional<uint32_t> active = dataplane.Active();
+  if (!active) return absl::NotFoundError("no generation is in force");
+  absl::Status status;
+  ForEachArena([&](TableId id, auto& arena) {
+    using Cell = std::decay_t<decltype(arena[0])>;
+    const uint32_t capacity = dataplane.Info(id).capacity;
+    std::vector<Cell> cells(static_cast<size_t>(capacity) * arena.kPerPage);
+    status.Update(dataplane.Read(id, 0, capacity, cells.data()));
+    // The image need not be longer than what is in use.
+    const auto is_zero = [](const Cell& cell) {
+      static const Cell kZero{};
+      return std::memcmp(&cell, &kZero, sizeof(Cell)) == 0;
+    };
+    while (!cells.empty() && is_zero(cells.back())) cells.pop_back();
+    cells.shrink_to_fit();
+    arena.Load(std::move(cells));
+  });
+  HG_RETURN_IF_ERROR(status);
+
+  const absl::Status garbage = absl::DataLossError("the tables in force are not a generation of this agent's making");
+  if (*active == 0 || *active >= roots_.size() || !roots_.CanClaim(*active, 0)) return garbage;
+  roots_.Claim(*active, 0);
+  root_ = *active;
+  const hg_root root = roots_[root_];
+  if (!rules_.Adopt(root.rule_tree) || !prefixes_.Adopt(root.set_tree4, root.set_tree6) ||
+      !next_hops_.Adopt(root.next_hop_page) || !targets_.Adopt(root.target_page)) {
+    return garbage;
+  }
+
+  uint64_t differences = prefixes_.Reconcile(next) + rules_.Reconcile(next);
+  NextHopTable wanted_hops;
+  next.next_hops.ForEach(
+      [&](const std::shared_ptr<const NextHop>& hop) { wanted_hops.Set(hop->id, CompileNextHop(*hop, next)); });
+  for (uint32_t id = 0; id < HG_NEXT_HOP_PAGES * HG_NEXT_HOPS_PER_PAGE; ++id) {
+    const hg_next_hop wanted = wanted_hops.Get(id), held = next_hops_.Get(id);
+    if (std::memcmp(&wanted, &held, sizeof(wanted)) == 0) continue;
+    next_hops_.Set(id, wanted);
+    ++differences;
+  }
+  TargetTable wanted_targets;
+  next.steer_targets.ForEach(
+      [&](const std::shared_ptr<const SteerTarget>& target) { wanted_targets.Set(target->id, CompileTarget(*target)); });
+  for (uint32_t id = 0; id < HG_TARGET_PAGES * HG_TARGETS_PER_PAGE; ++id) {
+    const hg_target wanted = wanted_targets.Get(id), held = targets_.Get(id);
+    if (std::memcmp(&wanted, &held, sizeof(wanted)) == 0) continue;
+    targets_.Set(id, wanted);
+    ++differences;
+  }
+  WriteRoot(next);
+  compiled_ = next;
+  return differences;
+}
+
+absl::Status Compiler::Flush(Dataplane& dataplane) {
+  absl::Status status;
+  ForEachArena([&](TableId id, auto& arena) {
+    if (!status.ok()) return;
+    const TableInfo info = dataplane.Info(id);
+    std::vector<uint32_t> pages = arena.dirty_pages();
+    std::sort(pages.begin(), pages.end());
+    if (!pages.empty() && pages.back() >= info.capacity) {
+      status = absl::ResourceExhaustedError(absl::StrCat("table ", info.name, ": ", pages.back() + 1,
+                                                         " values are needed and there is room for ",
+                                                         info.capacity));
+      return;
+    }
+    std::vector<char> buffer;
+    for (size_t from = 0; from < pages.size() && status.ok(); from += kBatch) {
+      const size_t count = std::min<size_t>(kBatch, pages.size() - from);
+      buffer.resize(count * info.value_size);
+      for (size_t i = 0; i < count; ++i) {
+        std::memcpy(&buffer[i * info.value_size], arena.page(pages[from + i]), info.value_size);
+      }
+      status = dataplane.Write(id, absl::MakeConstSpan(pages).subspan(from, count), buffer.data());
+    }
+  });
+  HG_RETURN_IF_ERROR(status);
+  ForEachArena([](TableId, auto& arena) { arena.Flushed(); });
+  return absl::OkStatus();
+}
+
+void Compiler::Published(uint64_t epoch) {
+  ForEachArena([epoch](TableId, auto& arena) { arena.Publish(epoch); });
+}
+
+void Compiler::Reclaim(uint64_t epoch) {
+  ForEachArena([epoch](TableId, auto& arena) { arena.Reclaim(epoch); });
+}
+
+absl::StatusOr<uint64_t> Compiler::Repair(Dataplane& dataplane) {
+  uint64_t repaired = 0;
+  absl::Status status;
+  ForEachArena([&](TableId id, auto& arena) {
+    if (!status.ok()) return;
+    const TableInfo info = dataplane.Info(id);
+    std::vector<char> buffer;
+    const uint32_t pages = std::min(arena.pages(), info.capacity);
+    for (uint32_t first = 0; first < pages && status.ok(); first += kBatch) {
+      const uint32_t count = std::min(kBatch, pages - first);
+      buffer.resize(static_cast<size_t>(count) * info.value_size);
+      status = dataplane.Read(id, first, count, buffer.data());
+      if (!status.ok()) break;
+      for (uint32_t i = 0; i < count; ++i) {
+        if (std::memcmp(&buffer[i * info.value_size], arena.page(first + i), info.value_size) == 0) continue;
+        arena.MarkDirty(first + i);
+        ++repaired;
+      }
+    }
+  });
+  HG_RETURN_IF_ERROR(status);
+  if (repaired != 0) HG_RETURN_IF_ERROR(Flush(dataplane));
+  return repaired;
+}
+
+}  // namespace headgate

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The compiler: keeps an image of every table of a generation, brings it from one state to the next, and hands
+// what changed to the data plane.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+
+#include "agent/control/compile_forward.h"
+#include "agent/control/compile_rules.h"
+#include "agent/control/compile_sets.h"
+#include "agent/control/state.h"
+#include "agent/dataplane/dataplane.h"
+
+namespace headgate {
+
+class Compiler {
+ public:
+  Compiler() : rules_(trees_, actions_), prefixes_(trees_) {}
+
+  // Brings the image from the state compiled last to `next`. Nothing a packet can see changes.
+  void Compile(const State& next);
+  // Takes over the tables in force and brings them to `next`. Returns how many objects differed; fails when
+  // they are not what this compiler could have left, and a fresh one has to compile all of `next`.
+  absl::StatusOr<uint64_t> Adopt(const Dataplane& dataplane, const State& next);
+
+  // Writes what changed since the last time it succeeded.
+  absl::Status Flush(Dataplane& dataplane);
+  // The root record of the state compiled last, to be activated once flushed.
+  uint32_t root() const { return root_; }
+  // After activation: packets may now see what was written. `epoch` counts activations.
+  void Published(uint64_t epoch);
+  // No packet is older than `epoch` any more.
+  void Reclaim(uint64_t epoch);
+
+  // Compares the kernel's tables with the image and puts right what differs. Returns how many values did.
+  absl::StatusOr<uint64_t> Repair(Dataplane& dataplane);
+
+  // Cells in use, for status.
+  uint64_t Used(TableId table) const;
+  TreeShape RuleShape() const { return rules_.Shape(); }
+
+ private:
+  template <typename F>
+  void ForEachArena(F&& visit);
+  void WriteRoot(const State& state);
+
+  TreeStore trees_;
+  ActionTable actions_;
+  RuleTable rules_;
+  PrefixTable prefixes_;
+  NextHopTable next_hops_;
+  TargetTable targets_;
+  Arena<hg_root, 1> roots_;
+  uint32_t root_ = 0;
+  State compiled_;
+};
+
+}  // namespace headgate

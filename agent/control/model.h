@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The configuration as plain values: what the API's messages become once their text is parsed. Field meanings,
+// units and ranges are documented in proto/headgate/v1/config.proto and not repeated here.
+//
+// Ids (0 in requests) are given by the controller, kept for an object's life and known to the kernel's tables.
+#pragma once
+
+#include <absl/container/inlined_vector.h>
+#include <absl/strings/string_view.h>
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "agent/base/address.h"
+#include "agent/base/persistent_map.h"
+
+namespace headgate {
+
+// In the order in which one kind may refer to another.
+enum class Kind : uint8_t { kSettings, kInterface, kPrefixSet, kNextHop, kSteerTarget, kCounter, kRule };
+inline constexpr std::array kAllKinds = {Kind::kSettings, Kind::kInterface,   Kind::kPrefixSet, Kind::kNextHop,
+                                         Kind::kSteerTarget, Kind::kCounter, Kind::kRule};
+absl::string_view KindName(Kind kind);  // as in messages to users: "next hop"
+
+enum class AttachMode : uint8_t { kAuto, kNative, kGeneric };
+enum class BasicVerdict : uint8_t { kPass, kDrop };
+
+struct Interface {
+  std::string name;
+  std::string device;
+  AttachMode mode = AttachMode::kAuto;
+  uint32_t id = 0;  // port id, 1..255
+  friend bool operator==(const Interface&, const Interface&) = default;
+};
+
+struct PrefixTraits {
+  static const Prefix& KeyOf(const Prefix& prefix) { return prefix; }
+  static bool Same(const Prefix&, const Prefix&) { return true; }
+};
+using PrefixMap = PersistentMap<Prefix, PrefixTraits>;
+
+struct PrefixSet {
+  std::string name;
+  PrefixMap prefixes;
+  uint32_t id = 0;  // 0..255
+};
+
+struct PortRange {
+  uint16_t first = 0;
+  uint16_t last = 0xffff;
+  friend bool operator==(const PortRange&, const PortRange&) = default;
+};
+using PortRanges = absl::InlinedVector<PortRange, 1>;  // empty: any
+
+enum class FragmentMatch : uint8_t { kUnspecified, kNone, kFirst, kLater, kAny };
+
+struct TcpFlagMatch {
+  uint8_t value = 0;
+  uint8_t mask = 0;  // 0: any
+  friend bool operator==(const TcpFlagMatch&, const TcpFlagMatch&) = default;
+};
+
+struct Match {
+  std::string interface;
+  std::string source_set;
+  std::string destination_set;
+  std::optional<Prefix> source;
+  std::optional<Prefix> destination;
+  PortRanges source_ports;
+  PortRanges destination_ports;
+  std::optional<PortRange> packet_length;
+  std::optional<uint16_t> vlan;
+  std::optional<uint16_t> inner_vlan;
+  std::optional<uint8_t> protocol;
+  std::optional<uint8_t> icmp_type;
+  std::optional<uint8_t> icmp_code;
+  std::optional<uint8_t> dscp;
+  TcpFlagMatch tcp_flags;
+  FragmentMatch fragment = FragmentMatch::kUnspecified;
+  friend bool operator==(const Match&, const Match&) = default;
+};
+
+struct Pass {
+  friend bool operator==(const Pass&, const Pass&) = default;
+};
+struct Drop {
+  friend bool operator==(const Drop&, const Drop&) = default;
+};
+enum class TxSwap : uint8_t { kEthernet, kIp, kPorts };
+struct Tx {
+  TxSwap swap = TxSwap::kIp;
+  friend bool operator==(const Tx&, const Tx&) = default;
+};
+struct Redirect {
+  std::string interface;
+  std::optional<MacAddress> source_mac;
+  std::optional<MacAddress> destination_mac;
+  friend bool operator==(const Redirect&, const Redirect&) = default;
+};
+struct Route {
+  friend bool operator==(const Route&, const Route&) = default;
+};
+struct ToNextHop {
+  std::string name;
+  friend bool operator==(const ToNextHop&, const ToNextHop&) = default;
+};
+struct Steer {
+  std::string target;
+  friend bool operator==(const Steer&, const Steer&) = default;
+};
+// monostate: not given, which validation refuses.
+using Verdict = std::variant<std::monostate, Pass, Drop, Tx, Redirect, Route, ToNextHop, Steer>;
+
+struct RateLimit {
+  uint64_t packets_per_second = 0;
+  uint64_t bits_per_second = 0;
+  uint64_t burst = 0;
+  bool per_source = false;
+  friend bool operator==(const RateLimit&, const RateLimit&) = default;
+};
+
+struct Action {
+  Verdict verdict;
+  std::string counter;
+  std::optional<RateLimit> rate_limit;
+  uint32_t sample_one_in = 0;  // 0: none
+  friend bool operator==(const Action&, const Action&) = default;
+};
+
+struct Rule {
+  std::string name;
+  uint32_t priority = 0;
+  uint32_t id = 0;  // index of its counters, from 1
+  Match match;
+  // Shared between equal actions: a hundred thousand rules have a handful.
+  std::shared_ptr<const Action> action;
+};
+
+struct NextHop {
+  std::string name;
+  std::string interface;
+  MacAddress mac{};
+  std::optional<MacAddress> source_mac;
+  std::optional<uint16_t> vlan;
+  bool decrement_ttl = false;
+  uint32_t id = 0;
+  friend bool operator==(const NextHop&, const NextHop&) = default;
+};
+
+struct SteerTarget {
+  std::string name;
+  BasicVerdict fallback = BasicVerdict::kPass;
+  uint32_t id = 0;
+  friend bool operator==(const SteerTarget&, const SteerTarget&) = default;
+};
+
+// A named counter: exists while a rule's action names it.
+struct Counter {
+  std::string name;
+  uint32_t id = 0;         // from 1
+  uint32_t references = 0;  // rules
+};
+
+struct ManagementAllow {
+  std::optional<Prefix> source;
+  std::optional<uint8_t> protocol;
+  PortRanges destination_ports;
+  std::string interface;
+  friend bool operator==(const ManagementAllow&, const ManagementAllow&) = default;
+};
+
+struct Settings {
+  BasicVerdict default_action = BasicVerdict::kPass;
+  std::vector<ManagementAllow> management;
+  friend bool operator==(const Settings&, const Settings&) = default;
+};
+
+}  // namespace headgate

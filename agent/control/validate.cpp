@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/control/validate.h"
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_cat.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace headgate {
+namespace {
+
+constexpr size_t kMaxName = 63;
+constexpr size_t kMaxDeviceName = 127;  // ALTIFNAMSIZ - 1
+constexpr uint32_t kMaxPriority = 0x7fffffff;
+constexpr size_t kMaxPortRanges = 32;
+constexpr uint32_t kMaxRuleEntries = 256;
+constexpr uint64_t kMaxPacketsPerSecond = 1'000'000'000;
+constexpr uint64_t kMinBitsPerSecond = 1'000;
+constexpr uint64_t kMaxBitsPerSecond = 1'000'000'000'000;
+constexpr uint64_t kMaxBurstSeconds = 3600;
+constexpr uint16_t kMaxVlan = 4094;
+
+// Collects violations of one object, with paths below the object's.
+class Checker {
+ public:
+  Checker(const std::string& path, Violations& violations) : path_(path), violations_(violations) {}
+
+  template <typename... Parts>
+  void Fail(absl::string_view field, const Parts&... description) {
+    violations_.push_back({field.empty() ? path_ : absl::StrCat(path_, ".", field), absl::StrCat(description...)});
+  }
+
+  void Name(absl::string_view name) {
+    if (name.empty()) {
+      Fail("name", "a name is needed");
+    } else if (name.size() > kMaxName || !std::all_of(name.begin(), name.end(), [](char c) {
+                 return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
+               })) {
+      Fail("name", "\"", name, "\": names are 1 to ", kMaxName, " characters of A-Z a-z 0-9 _ . -");
+    }
+  }
+
+  template <typename Table>
+  void Exists(absl::string_view field, absl::string_view kind, const Table& table, absl::string_view name) {
+    if (!name.empty() && !table.Get(name)) Fail(field, "there is no ", kind, " \"", name, "\"");
+  }
+
+  void Vlan(absl::string_view field, const std::optional<uint16_t>& vlan) {
+    if (vlan && *vlan > kMaxVlan) Fail(field, *vlan, ": VLAN ids are 0 to ", kMaxVlan);
+  }
+
+  void Unicast(absl::string_view field, const MacAddress& mac) {
+    if (IsGroup(mac) || IsZero(mac)) Fail(field, ToString(mac), " is not a unicast Ethernet address");
+  }
+
+  void Ports(absl::string_view field, const PortRanges& ranges) {
+    if (ranges.size() > kMaxPortRanges) {
+      Fail(field, ranges.size(), " ranges: at most ", kMaxPortRanges, " are possible; use several rules");
+    }
+    for (const PortRange& range : ranges) {
+      if (range.first > range.last) {
+        Fail(field, "\"", range.first, "-", range.last, "\": the first port must not be above the last");
+      }
+    }
+  }
+
+ private:
+  const std::string& path_;
+  Violations& violations_;
+};
+
+void CheckAddresses(const Match& match, const State& state, Checker& check) {
+  if (match.source && !match.source_set.empty()) {
+    check.Fail("match.source_set", "a rule matches by source or by source_set, not both");
+  }
+  if (match.destination && !match.destination_set.empty()) {
+    check.Fail("match.destination_set", "a rule matches by destination or by destination_set, not both");
+  }
+  if (match.source && match.destination && match.source->address.family != match.destination->address.family) {
+    check.Fail("match.destination", "source and destination are of different IP versions: no packet matches");
+  }
+  check.Exists("match.interface", "interface", state.interfaces, match.interface);
+  check.Exists("match.source_set", "prefix set", state.prefix_sets, match.source_set);
+  check.Exists("match.destination_set", "prefix set", state.prefix_sets, match.destination_set);
+}
+
+void CheckIcmp(const Match& match, Checker& check) {
+  if (!match.icmp_type && !match.icmp_code) return;
+  if (!match.protocol || (*match.protocol != IPPROTO_ICMP && *match.protocol != IPPROTO_ICMPV6)) {
+    check.Fail("match.icmp_type", "ICMP types and codes need protocol icmp or icmpv6");
+  }
+  if (match.icmp_code && !match.icmp_type) check.Fail("match.icmp_code", "an ICMP code needs an icmp_type");
+  if (match.fragment == FragmentMatch::kLater) {
+    check.Fail("match.icmp_type", "fragments after the first have no ICMP header: no packet matches");
+  }
+}
+
+void CheckProtocol(const Match& match, Checker& check) {
+  const bool ports = !match.source_ports.empty() || !match.destination_ports.empty();
+  const absl::string_view field =
+      match.source_ports.empty() ? "match.destination_ports" : "match.source_ports";
+  check.Ports("match.source_ports", match.source_ports);
+  check.Ports("match.destination_ports", match.destination_ports);
+  if (ports && match.protocol && !HasPorts(*match.protocol)) {
+    check.Fail(field, "protocol ", *match.protocol, " has no ports: use tcp, udp, sctp, dccp or udplite");
+  }
+  if (match.tcp_flags.mask != 0 && (!match.protocol || *match.protocol != IPPROTO_TCP)) {
+    check.Fail("match.tcp_flags", "TCP flags need protocol tcp");
+  }
+  if (match.fragment == FragmentMatch::kLater && (ports || match.tcp_flags.mask != 0)) {
+    check.Fail(ports ? field : "match.tcp_flags",
+               "fragments after the first have no ports or TCP flags: no packet matches");
+  }
+  if (match.protocol && *match.protocol == IPPROTO_ICMPV6 && match.source &&
+      match.source->address.family == Family::kIpv4) {
+    check.Fail("match.protocol", "icmpv6 does not occur in IPv4: use icmp");
+  }
+  if (EntryCount(match) > kMaxRuleEntries) {
+    check.Fail(field, EntryCount(match), " pairs of source and destination port ranges: at most ", kMaxRuleEntries,
+               " are possible; use several rules");
+  }
+  CheckIcmp(match, check);
+}
+
+void CheckRateLimit(const RateLimit& limit, Checker& check) {
+  if ((limit.packets_per_second != 0) == (limit.bits_per_second != 0)) {
+    check.Fail("action.rate_limit", "exactly one of packets_per_second and bits_per_second is needed");
+    return;
+  }
+  if (limit.packets_per_second > kMaxPacketsPerSecond) {
+    check.Fail("action.rate_limit.packets_per_second", "must be 1 to ", kMaxPacketsPerSecond);
+  }
+  if (limit.bits_per_second != 0 &&
+      (limit.bits_per_second < kMinBitsPerSecond || limit.bits_per_second > kMaxBitsPerSecond)) {
+    check.Fail("action.rate_limit.bits_per_second", "must be ", kMinBitsPerSecond, " to ", kMaxBitsPerSecond);
+  }
+  if (limit.burst / kMaxBurstSeconds > std::max(limit.packets_per_second, limit.bits_per_second)) {
+    check.Fail("action.rate_limit.burst", "more than the rate gives in an hour");
+  }
+}
+
+void CheckAction(const Action& action, const State& state, Checker& check) {
+  if (std::holds_alternative<std::monostate>(action.verdict)) {
+    check.Fail("action", "one of pass, drop, tx, redirect, route, next_hop and steer is needed");
+  }
+  if (const auto* redirect = std::get_if<Redirect>(&action.verdict)) {
+    if (redirect->interface.empty()) check.Fail("action.redirect.interface", "an interface is needed");
+    check.Exists("action.redirect.interface", "interface", state.interfaces, redirect->interface);
+    if (redirect->source_mac) check.Unicast("action.redirect.source_mac", *redirect->source_mac);
+  }
+  if (const auto* hop = std::get_if<ToNextHop>(&action.verdict)) {
+    if (hop->name.empty()) check.Fail("action.next_hop.name", "a next hop is needed");
+    check.Exists("action.next_hop.name", "next hop", state.next_hops, hop->name);
+  }
+  if (const auto* steer = std::get_if<Steer>(&action.verdict)) {
+    if (steer->target.empty()) check.Fail("action.steer.target", "a steer target is needed");
+    check.Exists("action.steer.target", "steer target", state.steer_targets, steer->target);
+  }
+  if (action.rate_limit) CheckRateLimit(*action.rate_limit, check);
+}
+
+}  // namespace
+
+bool HasPorts(uint8_t protocol) {
+  return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP ||
+         protocol == IPPROTO_DCCP || protocol == IPPROTO_UDPLITE;
+}
+
+void CheckInterface(const Interface& interface, const std::string& path, Violations& violations) {
+  Checker check(path, violations);
+  check.Name(interface.name);
+  const absl::string_view device = interface.device;
+  if (device.empty() || device.size() > kMaxDeviceName || device == "." || device == ".." ||
+      std::any_of(device.begin(), device.end(), [](char c) {
+        return c == '/' || c == ':' || absl::ascii_isspace(static_cast<unsigned char>(c)) ||
+               !absl::ascii_isprint(static_cast<unsigned char>(c));
+      })) {
+    check.Fail("device", "\"", device, "\" cannot be a network device's name");
+  }
+}
+
+void CheckPrefixSet(const PrefixSet& set, const std::string& path, Violations& violations) {
+  Checker(path, violations).Name(set.name);
+}
+
+void CheckNextHop(const NextHop& hop, const std::string& path, const State& state, Violations& violations) {
+  Checker check(path, violations);
+  check.Name(hop.name);
+  if (hop.interface.empty()) check.Fail("interface", "an interface is needed");
+  check.Exists("interface", "interface", state.interfaces, hop.interface);
+  check.Unicast("mac", hop.mac);
+  if (hop.source_mac) check.Unicast("source_mac", *hop.source_mac);
+  check.Vlan("vlan", hop.vlan);
+}
+
+void CheckSteerTarget(const SteerTarget& target, const std::string& path, Violations& violations) {
+  Checker(path, violations).Name(target.name);
+}
+
+void CheckManagement(const std::vector<ManagementAllow>& allow, const std::string& path, const State& state,
+                     Violations& violations) {
+  for (size_t i = 0; i < allow.size(); ++i) {
+    const ManagementAllow& entry = allow[i];
+    const std::string entry_path = absl::StrCat(path, ".allow[", i, "]");
+    Checker check(entry_path, violations);
+    if (entry == ManagementAllow{}) {
+      check.Fail("", "at least one of source, protocol, destination_ports and interface is needed");
+    }
+    check.Exists("interface", "interface", state.interfaces, entry.interface);
+    check.Ports("destination_ports", entry.destination_ports);
+    if (!entry.destination_ports.empty() && entry.protocol && !HasPorts(*entry.protocol)) {
+      check.Fail("destination_ports", "protocol ", *entry.protocol, " has no ports");
+    }
+  }
+}
+
+void CheckRule(const Rule& rule, const std::string& path, const State& state, Violations& violations) {
+  Checker check(path, violations);
+  check.Name(rule.name);
+  if (rule.priority == 0 || rule.priority > kMaxPriority) {
+    check.Fail("priority", rule.priority, ": priorities are 1 to ", kMaxPriority, ", higher wins");
+  }
+  CheckAddresses(rule.match, state, check);
+  CheckProtocol(rule.match, check);
+  check.Vlan("match.vlan", rule.match.vlan);
+  check.Vlan("match.inner_vlan", rule.match.inner_vlan);
+  if (rule.match.dscp && *rule.match.dscp > 63) check.Fail("match.dscp", *rule.match.dscp, ": DSCPs are 0 to 63");
+  if (rule.match.packet_length && rule.match.packet_length->first > rule.match.packet_length->last) {
+    check.Fail("match.packet_length", "the lower end must not be above the upper");
+  }
+  CheckAction(*rule.action, state, check);
+}
+
+}  // namespace headgate

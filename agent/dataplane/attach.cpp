@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/dataplane/attach.h"
+
+#include <absl/strings/str_cat.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "agent/base/status.h"
+#include "agent/dataplane/bpf_util.h"
+#include "headgate_bpf.skel.h"
+
+namespace headgate {
+namespace {
+
+std::string PortName(uint32_t port) { return absl::StrCat("port-", port); }
+
+uint32_t LinkIfindex(int link) {
+  bpf_link_info info{};
+  uint32_t length = sizeof(info);
+  return bpf_obj_get_info_by_fd(link, &info, &length) == 0 ? info.xdp.ifindex : 0;
+}
+
+// Which mode the device's program runs in.
+DriverMode ModeOf(uint32_t ifindex) {
+  LIBBPF_OPTS(bpf_xdp_query_opts, query);
+  if (bpf_xdp_query(static_cast<int>(ifindex), 0, &query) == 0 && query.attach_mode == XDP_ATTACHED_SKB) {
+    return DriverMode::kGeneric;
+  }
+  return DriverMode::kNative;
+}
+
+std::string WhyNot(int error, const Device& device) {
+  LIBBPF_OPTS(bpf_xdp_query_opts, query);
+  if (error == EBUSY || error == EEXIST) {
+    bpf_xdp_query(static_cast<int>(device.ifindex), 0, &query);
+    return absl::StrCat("another XDP program (id ", query.prog_id, ") is attached; remove it first: ip link set dev ",
+                        device.name, " xdp off");
+  }
+  if (error == EINVAL || error == ERANGE || error == EOPNOTSUPP) {
+    return absl::StrCat("the driver refuses; an MTU of ", device.mtu,
+                        " may be too large for it, or native XDP not supported (mode generic works everywhere)");
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::Status Ports::Restore() {
+  for (uint32_t port = 1; port < HG_PORTS; ++port) {
+    Fd link(bpf_obj_get(loader_.LinkPath(PortName(port)).c_str()));
+    if (!link) continue;
+    Port& restored = ports_[port];
+    restored.ifindex = LinkIfindex(link.get());
+    restored.link = std::move(link);
+    if (restored.ifindex != 0) restored.mode = ModeOf(restored.ifindex);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Ports::TakeOver() {
+  const int program = bpf_program__fd(loader_.skeleton().progs.headgate);
+  for (uint32_t port = 1; port < HG_PORTS; ++port) {
+    const Port& bound = ports_[port];
+    // The link of a device that is gone has nothing to update.
+    if (!bound.link || bound.ifindex == 0) continue;
+    if (bpf_link_update(bound.link.get(), program, nullptr) != 0 && errno != ENOLINK) {
+      return ErrnoStatus("put the new program in place on ifindex ", bound.ifindex);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Ports::SetIfindexSlot(uint32_t port, uint32_t ifindex) {
+  const int map = bpf_map__fd(loader_.skeleton().maps.hg_ifindexes);
+  std::optional<uint32_t> empty;
+  for (uint32_t i = 0; i < HG_IFINDEX_PROBES; ++i) {
+    const uint32_t slot = (ifindex + i) % HG_IFINDEX_SLOTS;
+    hg_ifindex held{};
+    if (bpf_map_lookup_elem(map, &slot, &held) != 0) return ErrnoStatus("read hg_ifindexes");
+    if (held.ifindex == ifindex) empty = slot;
+    if (held.ifindex == 0 && !empty) empty = slot;
+    if (held.ifindex == ifindex) break;
+  }
+  if (!empty) {
+    return absl::ResourceExhaustedError(absl::StrCat("table hg_ifindexes: no slot near ifindex ", ifindex,
+                                                     ": too many interfaces whose numbers are equal modulo ",
+                                                     HG_IFINDEX_SLOTS));
+  }
+  const hg_ifindex entry{ifindex, port};
+  if (bpf_map_update_elem(map, &*empty, &entry, BPF_ANY) != 0) return ErrnoStatus("write hg_ifindexes");
+  return absl::OkStatus();
+}
+
+absl::Status Ports::ClearIfindexSlots(uint32_t port) {
+  const int map = bpf_map__fd(loader_.skeleton().maps.hg_ifindexes);
+  std::vector<hg_ifindex> held(HG_IFINDEX_SLOTS);
+  HG_RETURN_IF_ERROR(ReadArray(map, 0, HG_IFINDEX_SLOTS, held.data()));
+  std::vector<uint32_t> slots;
+  for (uint32_t slot = 0; slot < HG_IFINDEX_SLOTS; ++slot) {
+    if (held[slot].ifindex != 0 && held[slot].port == port) slots.push_back(slot);
+  }
+  const std::vector<hg_ifindex> none(slots.size());
+  return Annotate(WriteArray(map, slots, none.data()), "hg_ifindexes");
+}
+
+// Everything the program knows of the port, before the first packet can come.
+absl::Status Ports::Describe(uint32_t port, const Device& device) {
+  const auto& maps = loader_.skeleton().maps;
+  hg_port entry{};
+  entry.ifindex = device.ifindex;
+  entry.mtu = device.mtu;
+  std::copy(device.mac.begin(), device.mac.end(), entry.mac);
+  if (bpf_map_update_elem(bpf_map__fd(maps.hg_ports), &port, &entry, BPF_ANY) != 0) {
+    return ErrnoStatus("write hg_ports");
+  }
+  if (ports_[port].ifindex != device.ifindex) HG_RETURN_IF_ERROR(ClearIfindexSlots(port));
+  HG_RETURN_IF_ERROR(SetIfindexSlot(port, device.ifindex));
+  if (bpf_map_update_elem(bpf_map__fd(maps.hg_devmap), &port, &device.ifindex, BPF_ANY) != 0) {
+    return ErrnoStatus("make ", device.name, " a redirect target");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Fd> Ports::CreateLink(uint32_t port, const Device& device, DriverMode mode) {
+  LIBBPF_OPTS(bpf_link_create_opts, options,
+              .flags = mode == DriverMode::kNative ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+  const int program = bpf_program__fd(loader_.skeleton().progs.headgate);
+  Fd link(bpf_link_create(program, static_cast<int>(device.ifindex), BPF_XDP, &options));
+  if (!link) {
+    const int error = errno;
+    errno = error;
+    return ErrnoStatus("attach to ", device.name, " in ", mode == DriverMode::kNative ? "native" : "generic",
+                       " mode: ", WhyNot(error, device));
+  }
+  const std::string path = loader_.LinkPath(PortName(port));
+  unlink(path.c_str());
+  if (bpf_obj_pin(link.get(), path.c_str()) != 0) return ErrnoStatus("pin ", path);
+  return link;
+}
+
+absl::StatusOr<DriverMode> Ports::Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) {
+  Port& bound = ports_[port];
+  // The same device: its address or MTU may have changed, the link need not.
+  const bool keep = bound.link && bound.ifindex == device.ifindex && LinkIfindex(bound.link.get()) == device.ifindex &&
+                    (!mode || *mode == bound.mode);
+  if (!keep && bound.link) {
+    unlink(loader_.LinkPath(PortName(port)).c_str());
+    bound.link = Fd();
+  }
+  HG_RETURN_IF_ERROR(Describe(port, device));
+  bound.ifindex = device.ifindex;
+  if (keep) return bound.mode;
+
+  absl::StatusOr<Fd> link = CreateLink(port, device, mode.value_or(DriverMode::kNative));
+  bound.mode = mode.value_or(DriverMode::kNative);
+  if (!link.ok() && !mode) {
+    const absl::Status native = link.status();
+    link = CreateLink(port, device, DriverMode::kGeneric);
+    bound.mode = DriverMode::kGeneric;
+    if (!link.ok()) return native;
+  }
+  HG_RETURN_IF_ERROR(link.status());
+  bound.link = *std::move(link);
+  return bound.mode;
+}
+
+absl::Status Ports::Detach(uint32_t port) {
+  const auto& maps = loader_.skeleton().maps;
+  unlink(loader_.LinkPath(PortName(port)).c_str());
+  ports_[port] = Port{};
+  bpf_map_delete_elem(bpf_map__fd(maps.hg_devmap), &port);  // the kernel may have done so already
+  const hg_port none{};
+  if (bpf_map_update_elem(bpf_map__fd(maps.hg_ports), &port, &none, BPF_ANY) != 0) {
+    return ErrnoStatus("write hg_ports");
+  }
+  return ClearIfindexSlots(port);
+}
+
+std::vector<std::pair<uint32_t, uint32_t>> Ports::Bound() const {
+  std::vector<std::pair<uint32_t, uint32_t>> bound;
+  for (uint32_t port = 1; port < HG_PORTS; ++port) {
+    if (ports_[port].link) bound.emplace_back(port, ports_[port].ifindex);
+  }
+  return bound;
+}
+
+}  // namespace headgate

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Ports: which device each is bound to, in the tables the program reads and by pinned XDP links.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "agent/base/fd.h"
+#include "agent/dataplane/dataplane.h"
+#include "agent/dataplane/loader.h"
+
+namespace headgate {
+
+class Ports {
+ public:
+  explicit Ports(Loader& loader) : loader_(loader) {}
+
+  // Finds the links and tables an earlier process left.
+  absl::Status Restore();
+  // Points every restored link at this process's program.
+  absl::Status TakeOver();
+  absl::StatusOr<DriverMode> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode);
+  absl::Status Detach(uint32_t port);
+  std::vector<std::pair<uint32_t, uint32_t>> Bound() const;
+
+ private:
+  struct Port {
+    Fd link;
+    uint32_t ifindex = 0;
+    DriverMode mode = DriverMode::kNative;
+  };
+
+  absl::Status Describe(uint32_t port, const Device& device);
+  absl::Status SetIfindexSlot(uint32_t port, uint32_t ifindex);
+  absl::Status ClearIfindexSlots(uint32_t port);
+  absl::StatusOr<Fd> CreateLink(uint32_t port, const Device& device, DriverMode mode);
+
+  Loader& loader_;
+  std::array<Port, HG_PORTS> ports_;
+};
+
+}  // namespace headgate

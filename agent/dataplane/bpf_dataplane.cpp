@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/dataplane/bpf_dataplane.h"
+
+#include <absl/strings/str_cat.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include "agent/base/log.h"
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "agent/base/status.h"
+#include "agent/dataplane/bpf_util.h"
+#include "headgate_bpf.skel.h"
+
+namespace headgate {
+namespace {
+
+constexpr size_t kMaxTraceFrame = 3520;  // what one page of a test run holds
+constexpr size_t kTraceSlack = 64;       // for a tag that is pushed
+constexpr uint32_t kLoopbackIfindex = 1;
+
+// Attaching to a tracepoint reads its id from tracefs.
+void EnsureTracefs() {
+  struct stat info {};
+  if (stat("/sys/kernel/tracing/events", &info) == 0) return;
+  if (mount("tracefs", "/sys/kernel/tracing", "tracefs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
+    spdlog::warn("mount tracefs at /sys/kernel/tracing: {}", std::strerror(errno));
+  }
+}
+
+// The tag of the program behind a link: equal for equal code.
+std::optional<uint64_t> TagOfLink(int link) {
+  bpf_link_info link_info{};
+  uint32_t length = sizeof(link_info);
+  if (bpf_obj_get_info_by_fd(link, &link_info, &length) != 0) return std::nullopt;
+  const Fd program(bpf_prog_get_fd_by_id(link_info.prog_id));
+  bpf_prog_info info{};
+  length = sizeof(info);
+  if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) return std::nullopt;
+  uint64_t tag = 0;
+  std::memcpy(&tag, info.tag, sizeof(tag));
+  return tag;
+}
+
+std::optional<uint64_t> TagOfProgram(int program) {
+  bpf_prog_info info{};
+  uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(program, &info, &length) != 0) return std::nullopt;
+  uint64_t tag = 0;
+  std::memcpy(&tag, info.tag, sizeof(tag));
+  return tag;
+}
+
+}  // namespace
+
+BpfDataplane::BpfDataplane(std::unique_ptr<Loader> loader) : loader_(std::move(loader)), ports_(*loader_) {}
+
+BpfDataplane::~BpfDataplane() {
+  ring_buffer__free(samples_);
+  if (active_ != nullptr) munmap(active_, static_cast<size_t>(getpagesize()));
+}
+
+absl::StatusOr<std::unique_ptr<BpfDataplane>> BpfDataplane::Open(const LoadOptions& options) {
+  HG_ASSIGN_OR_RETURN(std::unique_ptr<Loader> loader, Loader::Load(options));
+  std::unique_ptr<BpfDataplane> dataplane(new BpfDataplane(std::move(loader)));
+  HG_RETURN_IF_ERROR(dataplane->Setup());
+  return dataplane;
+}
+
+absl::Status BpfDataplane::Setup() {
+  const auto& maps = loader_->skeleton().maps;
+  void* memory = mmap(nullptr, static_cast<size_t>(getpagesize()), PROT_READ | PROT_WRITE, MAP_SHARED,
+                      bpf_map__fd(maps.hg_active), 0);
+  if (memory == MAP_FAILED) return ErrnoStatus("map hg_active into memory");
+  active_ = static_cast<hg_active*>(memory);
+
+  // Updating a map of maps waits until no program uses the old inner map, which is any program that began
+  // before (kernel/bpf/syscall.c, maybe_wait_bpf_programs): the one call made for this purpose.
+  quiesce_inner_ = Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, "hg_quiesce_in", sizeof(uint32_t), sizeof(uint32_t), 1, nullptr));
+  LIBBPF_OPTS(bpf_map_create_opts, outer, .inner_map_fd = static_cast<uint32_t>(quiesce_inner_.get()));
+  quiesce_outer_ = Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "hg_quiesce", sizeof(uint32_t), sizeof(uint32_t), 1, &outer));
+  if (!quiesce_inner_ || !quiesce_outer_) return ErrnoStatus("create the maps to wait for packets by");
+
+  samples_ = ring_buffer__new(
+      bpf_map__fd(maps.hg_samples),
+      [](void* self, void* data, size_t size) {
+        auto* visitor = static_cast<BpfDataplane*>(self)->sample_visitor_;
+        if (visitor != nullptr && size >= sizeof(hg_sample)) (*visitor)(*static_cast<const hg_sample*>(data));
+        return 0;
+      },
+      this, nullptr);
+  if (samples_ == nullptr) return ErrnoStatus("open the ring of samples");
+  return ports_.Restore();
+}
+
+int BpfDataplane::TableFd(TableId table) const {
+  const auto& maps = loader_->skeleton().maps;
+  const bpf_map* const tables[kTables] = {maps.hg_roots,    maps.hg_nodes,   maps.hg_items,     maps.hg_rules,
+                                          maps.hg_prefixes, maps.hg_actions, maps.hg_next_hops, maps.hg_targets};
+  return bpf_map__fd(tables[static_cast<size_t>(table)]);
+}
+
+absl::Status BpfDataplane::Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) {
+  return Annotate(WriteArray(TableFd(table), indexes, values), Info(table).name);
+}
+
+absl::Status BpfDataplane::Read(TableId table, uint32_t first, uint32_t count, void* values) const {
+  return Annotate(ReadArray(TableFd(table), first, count, values), Info(table).name);
+}
+
+TableInfo BpfDataplane::Info(TableId table) const {
+  const auto& maps = loader_->skeleton().maps;
+  const bpf_map* const tables[kTables] = {maps.hg_roots,    maps.hg_nodes,   maps.hg_items,     maps.hg_rules,
+                                          maps.hg_prefixes, maps.hg_actions, maps.hg_next_hops, maps.hg_targets};
+  const bpf_map* map = tables[static_cast<size_t>(table)];
+  const uint32_t capacity = bpf_map__max_entries(map), size = bpf_map__value_size(map);
+  return {bpf_map__name(map), capacity, size, static_cast<uint64_t>(capacity) * ((size + 7) / 8 * 8)};
+}
+
+std::vector<TableInfo> BpfDataplane::AllMaps() const {
+  std::vector<TableInfo> all;
+  const int cpus = libbpf_num_possible_cpus();
+  const bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, loader_->skeleton().obj) {
+    if (bpf_map__is_internal(map)) continue;
+    const uint32_t capacity = bpf_map__max_entries(map), size = bpf_map__value_size(map);
+    const bool per_cpu = bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY;
+    uint64_t bytes = static_cast<uint64_t>(capacity) * ((size + 7) / 8 * 8) * (per_cpu ? std::max(cpus, 1) : 1);
+    if (bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF) bytes = capacity;
+    all.push_back({bpf_map__name(map), capacity, size, bytes});
+  }
+  return all;
+}
+
+absl::Status BpfDataplane::Activate(uint32_t root) {
+  // One store: a packet sees the old root or the new. The system calls that wrote the tables came before.
+  std::atomic_ref<uint32_t>(active_->abi).store(HG_ABI_VERSION, std::memory_order_relaxed);
+  std::atomic_ref<uint32_t>(active_->root).store(root, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+std::optional<uint32_t> BpfDataplane::Active() const {
+  if (active_->abi != HG_ABI_VERSION) return std::nullopt;
+  const uint32_t root = std::atomic_ref<uint32_t>(active_->root).load(std::memory_order_acquire);
+  return root == 0 ? std::nullopt : std::optional<uint32_t>(root);
+}
+
+absl::Status BpfDataplane::Quiesce() {
+  const uint32_t zero = 0, inner = static_cast<uint32_t>(quiesce_inner_.get());
+  if (bpf_map_update_elem(quiesce_outer_.get(), &zero, &inner, BPF_ANY) != 0) {
+    return ErrnoStatus("wait for packets in flight");
+  }
+  return absl::OkStatus();
+}
+
+// Attaches the new counters beside the old, lets them take over by one write, and drops the old. When the code is
+// the same the old ones stay.
+absl::Status BpfDataplane::AttachEgressCounters() {
+  auto& skeleton = loader_->skeleton();
+  bpf_program* const programs[] = {skeleton.progs.hg_devmap_xmit, skeleton.progs.hg_bulk_tx,
+                                   skeleton.progs.hg_redirect_err};
+  const char* const events[] = {"xdp_devmap_xmit", "xdp_bulk_tx", "xdp_redirect_err"};
+  std::array<Fd, 3> old;
+  bool same = true;
+  for (size_t i = 0; i < 3; ++i) {
+    old[i] = Fd(bpf_obj_get(loader_->LinkPath(events[i]).c_str()));
+    same = same && old[i] && TagOfLink(old[i].get()) == TagOfProgram(bpf_program__fd(programs[i]));
+  }
+  // Old links count into the maps of their time, which are ours too unless their shape has changed.
+  if (same && loader_->adopted()) {
+    egress_links_ = std::move(old);
+    return absl::OkStatus();
+  }
+
+  EnsureTracefs();
+  for (size_t i = 0; i < 3; ++i) {
+    bpf_link* link = bpf_program__attach_tracepoint(programs[i], "xdp", events[i]);
+    if (link == nullptr) {
+      return ErrnoStatus("attach to tracepoint xdp/", events[i],
+                         " (frames that drivers refuse after a redirect will not be counted)");
+    }
+    egress_links_[i] = Fd(fcntl(bpf_link__fd(link), F_DUPFD_CLOEXEC, 0));
+    bpf_link__disconnect(link);
+    bpf_link__destroy(link);
+  }
+  bpf_map_info devmap{};
+  uint32_t length = sizeof(devmap);
+  if (bpf_obj_get_info_by_fd(bpf_map__fd(skeleton.maps.hg_devmap), &devmap, &length) != 0) {
+    return ErrnoStatus("inspect hg_devmap");
+  }
+  const hg_egress_owner owner{skeleton.rodata->incarnation, devmap.id};
+  const uint32_t zero = 0;
+  if (bpf_map_update_elem(bpf_map__fd(skeleton.maps.hg_egress_own), &zero, &owner, BPF_ANY) != 0) {
+    return ErrnoStatus("write hg_egress_own");
+  }
+  for (size_t i = 0; i < 3; ++i) {
+    const std::string path = loader_->LinkPath(events[i]);
+    unlink(path.c_str());
+    if (bpf_obj_pin(egress_links_[i].get(), path.c_str()) != 0) return ErrnoStatus("pin ", path);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpfDataplane::TakeOver() {
+  HG_RETURN_IF_ERROR(ports_.TakeOver());
+  HG_RETURN_IF_ERROR(Quiesce());
+  HG_RETURN_IF_ERROR(loader_->Pin());
+  if (const absl::Status status = AttachEgressCounters(); !status.ok()) spdlog::error("{}", status);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DriverMode> BpfDataplane::Attach(uint32_t port, const Device& device,
+                                                std::optional<DriverMode> mode) {
+  return ports_.Attach(port, device, mode);
+}
+
+absl::Status BpfDataplane::Detach(uint32_t port) { return ports_.Detach(port); }
+
+int BpfDataplane::CounterFd(CounterId table) const {
+  const auto& maps = loader_->skeleton().maps;
+  const bpf_map* const tables[kCounterTables] = {maps.hg_port_stats, maps.hg_rule_stats, maps.hg_counters,
+                                                 maps.hg_egress_stats, maps.hg_samples_lost};
+  return bpf_map__fd(tables[static_cast<size_t>(table)]);
+}
+
+uint32_t BpfDataplane::CounterRows(CounterId table) const {
+  const auto& maps = loader_->skeleton().maps;
+  const bpf_map* const tables[kCounterTables] = {maps.hg_port_stats, maps.hg_rule_stats, maps.hg_counters,
+                                                 maps.hg_egress_stats, maps.hg_samples_lost};
+  return bpf_map__max_entries(tables[static_cast<size_t>(table)]);
+}
+
+uint32_t BpfDataplane::CounterFields(CounterId table) const {
+  static constexpr uint32_t kFields[kCounterTables] = {
+      sizeof(hg_count) / sizeof(uint64_t), sizeof(hg_rule_count) / sizeof(uint64_t),
+      sizeof(hg_count) / sizeof(uint64_t), sizeof(hg_egress) / sizeof(uint64_t), 1};
+  return kFields[static_cast<size_t>(table)];
+}
+
+absl::StatusOr<std::vector<uint64_t>> BpfDataplane::ReadCounters(CounterId table, uint32_t first,
+                                                                 uint32_t count) const {
+  const uint32_t fields = CounterFields(table);
+  HG_ASSIGN_OR_RETURN(std::vector<uint64_t> sums, ReadPerCpuFields(CounterFd(table), first, count, fields));
+  if (table == CounterId::kRules) {
+    std::vector<uint64_t> base(sums.size());
+    HG_RETURN_IF_ERROR(ReadArray(bpf_map__fd(loader_->skeleton().maps.hg_rule_base), first, count, base.data()));
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += base[i];
+  }
+  return sums;
+}
+
+absl::Status BpfDataplane::ClearCounters(CounterId table, absl::Span<const uint32_t> rows) {
+  HG_RETURN_IF_ERROR(ClearPerCpu(CounterFd(table), rows, CounterFields(table)));
+  if (table != CounterId::kRules) return absl::OkStatus();
+  const auto& maps = loader_->skeleton().maps;
+  const std::vector<hg_rule_count> base(rows.size());
+  HG_RETURN_IF_ERROR(WriteArray(bpf_map__fd(maps.hg_rule_base), rows, base.data()));
+  // A bucket of zero is full.
+  const std::vector<uint64_t> limiters(rows.size());
+  return WriteArray(bpf_map__fd(maps.hg_limiters), rows, limiters.data());
+}
+
+absl::Status BpfDataplane::PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) {
+  sample_visitor_ = &visit;
+  const int result = ring_buffer__poll(samples_, timeout_ms);
+  sample_visitor_ = nullptr;
+  if (result < 0 && result != -EINTR) return ErrnoStatusOf(result, "read samples");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TraceResult> BpfDataplane::Trace(uint32_t port, absl::Span<const uint8_t> frame) {
+  if (frame.size() < 14 || frame.size() > kMaxTraceFrame) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a frame of ", frame.size(), " bytes: traced frames are 14 to ", kMaxTraceFrame));
+  }
+  const std::lock_guard lock(trace_mutex_);
+  const auto& skeleton = loader_->skeleton();
+  const int traces = bpf_map__fd(skeleton.maps.hg_traces);
+  const uint32_t zero = 0;
+  TraceResult result;
+  result.record.ingress_port = port;
+  if (bpf_map_update_elem(traces, &zero, &result.record, BPF_ANY) != 0) return ErrnoStatus("write hg_traces");
+
+  hg_port bound{};
+  bpf_map_lookup_elem(bpf_map__fd(skeleton.maps.hg_ports), &port, &bound);
+  xdp_md context{};
+  context.data_end = static_cast<uint32_t>(frame.size());
+  context.ingress_ifindex = bound.ifindex != 0 ? bound.ifindex : kLoopbackIfindex;
+  result.output.resize(frame.size() + kTraceSlack);
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = result.output.data(),
+              .data_size_in = static_cast<uint32_t>(frame.size()),
+              .data_size_out = static_cast<uint32_t>(result.output.size()), .ctx_in = &context,
+              .ctx_size_in = sizeof(context), .repeat = 1);
+  if (bpf_prog_test_run_opts(bpf_program__fd(skeleton.progs.headgate_trace), &options) != 0) {
+    return ErrnoStatus("run the frame as if from ifindex ", context.ingress_ifindex);
+  }
+  result.output.resize(options.data_size_out);
+  result.xdp_action = options.retval;
+  if (bpf_map_lookup_elem(traces, &zero, &result.record) != 0) return ErrnoStatus("read hg_traces");
+  return result;
+}
+
+}  // namespace headgate

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The data plane in the kernel.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "agent/base/fd.h"
+#include "agent/dataplane/attach.h"
+#include "agent/dataplane/dataplane.h"
+#include "agent/dataplane/loader.h"
+
+struct ring_buffer;
+
+namespace headgate {
+
+class BpfDataplane : public Dataplane {
+ public:
+  static absl::StatusOr<std::unique_ptr<BpfDataplane>> Open(const LoadOptions& options);
+  ~BpfDataplane() override;
+
+  absl::Status Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) override;
+  absl::Status Read(TableId table, uint32_t first, uint32_t count, void* values) const override;
+  TableInfo Info(TableId table) const override;
+  absl::Status Activate(uint32_t root) override;
+  std::optional<uint32_t> Active() const override;
+  absl::Status Quiesce() override;
+  absl::Status TakeOver() override;
+  absl::StatusOr<DriverMode> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
+  absl::Status Detach(uint32_t port) override;
+  std::vector<std::pair<uint32_t, uint32_t>> Bound() const override { return ports_.Bound(); }
+  uint32_t CounterRows(CounterId table) const override;
+  uint32_t CounterFields(CounterId table) const override;
+  absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first, uint32_t count) const override;
+  absl::Status ClearCounters(CounterId table, absl::Span<const uint32_t> rows) override;
+  absl::Status PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) override;
+  absl::StatusOr<TraceResult> Trace(uint32_t port, absl::Span<const uint8_t> frame) override;
+
+  // The bytes of kernel memory of all maps of the object, by map name.
+  std::vector<TableInfo> AllMaps() const;
+
+ private:
+  explicit BpfDataplane(std::unique_ptr<Loader> loader);
+  absl::Status Setup();
+  absl::Status AttachEgressCounters();
+  int TableFd(TableId table) const;
+  int CounterFd(CounterId table) const;
+
+  std::unique_ptr<Loader> loader_;
+  Ports ports_;
+  hg_active* active_ = nullptr;  // the map's memory
+  Fd quiesce_inner_, quiesce_outer_;
+  std::array<Fd, 3> egress_links_;
+  ring_buffer* samples_ = nullptr;
+  absl::FunctionRef<void(const hg_sample&)>* sample_visitor_ = nullptr;
+  std::mutex trace_mutex_;  // hg_traces has one record
+};
+
+}  // namespace headgate

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/dataplane/fake_dataplane.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "agent/base/status.h"
+
+namespace headgate {
+namespace {
+
+constexpr const char* kTableNames[kTables] = {"hg_roots",    "hg_nodes",   "hg_items",     "hg_rules",
+                                              "hg_prefixes", "hg_actions", "hg_next_hops", "hg_targets"};
+constexpr uint32_t kRows[kCounterTables] = {HG_PORTS * HG_REASON_SLOTS, 4096, HG_COUNTERS, HG_PORTS, 1};
+constexpr uint32_t kFields[kCounterTables] = {2, 3, 2, 3, 1};
+
+}  // namespace
+
+FakeDataplane::FakeDataplane(uint32_t capacity) : capacity_(capacity) {
+  for (size_t i = 0; i < kTables; ++i) tables_.emplace_back(ValueSize(static_cast<TableId>(i)) * capacity);
+  for (size_t i = 0; i < kCounterTables; ++i) counters_.emplace_back(static_cast<size_t>(kRows[i]) * kFields[i]);
+}
+
+size_t FakeDataplane::ValueSize(TableId table) {
+  static constexpr size_t kSizes[kTables] = {
+      sizeof(hg_root),        sizeof(hg_node_page), sizeof(hg_item_page),     sizeof(hg_rule),
+      sizeof(hg_prefix_page), sizeof(hg_action),    sizeof(hg_next_hop_page), sizeof(hg_target_page)};
+  return kSizes[static_cast<size_t>(table)];
+}
+
+absl::Status FakeDataplane::Write(TableId id, absl::Span<const uint32_t> indexes, const void* values) {
+  const size_t size = ValueSize(id);
+  for (size_t i = 0; i < indexes.size(); ++i) {
+    if (indexes[i] >= capacity_) {
+      return absl::InvalidArgumentError(absl::StrCat(Info(id).name, ": no value ", indexes[i]));
+    }
+    std::memcpy(&table(id)[indexes[i] * size], static_cast<const char*>(values) + i * size, size);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeDataplane::Read(TableId id, uint32_t first, uint32_t count, void* values) const {
+  if (first > capacity_ || count > capacity_ - first) {
+    return absl::InvalidArgumentError(absl::StrCat(Info(id).name, ": no value ", first + count - 1));
+  }
+  if (count != 0) std::memcpy(values, &table(id)[first * ValueSize(id)], count * ValueSize(id));
+  return absl::OkStatus();
+}
+
+TableInfo FakeDataplane::Info(TableId id) const {
+  const auto size = static_cast<uint32_t>(ValueSize(id));
+  return {kTableNames[static_cast<size_t>(id)], capacity_, size, static_cast<uint64_t>(capacity_) * size};
+}
+
+absl::Status FakeDataplane::Activate(uint32_t root) {
+  active_ = root;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DriverMode> FakeDataplane::Attach(uint32_t port, const Device& device,
+                                                 std::optional<DriverMode> mode) {
+  if (port == 0 || port >= HG_PORTS) return absl::InvalidArgumentError(absl::StrCat("no port ", port));
+  bound_[port] = device.ifindex;
+  return mode.value_or(DriverMode::kNative);
+}
+
+absl::Status FakeDataplane::Detach(uint32_t port) {
+  bound_.erase(port);
+  return absl::OkStatus();
+}
+
+std::vector<std::pair<uint32_t, uint32_t>> FakeDataplane::Bound() const { return {bound_.begin(), bound_.end()}; }
+
+uint32_t FakeDataplane::CounterRows(CounterId id) const { return kRows[static_cast<size_t>(id)]; }
+uint32_t FakeDataplane::CounterFields(CounterId id) const { return kFields[static_cast<size_t>(id)]; }
+
+absl::StatusOr<std::vector<uint64_t>> FakeDataplane::ReadCounters(CounterId id, uint32_t first,
+                                                                  uint32_t count) const {
+  if (first > CounterRows(id) || count > CounterRows(id) - first) {
+    return absl::InvalidArgumentError(absl::StrCat("no counter row ", first + count - 1));
+  }
+  const auto& rows = counters_[static_cast<size_t>(id)];
+  const auto begin = rows.begin() + static_cast<ptrdiff_t>(first) * CounterFields(id);
+  return std::vector<uint64_t>(begin, begin + static_cast<ptrdiff_t>(count) * CounterFields(id));
+}
+
+absl::Status FakeDataplane::ClearCounters(CounterId id, absl::Span<const uint32_t> rows) {
+  const uint32_t fields = CounterFields(id);
+  for (const uint32_t row : rows) {
+    if (row >= CounterRows(id)) return absl::InvalidArgumentError(absl::StrCat("no counter row ", row));
+    std::fill_n(&counters_[static_cast<size_t>(id)][static_cast<size_t>(row) * fields], fields, 0);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeDataplane::PollSamples(absl::FunctionRef<void(const hg_sample&)>, int timeout_ms) {
+  // Nothing comes: keep the caller's pace.
+  std::this_thread::sleep_for(std::chrono::milliseconds(timeout_ms));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TraceResult> FakeDataplane::Trace(uint32_t, absl::Span<const uint8_t>) {
+  return absl::UnimplementedError("the fake data plane has no program to run");
+}
+
+void FakeDataplane::Count(CounterId id, uint32_t row, uint32_t field, uint64_t amount) {
+  counters_[static_cast<size_t>(id)][static_cast<size_t>(row) * CounterFields(id) + field] += amount;
+}
+
+void FakeDataplane::Scribble(TableId id, uint32_t index) {
+  std::memset(&table(id)[index * ValueSize(id)], 0xa5, ValueSize(id));
+}
+
+absl::Status FaultyDataplane::Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) {
+  HG_RETURN_IF_ERROR(fault("Write"));
+  return inner_.Write(table, indexes, values);
+}
+absl::Status FaultyDataplane::Read(TableId table, uint32_t first, uint32_t count, void* values) const {
+  return inner_.Read(table, first, count, values);
+}
+absl::Status FaultyDataplane::Activate(uint32_t root) {
+  HG_RETURN_IF_ERROR(fault("Activate"));
+  return inner_.Activate(root);
+}
+absl::Status FaultyDataplane::Quiesce() {
+  HG_RETURN_IF_ERROR(fault("Quiesce"));
+  return inner_.Quiesce();
+}
+absl::Status FaultyDataplane::TakeOver() {
+  HG_RETURN_IF_ERROR(fault("TakeOver"));
+  return inner_.TakeOver();
+}
+absl::StatusOr<DriverMode> FaultyDataplane::Attach(uint32_t port, const Device& device,
+                                                   std::optional<DriverMode> mode) {
+  HG_RETURN_IF_ERROR(fault("Attach"));
+  return inner_.Attach(port, device, mode);
+}
+absl::Status FaultyDataplane::Detach(uint32_t port) {
+  HG_RETURN_IF_ERROR(fault("Detach"));
+  return inner_.Detach(port);
+}
+absl::StatusOr<std::vector<uint64_t>> FaultyDataplane::ReadCounters(CounterId table, uint32_t first,
+                                                                    uint32_t count) const {
+  return inner_.ReadCounters(table, first, count);
+}
+absl::Status FaultyDataplane::ClearCounters(CounterId table, absl::Span<const uint32_t> rows) {
+  HG_RETURN_IF_ERROR(fault("ClearCounters"));
+  return inner_.ClearCounters(table, rows);
+}
+absl::Status FaultyDataplane::PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) {
+  return inner_.PollSamples(visit, timeout_ms);
+}
+absl::StatusOr<TraceResult> FaultyDataplane::Trace(uint32_t port, absl::Span<const uint8_t> frame) {
+  return inner_.Trace(port, frame);
+}
+
+}  // namespace headgate

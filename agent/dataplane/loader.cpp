@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/dataplane/loader.h"
+
+#include <absl/strings/str_cat.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/magic.h>
+#include "agent/base/log.h"
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstring>
+#include <filesystem>
+
+#include "agent/base/fd.h"
+#include "agent/base/status.h"
+#include "agent/dataplane/bpf_util.h"
+#include "bpf/hg_abi.h"
+#include "headgate_bpf.skel.h"
+
+namespace headgate {
+namespace {
+
+int LogLibbpf(enum libbpf_print_level level, const char* format, va_list args) {
+  char line[512];
+  vsnprintf(line, sizeof(line), format, args);
+  const size_t length = std::strlen(line);
+  if (length > 0 && line[length - 1] == '\n') line[length - 1] = '\0';
+  // What matters of libbpf's warnings comes back as an error with a context; the text helps who debugs.
+  if (level != LIBBPF_DEBUG) spdlog::debug("libbpf: {}", line);
+  return 0;
+}
+
+absl::Status EnsureBpffs(const std::string& path) {
+  struct statfs info {};
+  if (statfs(path.c_str(), &info) == 0 && info.f_type == BPF_FS_MAGIC) return absl::OkStatus();
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return absl::PermissionDeniedError(absl::StrCat("create ", path, ": ", error.message()));
+  if (mount("bpf", path.c_str(), "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0) {
+    return ErrnoStatus("mount a BPF file system at ", path,
+                       " (mount it there beforehand, or run with CAP_SYS_ADMIN once)");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MakeDirectory(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) == 0 || errno == EEXIST) return absl::OkStatus();
+  return ErrnoStatus("create directory ", path);
+}
+
+// Puts the object where it is to be found, replacing what was there in one step.
+absl::Status PinReplacing(int fd, const std::string& path) {
+  const std::string fresh = path + "_new";
+  unlink(fresh.c_str());
+  if (bpf_obj_pin(fd, fresh.c_str()) != 0) return ErrnoStatus("pin ", path);
+  if (rename(fresh.c_str(), path.c_str()) != 0) return ErrnoStatus("rename ", fresh, " to ", path);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Loader::Loader(const LoadOptions& options)
+    : options_(options), root_(absl::StrCat(options.bpffs, "/", options.directory)) {}
+
+Loader::~Loader() { headgate_bpf__destroy(skeleton_); }
+
+std::string Loader::MapPath(const bpf_map* map) const {
+  return absl::StrCat(root_, "/maps/", bpf_map__name(map));
+}
+
+absl::Status Loader::Prepare() {
+  HG_RETURN_IF_ERROR(EnsureBpffs(options_.bpffs));
+  for (const char* below : {"", "/maps", "/links", "/programs"}) {
+    HG_RETURN_IF_ERROR(MakeDirectory(absl::StrCat(root_, below)));
+  }
+  return absl::OkStatus();
+}
+
+void Loader::SetSizes() {
+  const TableSizes& sizes = options_.sizes;
+  auto& maps = skeleton_->maps;
+  // Twice what is in force: the next generation is built beside it. Nodes and items have room for the coarser
+  // shapes that a tree may take on, which no rule set seen comes near.
+  const uint64_t entries = sizes.max_entries, prefixes = sizes.max_prefixes;
+  const auto pages = [](uint64_t cells, uint32_t per_page) { return static_cast<uint32_t>(cells / per_page + 16); };
+  bpf_map__set_max_entries(maps.hg_nodes, pages(4 * entries + 2 * prefixes, HG_NODES_PER_PAGE));
+  bpf_map__set_max_entries(maps.hg_items, pages(4 * (entries + prefixes), HG_ITEMS_PER_PAGE));
+  bpf_map__set_max_entries(maps.hg_rules, pages(2 * entries, 1));
+  bpf_map__set_max_entries(maps.hg_prefixes, pages(2 * prefixes, HG_PREFIXES_PER_PAGE));
+  bpf_map__set_max_entries(maps.hg_actions, pages(2 * entries, 1));
+  bpf_map__set_max_entries(maps.hg_next_hops, 4 * HG_NEXT_HOP_PAGES);
+  bpf_map__set_max_entries(maps.hg_targets, 64 * HG_TARGET_PAGES);
+  bpf_map__set_max_entries(maps.hg_limiters, sizes.max_entries + 1);
+  bpf_map__set_max_entries(maps.hg_sources, sizes.max_sources);
+  bpf_map__set_max_entries(maps.hg_rule_stats, sizes.max_entries + 1);
+  bpf_map__set_max_entries(maps.hg_rule_base, sizes.max_entries + 1);
+}
+
+// Adopts pinned maps of the same shape. The tables of a generation only together, and only of the same ABI.
+absl::Status Loader::ReuseMaps() {
+  auto& maps = skeleton_->maps;
+  const auto pinned = [this](bpf_map* map) -> Fd {
+    Fd fd(bpf_obj_get(MapPath(map).c_str()));
+    if (!fd) return {};
+    bpf_map_info info{};
+    uint32_t length = sizeof(info);
+    if (bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0 || info.type != bpf_map__type(map) ||
+        info.key_size != bpf_map__key_size(map) || info.value_size != bpf_map__value_size(map) ||
+        info.max_entries != bpf_map__max_entries(map) || info.map_flags != bpf_map__map_flags(map)) {
+      return {};
+    }
+    return fd;
+  };
+  const auto reuse = [](bpf_map* map, const Fd& fd) -> absl::Status {
+    // libbpf keeps a duplicate.
+    if (const int error = bpf_map__reuse_fd(map, fd.get()); error != 0) {
+      return ErrnoStatusOf(error, "adopt pinned map ", bpf_map__name(map));
+    }
+    return absl::OkStatus();
+  };
+
+  const std::vector<bpf_map*> tables = {maps.hg_active, maps.hg_roots,   maps.hg_nodes,     maps.hg_items,
+                                        maps.hg_rules,  maps.hg_actions, maps.hg_prefixes,  maps.hg_next_hops,
+                                        maps.hg_targets};
+  std::vector<Fd> fds;
+  for (bpf_map* table : tables) fds.push_back(pinned(table));
+  hg_active active{};
+  const uint32_t zero = 0;
+  adopted_ = std::all_of(fds.begin(), fds.end(), [](const Fd& fd) { return static_cast<bool>(fd); }) &&
+             bpf_map_lookup_elem(fds[0].get(), &zero, &active) == 0 && active.abi == HG_ABI_VERSION;
+  if (adopted_) {
+    for (size_t i = 0; i < tables.size(); ++i) HG_RETURN_IF_ERROR(reuse(tables[i], fds[i]));
+  }
+  // hg_traces and .rodata are each process's own.
+  for (bpf_map* map : {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_limiters,
+                       maps.hg_sources, maps.hg_port_stats, maps.hg_rule_stats, maps.hg_rule_base, maps.hg_counters,
+                       maps.hg_egress_stats, maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
+    const Fd fd = pinned(map);
+    if (fd) HG_RETURN_IF_ERROR(reuse(map, fd));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options) {
+  libbpf_set_print(LogLibbpf);
+  std::unique_ptr<Loader> loader(new Loader(options));
+  HG_RETURN_IF_ERROR(loader->Prepare());
+  loader->skeleton_ = headgate_bpf__open();
+  if (loader->skeleton_ == nullptr) return ErrnoStatus("open the BPF object");
+  loader->SetSizes();
+  HG_RETURN_IF_ERROR(loader->ReuseMaps());
+  loader->skeleton_->rodata->incarnation = static_cast<uint32_t>(getpid());
+  if (const int error = headgate_bpf__load(loader->skeleton_); error != 0) {
+    return ErrnoStatusOf(error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",
+                         "log level debug shows the verifier's words)");
+  }
+  return loader;
+}
+
+// When the number of rules that have counters changes, what they counted so far moves to hg_rule_base.
+absl::Status Loader::CarryRuleCounters() {
+  auto& maps = skeleton_->maps;
+  const Fd old_stats(bpf_obj_get(MapPath(maps.hg_rule_stats).c_str()));
+  const Fd old_base(bpf_obj_get(MapPath(maps.hg_rule_base).c_str()));
+  bpf_map_info info{}, now{};
+  uint32_t length = sizeof(info);
+  if (!old_stats || !old_base || bpf_obj_get_info_by_fd(old_stats.get(), &info, &length) != 0) {
+    return absl::OkStatus();  // nothing to carry
+  }
+  if (bpf_obj_get_info_by_fd(bpf_map__fd(maps.hg_rule_stats), &now, &length) != 0) {
+    return ErrnoStatus("inspect hg_rule_stats");
+  }
+  if (info.id == now.id || info.value_size != now.value_size) return absl::OkStatus();
+
+  const uint32_t rows = std::min(info.max_entries, now.max_entries);
+  HG_ASSIGN_OR_RETURN(std::vector<hg_rule_count> counts, (ReadPerCpu<hg_rule_count>(old_stats.get(), 0, rows)));
+  std::vector<hg_rule_count> base(rows);
+  HG_RETURN_IF_ERROR(ReadArray(old_base.get(), 0, rows, base.data()));
+  std::vector<uint32_t> indexes(rows);
+  for (uint32_t i = 0; i < rows; ++i) {
+    indexes[i] = i;
+    base[i].packets += counts[i].packets;
+    base[i].bytes += counts[i].bytes;
+    base[i].limited += counts[i].limited;
+  }
+  return WriteArray(bpf_map__fd(maps.hg_rule_base), indexes, base.data());
+}
+
+absl::Status Loader::Pin() {
+  HG_RETURN_IF_ERROR(CarryRuleCounters());
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton_->obj) {
+    if (bpf_map__is_internal(map)) continue;
+    HG_RETURN_IF_ERROR(PinReplacing(bpf_map__fd(map), MapPath(map)));
+  }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton_->obj) {
+    HG_RETURN_IF_ERROR(PinReplacing(bpf_program__fd(program),
+                                    absl::StrCat(root_, "/programs/", bpf_program__name(program))));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace headgate

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Loads the BPF object beside whatever an earlier process left pinned: adopts pinned maps that are still of the
+// same shape, makes others anew, and replaces the pins only when the new program takes over.
+//
+// Below the directory given (bpftool and other tools find things there by name):
+//   maps/<map name>    links/port-<id>    links/<tracepoint>    programs/<name>
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+struct headgate_bpf;  // the skeleton
+struct bpf_map;
+
+namespace headgate {
+
+struct TableSizes {
+  uint32_t max_entries = 131072;    // match entries in force
+  uint32_t max_prefixes = 1000000;  // prefixes in force
+  uint32_t max_sources = 65536;     // per-source buckets
+};
+
+struct LoadOptions {
+  std::string bpffs = "/sys/fs/bpf";  // mount point; mounted here if nothing is
+  std::string directory = "headgate";
+  TableSizes sizes;
+};
+
+class Loader {
+ public:
+  static absl::StatusOr<std::unique_ptr<Loader>> Load(const LoadOptions& options);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  headgate_bpf& skeleton() { return *skeleton_; }
+  const headgate_bpf& skeleton() const { return *skeleton_; }
+  // Whether the tables of an earlier process, and with them its generation, were adopted.
+  bool adopted() const { return adopted_; }
+  // Pins what this process made in place of what was pinned before.
+  absl::Status Pin();
+  std::string LinkPath(const std::string& name) const { return root_ + "/links/" + name; }
+  const std::string& root() const { return root_; }
+
+ private:
+  explicit Loader(const LoadOptions& options);
+  absl::Status Prepare();
+  absl::Status ReuseMaps();
+  void SetSizes();
+  absl::Status CarryRuleCounters();
+  std::string MapPath(const bpf_map* map) const;
+
+  LoadOptions options_;
+  std::string root_;
+  headgate_bpf* skeleton_ = nullptr;
+  bool adopted_ = false;
+};
+
+}  // namespace headgate

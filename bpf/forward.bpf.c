@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * Forward: TX, redirect, route and next hop. Owns the device map and the next hops. The one stage before
+ * steer that writes packet memory; each function decides first, on values, and rewrites last.
+ */
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+
+#include "forward.h"
+#include "tables.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+#define IPV6_FLOW_MASK 0x0fffffff
+#define VLAN_LENGTH 4
+#define VID_MASK 0x0fff
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, HG_PORTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} hg_devmap SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hg_next_hop_page);
+} hg_next_hops SEC(".maps");
+
+static __always_inline int drop(struct hg_pkt *pkt, enum hg_reason reason)
+{
+	pkt->reason = reason;
+	return XDP_DROP;
+}
+
+static __always_inline int pass(struct hg_pkt *pkt, enum hg_reason reason)
+{
+	pkt->reason = reason;
+	return XDP_PASS;
+}
+
+static __always_inline struct ethhdr *ethernet(struct xdp_md *ctx)
+{
+	struct ethhdr *eth = (void *)(long)ctx->data;
+
+	return (void *)(eth + 1) > (void *)(long)ctx->data_end ? NULL : eth;
+}
+
+/* The network header parse found, if `size` bytes of it still lie before data_end. */
+static __always_inline void *network(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 size)
+{
+	void *header = (void *)(long)ctx->data + (pkt->l3 & 0x3f);
+
+	return header + size > (void *)(long)ctx->data_end ? NULL : header;
+}
+
+static __always_inline bool is_zero(const __u8 *mac)
+{
+	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
+}
+
+static __always_inline int send(struct hg_pkt *pkt, __u32 port, enum hg_reason reason)
+{
+	pkt->egress_port = port;
+	pkt->reason = reason;
+	if (bpf_redirect_map(&hg_devmap, port, XDP_DROP) != XDP_REDIRECT)
+		return drop(pkt, HG_REASON_DROP_NO_DEVICE);
+	return XDP_REDIRECT;
+}
+
+/* RFC 1624, equation 3, for a field that falls by 0x0100. */
+static __always_inline void decrement_ttl(struct iphdr *ip)
+{
+	__u32 check = ip->check;
+
+	check += bpf_htons(0x0100);
+	ip->check = (__u16)(check + (check >= 0xffff));
+	ip->ttl--;
+}
+
+/* False when the packet's life ends here; the header is untouched then. */
+static __always_inline bool age(struct xdp_md *ctx, const struct hg_pkt *pkt)
+{
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
+
+	if (pkt->ethertype == ETH_P_IP) {
+		ip = network(ctx, pkt, sizeof(*ip));
+		if (!ip || ip->ttl <= 1)
+			return false;
+		decrement_ttl(ip);
+	} else if (pkt->ethertype == ETH_P_IPV6) {
+		ip6 = network(ctx, pkt, sizeof(*ip6));
+		if (!ip6 || ip6->hop_limit <= 1)
+			return false;
+		ip6->hop_limit--;
+	}
+	return true;
+}
+
+static __always_inline void swap_mac(struct ethhdr *eth)
+{
+	__u8 mac[ETH_ALEN];
+
+	__builtin_memcpy(mac, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
+}
+
+/* Sums over addresses do not change when they trade places, so no checksum does. */
+static __always_inline void swap_ip(struct xdp_md *ctx, const struct hg_pkt *pkt)
+{
+	struct in6_addr address;
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
+	__be32 word;
+
+	if (pkt->ethertype == ETH_P_IP) {
+		ip = network(ctx, pkt, sizeof(*ip));
+		if (!ip)
+			return;
+		word = ip->saddr;
+		ip->saddr = ip->daddr;
+		ip->daddr = word;
+	} else if (pkt->ethertype == ETH_P_IPV6) {
+		ip6 = network(ctx, pkt, sizeof(*ip6));
+		if (!ip6)
+			return;
+		address = ip6->saddr;
+		ip6->saddr = ip6->daddr;
+		ip6->daddr = address;
+	}
+}
+
+static __always_inline void swap_ports(struct xdp_md *ctx, const struct hg_pkt *pkt)
+{
+	void *data = (void *)(long)ctx->data;
+	__u32 off = pkt->l4;
+	__be16 *ports, port;
+
+	if (!(hg_kind(pkt) & HG_KIND_PORTS) || off > 0x7fff)
+		return;
+	ports = data + off;
+	if ((void *)(ports + 2) > (void *)(long)ctx->data_end)
+		return;
+	port = ports[0];
+	ports[0] = ports[1];
+	ports[1] = port;
+}
+
+HG_STAGE int hg_tx(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_action *action)
+{
+	struct ethhdr *eth = ethernet(ctx);
+
+	if (!pkt || !action)
+		return XDP_ABORTED;
+	if (!eth)
+		return drop(pkt, HG_REASON_DROP_INTERNAL);
+	if (pkt->flags & HG_PKT_GROUP)
+		return drop(pkt, HG_REASON_DROP_TX_GROUP);
+	pkt->stages |= HG_STAGE_FORWARD;
+	pkt->egress_port = pkt->port;
+	pkt->reason = HG_REASON_FORWARD_TX;
+	swap_mac(eth);
+	if (action->flags & HG_ACTION_SWAP_IP)
+		swap_ip(ctx, pkt);
+	if (action->flags & HG_ACTION_SWAP_PORTS)
+		swap_ports(ctx, pkt);
+	return XDP_TX;
+}
+
+HG_STAGE int hg_redirect(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_action *action)
+{
+	struct ethhdr *eth = ethernet(ctx);
+
+	if (!pkt || !action)
+		return XDP_ABORTED;
+	if (!eth)
+		return drop(pkt, HG_REASON_DROP_INTERNAL);
+	pkt->stages |= HG_STAGE_FORWARD;
+	if (action->flags & HG_ACTION_DMAC)
+		__builtin_memcpy(eth->h_dest, action->dmac, ETH_ALEN);
+	if (action->flags & HG_ACTION_SMAC)
+		__builtin_memcpy(eth->h_source, action->smac, ETH_ALEN);
+	return send(pkt, action->port, HG_REASON_FORWARD_REDIRECT);
+}
+
+static __always_inline void fill_fib(const struct xdp_md *ctx, const struct hg_pkt *pkt, void *header,
+				     struct bpf_fib_lookup *fib)
+{
+	const struct ipv6hdr *ip6 = header;
+	const struct iphdr *ip = header;
+
+	fib->ifindex = ctx->ingress_ifindex;
+	fib->l4_protocol = hg_protocol(pkt);
+	fib->tot_len = pkt->key[HG_WORD_EXTRA] & 0xffff;
+	if (pkt->ethertype == ETH_P_IP) {
+		fib->family = AF_INET;
+		fib->tos = ip->tos;
+		fib->ipv4_src = ip->saddr;
+		fib->ipv4_dst = ip->daddr;
+	} else {
+		fib->family = AF_INET6;
+		fib->flowinfo = *(__be32 *)ip6 & bpf_htonl(IPV6_FLOW_MASK);
+		__builtin_memcpy(fib->ipv6_src, &ip6->saddr, sizeof(ip6->saddr));
+		__builtin_memcpy(fib->ipv6_dst, &ip6->daddr, sizeof(ip6->daddr));
+	}
+	/* Rules of the kernel's policy routing may name ports. */
+	if (hg_kind(pkt) & HG_KIND_PORTS) {
+		fib->sport = bpf_htons(pkt->key[HG_WORD_PORTS] >> 16);
+		fib->dport = bpf_htons(pkt->key[HG_WORD_PORTS] & 0xffff);
+	}
+}
+
+/* What the kernel's answers mean; negative: the program's own fault. */
+static __always_inline int refuse_route(struct hg_pkt *pkt, long result)
+{
+	switch (result) {
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+		return drop(pkt, HG_REASON_DROP_NO_ROUTE);
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+		return pass(pkt, HG_REASON_PASS_ROUTE_UNREACHABLE);
+	case BPF_FIB_LKUP_RET_NOT_FWDED:
+		return pass(pkt, HG_REASON_PASS_ROUTE_LOCAL);
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+		return pass(pkt, HG_REASON_PASS_ROUTE_DISABLED);
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+		return pass(pkt, HG_REASON_PASS_ROUTE_NEIGHBOUR);
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		return pass(pkt, HG_REASON_PASS_ROUTE_MTU);
+	}
+	return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
+}
+
+HG_STAGE int hg_route(struct xdp_md *ctx, struct hg_pkt *pkt)
+{
+	struct bpf_fib_lookup fib = {};
+	struct ethhdr *eth;
+	void *header;
+	bool is_ip6;
+	long result;
+	__u32 port;
+
+	if (!pkt)
+		return XDP_ABORTED;
+	is_ip6 = pkt->ethertype == ETH_P_IPV6;
+	pkt->stages |= HG_STAGE_FORWARD;
+	/* The kernel routes a tagged frame from its VLAN device, which bpf_fib_lookup cannot be told. */
+	if ((pkt->ethertype != ETH_P_IP && !is_ip6) || pkt->vlan_tags || (pkt->flags & HG_PKT_GROUP))
+		return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
+	header = network(ctx, pkt, is_ip6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	if (!header)
+		return drop(pkt, HG_REASON_DROP_INTERNAL);
+	/* Link-local addresses do not leave their link (RFC 4291, section 2.5.6). */
+	if (is_ip6 && ((pkt->key[HG_WORD_DST] & 0xffc00000) == 0xfe800000 ||
+		       (pkt->key[HG_WORD_SRC] & 0xffc00000) == 0xfe800000))
+		return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
+	fill_fib(ctx, pkt, header, &fib);
+	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (result != BPF_FIB_LKUP_RET_SUCCESS)
+		return refuse_route(pkt, result);
+	port = hg_port_of(fib.ifindex);
+	if (!port)
+		return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
+	if (!age(ctx, pkt))
+		return pass(pkt, HG_REASON_PASS_ROUTE_TTL);
+	eth = ethernet(ctx);
+	if (!eth)
+		return drop(pkt, HG_REASON_DROP_INTERNAL);
+	__builtin_memcpy(eth->h_dest, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, fib.smac, ETH_ALEN);
+	return send(pkt, port, HG_REASON_FORWARD_ROUTE);
+}
+
+/* Moves the two addresses with the frame's start, which leaves the EtherType where a tag begins. */
+static __always_inline bool push_vlan(struct xdp_md *ctx, __u16 vlan)
+{
+	struct ethhdr *eth;
+	void *data, *end;
+	__be16 *tag;
+
+	if (bpf_xdp_adjust_head(ctx, -VLAN_LENGTH))
+		return false;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if (data + sizeof(*eth) + VLAN_LENGTH > end)
+		return false;
+	__builtin_memmove(data, data + VLAN_LENGTH, 2 * ETH_ALEN);
+	tag = data + 2 * ETH_ALEN;
+	tag[0] = bpf_htons(ETH_P_8021Q);
+	tag[1] = bpf_htons(vlan);
+	return true;
+}
+
+static __always_inline bool pop_vlan(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 addresses[3];
+
+	if (data + sizeof(struct ethhdr) + VLAN_LENGTH > end)
+		return false;
+	__builtin_memcpy(addresses, data, sizeof(addresses));
+	__builtin_memcpy(data + VLAN_LENGTH, addresses, sizeof(addresses));
+	return !bpf_xdp_adjust_head(ctx, VLAN_LENGTH);
+}
+
+static __always_inline bool set_vlan(struct xdp_md *ctx, __u16 vlan)
+{
+	struct ethhdr *eth = ethernet(ctx);
+	__be16 *tci = (void *)(eth + 1);
+
+	if (!eth || (void *)(tci + 1) > (void *)(long)ctx->data_end)
+		return false;
+	/* Priority and drop eligibility stay. */
+	*tci = (*tci & bpf_htons(~VID_MASK)) | bpf_htons(vlan);
+	return true;
+}
+
+static __always_inline bool tag_for(struct xdp_md *ctx, const struct hg_pkt *pkt,
+				    const struct hg_next_hop *hop)
+{
+	if (hop->vlan_mode == HG_NEXT_HOP_VLAN_SET)
+		return pkt->vlan_tags ? set_vlan(ctx, hop->vlan) : push_vlan(ctx, hop->vlan);
+	if (hop->vlan_mode == HG_NEXT_HOP_VLAN_STRIP && pkt->vlan_tags)
+		return pop_vlan(ctx);
+	return true;
+}
+
+HG_STAGE int hg_to_next_hop(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root, __u32 id)
+{
+	__u32 slot = id / HG_NEXT_HOPS_PER_PAGE, number;
+	const struct hg_next_hop_page *page;
+	const struct hg_next_hop *hop;
+	const struct hg_port *egress;
+	struct ethhdr *eth;
+
+	if (!pkt || !root)
+		return XDP_ABORTED;
+	pkt->stages |= HG_STAGE_FORWARD;
+	if (slot >= HG_NEXT_HOP_PAGES)
+		return drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
+	number = root->next_hop_page[slot];
+	page = bpf_map_lookup_elem(&hg_next_hops, &number);
+	if (!page)
+		return drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
+	hop = &page->hop[id % HG_NEXT_HOPS_PER_PAGE];
+	egress = hg_port(hop->port);
+	if (!hop->port || !egress)
+		return drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
+	if (hop->decrement_ttl && !age(ctx, pkt))
+		return drop(pkt, HG_REASON_DROP_TTL);
+	if (!tag_for(ctx, pkt, hop))
+		return drop(pkt, HG_REASON_DROP_NO_HEADROOM);
+	eth = ethernet(ctx);
+	if (!eth)
+		return drop(pkt, HG_REASON_DROP_INTERNAL);
+	__builtin_memcpy(eth->h_dest, hop->dmac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, is_zero(hop->smac) ? egress->mac : hop->smac, ETH_ALEN);
+	return send(pkt, hop->port, HG_REASON_FORWARD_NEXT_HOP);
+}

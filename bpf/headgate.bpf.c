@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * The entry points: one packet from first byte to the one exit that counts it, and the same for a traced
+ * packet, which leaves no mark but its record.
+ */
+#include "classify.h"
+#include "forward.h"
+#include "parse.h"
+#include "police.h"
+#include "stats.h"
+#include "steer.h"
+#include "tables.h"
+
+/* Interned by the compiler: a few records serve all rules. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hg_action);
+} hg_actions SEC(".maps");
+
+static __always_inline int leave(struct hg_pkt *pkt, enum hg_reason reason, int xdp_action)
+{
+	pkt->reason = reason;
+	return xdp_action;
+}
+
+/* A drop by a rule that does not name the protocol, or by default, must not cut the operator's link. */
+static __always_inline bool spares(const struct hg_pkt *pkt)
+{
+	return (pkt->flags & HG_PKT_ESSENTIAL) && !(pkt->rule_flags & HG_RULE_NAMED);
+}
+
+static __always_inline int apply_default(struct hg_pkt *pkt, const struct hg_root *root)
+{
+	if (root->default_verdict == HG_VERDICT_PASS)
+		return leave(pkt, HG_REASON_PASS_DEFAULT, XDP_PASS);
+	if (spares(pkt))
+		return leave(pkt, HG_REASON_PASS_ESSENTIAL, XDP_PASS);
+	return leave(pkt, HG_REASON_DROP_DEFAULT, XDP_DROP);
+}
+
+static __always_inline int apply_rule(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root)
+{
+	struct hg_action *action = bpf_map_lookup_elem(&hg_actions, &pkt->action);
+	int verdict;
+
+	if (!action)
+		return leave(pkt, HG_REASON_DROP_INTERNAL, XDP_DROP);
+	pkt->counter = action->counter;
+	pkt->reason = pkt->rule_flags & HG_RULE_MGMT ? HG_REASON_PASS_MANAGEMENT : HG_REASON_PASS_RULE;
+	verdict = action->verdict;
+	if ((action->flags & HG_ACTION_POLICE) && !spares(pkt) && !hg_police(action, pkt))
+		return leave(pkt, HG_REASON_DROP_RATE_LIMIT, XDP_DROP);
+	if (verdict == HG_VERDICT_DROP)
+		pkt->reason = spares(pkt) ? HG_REASON_PASS_ESSENTIAL : HG_REASON_DROP_RULE;
+	if (action->sample && !hg_is_traced(pkt))
+		hg_sample_packet(ctx, pkt, action->sample);
+
+	switch (verdict) {
+	case HG_VERDICT_PASS:
+		return XDP_PASS;
+	case HG_VERDICT_DROP:
+		return pkt->reason == HG_REASON_DROP_RULE ? XDP_DROP : XDP_PASS;
+	case HG_VERDICT_TX:
+		return hg_tx(ctx, pkt, action);
+	case HG_VERDICT_REDIRECT:
+		return hg_redirect(ctx, pkt, action);
+	case HG_VERDICT_ROUTE:
+		return hg_route(ctx, pkt);
+	case HG_VERDICT_NEXT_HOP:
+		return hg_to_next_hop(ctx, pkt, root, action->object);
+	case HG_VERDICT_STEER:
+		return hg_steer(pkt, root, action->object);
+	}
+	return leave(pkt, HG_REASON_DROP_INTERNAL, XDP_DROP);
+}
+
+static __always_inline int decide(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root)
+{
+	if (!root || !pkt->port)
+		return leave(pkt, HG_REASON_PASS_UNCONFIGURED, XDP_PASS);
+	if (!hg_parse(ctx, pkt))
+		return XDP_DROP;
+	pkt->stages |= HG_STAGE_PARSE;
+	if ((root->flags && !hg_find_sets(root, pkt)) || !hg_classify(root, pkt))
+		return leave(pkt, HG_REASON_DROP_INTERNAL, XDP_DROP);
+	return pkt->rule ? apply_rule(ctx, pkt, root) : apply_default(pkt, root);
+}
+
+static __always_inline void arrive(struct xdp_md *ctx, struct hg_pkt *pkt)
+{
+	pkt->length = bpf_xdp_get_buff_len(ctx);
+	pkt->ifindex = ctx->ingress_ifindex;
+	pkt->queue = ctx->rx_queue_index;
+	pkt->port = hg_port_of(pkt->ifindex);
+}
+
+SEC("xdp.frags")
+int headgate(struct xdp_md *ctx)
+{
+	struct hg_pkt pkt = {};
+	int verdict;
+
+	arrive(ctx, &pkt);
+	verdict = decide(ctx, &pkt, hg_generation());
+	hg_count_packet(&pkt);
+	return verdict;
+}
+
+SEC("xdp.frags")
+int headgate_trace(struct xdp_md *ctx)
+{
+	const struct hg_root *root = hg_generation();
+	struct hg_pkt pkt = {.flags = HG_PKT_TRACE};
+	__u32 port = hg_trace_port();
+	int verdict;
+
+	arrive(ctx, &pkt);
+	if (port)
+		pkt.port = port;
+	verdict = decide(ctx, &pkt, root);
+	hg_record_trace(&pkt, root);
+	return verdict;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* The one exit's counters, inlined into the entry point, and the stages that copy packets to user space. */
+#ifndef HG_STATS_H
+#define HG_STATS_H
+
+#include "hg_pkt.h"
+
+/* By port id * HG_REASON_SLOTS + reason. */
+struct hg_port_stats_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HG_PORTS * HG_REASON_SLOTS);
+	__type(key, __u32);
+	__type(value, struct hg_count);
+};
+extern struct hg_port_stats_map hg_port_stats SEC(".maps");
+
+struct hg_rule_stats_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hg_rule_count);
+};
+extern struct hg_rule_stats_map hg_rule_stats SEC(".maps");
+
+struct hg_counters_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HG_COUNTERS);
+	__type(key, __u32);
+	__type(value, struct hg_count);
+};
+extern struct hg_counters_map hg_counters SEC(".maps");
+
+static __always_inline void hg_add(struct hg_count *count, const struct hg_pkt *pkt)
+{
+	count->packets++;
+	count->bytes += pkt->length;
+}
+
+/* Counts the packet by port and reason, by rule and by named counter. */
+static __always_inline void hg_count_packet(const struct hg_pkt *pkt)
+{
+	__u32 index = pkt->port * HG_REASON_SLOTS + pkt->reason;
+	struct hg_count *count = bpf_map_lookup_elem(&hg_port_stats, &index);
+	struct hg_rule_count *rule;
+
+	if (count)
+		hg_add(count, pkt);
+	index = pkt->rule_id;
+	if (index) {
+		rule = bpf_map_lookup_elem(&hg_rule_stats, &index);
+		if (rule) {
+			rule->packets++;
+			rule->bytes += pkt->length;
+			rule->limited += pkt->reason == HG_REASON_DROP_RATE_LIMIT;
+		}
+	}
+	index = pkt->counter;
+	if (index) {
+		count = bpf_map_lookup_elem(&hg_counters, &index);
+		if (count)
+			hg_add(count, pkt);
+	}
+}
+
+/* Sends a copy of the packet's start to user space when the dice say so. */
+HG_STAGE int hg_sample_packet(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 threshold);
+
+/* Records a traced packet instead of counting it. */
+HG_STAGE int hg_record_trace(const struct hg_pkt *pkt, const struct hg_root *root);
+
+/* The ingress port the trace pretends, 0: by device. */
+HG_HELPER __u32 hg_trace_port(void);
+
+#endif

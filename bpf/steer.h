@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+#ifndef HG_STEER_H
+#define HG_STEER_H
+
+#include "hg_pkt.h"
+
+/* Hands the packet to the AF_XDP socket of its device and queue, or to the target's fallback when there is
+ * none. Returns the XDP action and sets pkt->reason. */
+HG_STAGE int hg_steer(struct hg_pkt *pkt, const struct hg_root *root, __u32 id);
+
+#endif
