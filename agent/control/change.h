@@ -6,6 +6,7 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -54,6 +55,8 @@ struct Change {
   std::vector<std::string> delete_rules;
   std::vector<PrefixSetEdit> prefix_set_edits;
   Violations violations;  // found while the request's text was parsed
+  // A note for the store to keep in the same transaction: name and value.
+  std::optional<std::pair<std::string, std::string>> note;
 };
 
 // What the tables hold at most; set when the agent starts.
@@ -75,12 +78,12 @@ struct ChangeResult {
   absl::Status status;
 };
 
-// Takes ids for new objects from `ids`, when it succeeds and unless `dry_run`. Whether the new state comes to be
-// decides the caller, who then retires the ids that one of the two states no longer has.
+// Takes ids for new objects from `ids`, when it succeeds and unless `dry_run`. The caller decides whether the new
+// state comes to be, and frees the ids that only one of the two states has (ForEachRetiredId).
 ChangeResult BuildState(const Snapshot& current, Change change, const Limits& limits, IdAllocators& ids,
                         bool dry_run);
 
-// Retires the ids of objects that `before` has and `after` has not.
-void RetireIds(const State& before, const State& after, IdAllocators& ids);
+// Calls visit(kind, id) for every object that `before` has and `after` has not.
+void ForEachRetiredId(const State& before, const State& after, const std::function<void(Kind, uint32_t)>& visit);
 
 }  // namespace headgate

@@ -36,6 +36,14 @@ uint64_t Compiler::Used(TableId table) const {
   return used;
 }
 
+bool Compiler::Crowded(const Dataplane& dataplane) const {
+  for (size_t i = 0; i < kTables; ++i) {
+    const auto table = static_cast<TableId>(i);
+    if (Used(table) > dataplane.Info(table).capacity / 4 * 3) return true;
+  }
+  return false;
+}
+
 void Compiler::WriteRoot(const State& state) {
   hg_root root{};
   root.generation = state.generation;

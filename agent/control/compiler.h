@@ -38,7 +38,10 @@ class Compiler {
   // Compares the kernel's tables with the image and puts right what differs. Returns how many values did.
   absl::StatusOr<uint64_t> Repair(Dataplane& dataplane);
 
-  // Cells in use, for status.
+  // Whether some table is so full of cells that wait to be reclaimed that the next change may not fit.
+  bool Crowded(const Dataplane& dataplane) const;
+
+  // Values in use, for status.
   uint64_t Used(TableId table) const;
   TreeShape RuleShape() const { return rules_.Shape(); }
 

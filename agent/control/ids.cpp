@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/control/ids.h"
 
-#include <algorithm>
 #include <cstdlib>
 
 #include "bpf/hg_abi.h"
@@ -16,18 +15,11 @@ std::optional<uint32_t> IdAllocator::Take() {
   return id;
 }
 
-void IdAllocator::Claim(uint32_t id) {
-  if (id < next_) {
-    std::erase(free_, id);
-    return;
-  }
+bool IdAllocator::Claim(uint32_t id) {
+  if (id < next_ || id > last_) return false;
   while (next_ < id) free_.push_back(next_++);
   ++next_;
-}
-
-std::vector<uint32_t> IdAllocator::Recycle() {
-  free_.insert(free_.end(), resting_.begin(), resting_.end());
-  return std::exchange(resting_, {});
+  return true;
 }
 
 IdAllocators::IdAllocators(uint32_t max_rules)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Ids of objects: small numbers that index the kernel's tables. An object keeps its id for life, over restarts
-// too. A freed id rests until the data path has let go of it and its counters are cleared.
+// too. An id becomes free again only when the data path has let go of it and its counters are cleared: the
+// controller sees to that.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <optional>
-#include <vector>
 
 #include "agent/control/model.h"
 
@@ -18,14 +18,11 @@ class IdAllocator {
   // Ids from `first` to `last`, both included.
   IdAllocator(uint32_t first, uint32_t last) : first_(first), last_(last), next_(first) {}
 
-  // Nothing when all are taken or resting.
+  // Nothing when none is free.
   std::optional<uint32_t> Take();
-  // Marks an id as taken that a stored object brings along.
-  void Claim(uint32_t id);
-  // The id's object is gone; it becomes free with the next Recycle().
-  void Retire(uint32_t id) { resting_.push_back(id); }
-  // No packet can still use the retired ids: returns them for their counters to be cleared, and frees them.
-  std::vector<uint32_t> Recycle();
+  // Takes the id that a stored object brings along; in rising order. False when it is out of range or taken.
+  bool Claim(uint32_t id);
+  void Free(uint32_t id) { free_.push_back(id); }
 
   uint32_t capacity() const { return last_ - first_ + 1; }
   // How many Take() could still give now.
@@ -35,7 +32,6 @@ class IdAllocator {
   uint32_t first_, last_;
   uint32_t next_;  // never given so far from here on
   std::deque<uint32_t> free_;
-  std::vector<uint32_t> resting_;
 };
 
 struct IdAllocators {

@@ -54,6 +54,10 @@ struct State {
 };
 using Snapshot = std::shared_ptr<const State>;
 
+// Fills in what follows from the objects of a state that was loaded: priorities, counts, and how many rules name
+// each counter.
+void DeriveState(State& state);
+
 // Calls visit(kind, name, before, after) for every object that differs, kind by kind in the order of Kind;
 // before and after are pointers to the kind's type, null when missing.
 template <typename Visitor>

@@ -401,12 +401,28 @@ uint32_t EntryCount(const Match& match) {
                                std::max<size_t>(1, match.destination_ports.size()));
 }
 
-void RetireIds(const State& before, const State& after, IdAllocators& ids) {
-  ForEachDifference(before, after, [&ids](Kind kind, const std::string&, const auto* old, const auto* now) {
-    if constexpr (!std::is_same_v<std::decay_t<decltype(*old)>, Settings>) {
-      if (old && !now) ids.of(kind).Retire(old->id);
+void ForEachRetiredId(const State& before, const State& after, const std::function<void(Kind, uint32_t)>& visit) {
+  ForEachDifference(before, after, [&visit](Kind kind, const std::string&, const auto* old, const auto* now) {
+    if constexpr (!std::is_same_v<std::remove_cv_t<std::remove_pointer_t<decltype(old)>>, Settings>) {
+      if (old && !now) visit(kind, old->id);
     }
   });
+}
+
+void DeriveState(State& state) {
+  state.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
+    state.priorities.Put(rule);
+    state.entry_count += EntryCount(rule->match);
+    if (rule->action->counter.empty()) return;
+    const Counter* present = state.counters.Get(rule->action->counter);
+    if (!present) return;
+    Counter counter = *present;
+    ++counter.references;
+    state.counters.Set(std::move(counter));
+  });
+  for (const auto& allow : state.settings->management) {
+    state.entry_count += std::max<size_t>(1, allow.destination_ports.size());
+  }
 }
 
 ChangeResult BuildState(const Snapshot& current, Change change, const Limits& limits, IdAllocators& ids,

@@ -4,10 +4,16 @@
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/ethtool.h>
 #include <linux/if_link.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "agent/base/status.h"
 #include "agent/dataplane/bpf_util.h"
@@ -31,6 +37,21 @@ DriverMode ModeOf(uint32_t ifindex) {
     return DriverMode::kGeneric;
   }
   return DriverMode::kNative;
+}
+
+// What about the device may keep packets from being seen as they are.
+std::vector<std::string> WarningsFor(const Device& device) {
+  std::vector<std::string> warnings;
+  ethtool_value flags{.cmd = ETHTOOL_GFLAGS};
+  ifreq request{};
+  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  device.name.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
+  request.ifr_data = reinterpret_cast<char*>(&flags);
+  if (socket && ioctl(socket.get(), SIOCETHTOOL, &request) == 0 && (flags.data & ETH_FLAG_RXVLAN) != 0) {
+    warnings.push_back(absl::StrCat("VLAN tags that the device takes off are not seen (rules with vlan, next hops that "
+                                    "strip): ethtool -K ", device.name, " rxvlan off"));
+  }
+  return warnings;
 }
 
 std::string WhyNot(int error, const Device& device) {
@@ -74,53 +95,56 @@ absl::Status Ports::TakeOver() {
   return absl::OkStatus();
 }
 
-absl::Status Ports::SetIfindexSlot(uint32_t port, uint32_t ifindex) {
+// One slot for the device and none else for the port; ifindex 0: none at all.
+absl::Status Ports::SetIfindexSlots(uint32_t port, uint32_t ifindex, uint32_t& changed) {
   const int map = bpf_map__fd(loader_.skeleton().maps.hg_ifindexes);
-  std::optional<uint32_t> empty;
-  for (uint32_t i = 0; i < HG_IFINDEX_PROBES; ++i) {
+  std::vector<hg_ifindex> held(HG_IFINDEX_SLOTS);
+  HG_RETURN_IF_ERROR(ReadArray(map, 0, HG_IFINDEX_SLOTS, held.data()));
+  std::optional<uint32_t> wanted;
+  for (uint32_t i = HG_IFINDEX_PROBES; ifindex != 0 && i-- > 0;) {
     const uint32_t slot = (ifindex + i) % HG_IFINDEX_SLOTS;
-    hg_ifindex held{};
-    if (bpf_map_lookup_elem(map, &slot, &held) != 0) return ErrnoStatus("read hg_ifindexes");
-    if (held.ifindex == ifindex) empty = slot;
-    if (held.ifindex == 0 && !empty) empty = slot;
-    if (held.ifindex == ifindex) break;
+    if (held[slot].ifindex == 0 || held[slot].ifindex == ifindex) wanted = slot;
   }
-  if (!empty) {
+  if (ifindex != 0 && !wanted) {
     return absl::ResourceExhaustedError(absl::StrCat("table hg_ifindexes: no slot near ifindex ", ifindex,
                                                      ": too many interfaces whose numbers are equal modulo ",
                                                      HG_IFINDEX_SLOTS));
   }
-  const hg_ifindex entry{ifindex, port};
-  if (bpf_map_update_elem(map, &*empty, &entry, BPF_ANY) != 0) return ErrnoStatus("write hg_ifindexes");
-  return absl::OkStatus();
-}
-
-absl::Status Ports::ClearIfindexSlots(uint32_t port) {
-  const int map = bpf_map__fd(loader_.skeleton().maps.hg_ifindexes);
-  std::vector<hg_ifindex> held(HG_IFINDEX_SLOTS);
-  HG_RETURN_IF_ERROR(ReadArray(map, 0, HG_IFINDEX_SLOTS, held.data()));
   std::vector<uint32_t> slots;
+  std::vector<hg_ifindex> entries;
   for (uint32_t slot = 0; slot < HG_IFINDEX_SLOTS; ++slot) {
-    if (held[slot].ifindex != 0 && held[slot].port == port) slots.push_back(slot);
+    const hg_ifindex entry = slot == wanted ? hg_ifindex{ifindex, port} : hg_ifindex{};
+    const bool ours = held[slot].ifindex != 0 && (held[slot].port == port || held[slot].ifindex == ifindex);
+    if (slot != wanted && !ours) continue;
+    if (held[slot].ifindex == entry.ifindex && held[slot].port == entry.port) continue;
+    slots.push_back(slot);
+    entries.push_back(entry);
   }
-  const std::vector<hg_ifindex> none(slots.size());
-  return Annotate(WriteArray(map, slots, none.data()), "hg_ifindexes");
+  changed += static_cast<uint32_t>(slots.size());
+  return Annotate(WriteArray(map, slots, entries.data()), "hg_ifindexes");
 }
 
 // Everything the program knows of the port, before the first packet can come.
-absl::Status Ports::Describe(uint32_t port, const Device& device) {
+absl::Status Ports::Describe(uint32_t port, const Device& device, uint32_t& changed) {
   const auto& maps = loader_.skeleton().maps;
-  hg_port entry{};
+  hg_port entry{}, held{};
   entry.ifindex = device.ifindex;
   entry.mtu = device.mtu;
   std::copy(device.mac.begin(), device.mac.end(), entry.mac);
-  if (bpf_map_update_elem(bpf_map__fd(maps.hg_ports), &port, &entry, BPF_ANY) != 0) {
-    return ErrnoStatus("write hg_ports");
+  if (bpf_map_lookup_elem(bpf_map__fd(maps.hg_ports), &port, &held) != 0) return ErrnoStatus("read hg_ports");
+  if (std::memcmp(&entry, &held, sizeof(entry)) != 0) {
+    ++changed;
+    if (bpf_map_update_elem(bpf_map__fd(maps.hg_ports), &port, &entry, BPF_ANY) != 0) {
+      return ErrnoStatus("write hg_ports");
+    }
   }
-  if (ports_[port].ifindex != device.ifindex) HG_RETURN_IF_ERROR(ClearIfindexSlots(port));
-  HG_RETURN_IF_ERROR(SetIfindexSlot(port, device.ifindex));
-  if (bpf_map_update_elem(bpf_map__fd(maps.hg_devmap), &port, &device.ifindex, BPF_ANY) != 0) {
-    return ErrnoStatus("make ", device.name, " a redirect target");
+  HG_RETURN_IF_ERROR(SetIfindexSlots(port, device.ifindex, changed));
+  uint32_t target = 0;
+  if (bpf_map_lookup_elem(bpf_map__fd(maps.hg_devmap), &port, &target) != 0 || target != device.ifindex) {
+    ++changed;
+    if (bpf_map_update_elem(bpf_map__fd(maps.hg_devmap), &port, &device.ifindex, BPF_ANY) != 0) {
+      return ErrnoStatus("make ", device.name, " a redirect target");
+    }
   }
   return absl::OkStatus();
 }
@@ -142,30 +166,36 @@ absl::StatusOr<Fd> Ports::CreateLink(uint32_t port, const Device& device, Driver
   return link;
 }
 
-absl::StatusOr<DriverMode> Ports::Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) {
+absl::StatusOr<Attachment> Ports::Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) {
   Port& bound = ports_[port];
-  // The same device: its address or MTU may have changed, the link need not.
-  const bool keep = bound.link && bound.ifindex == device.ifindex && LinkIfindex(bound.link.get()) == device.ifindex &&
-                    (!mode || *mode == bound.mode);
-  if (!keep && bound.link) {
+  Attachment result{.warnings = WarningsFor(device)};
+  const bool same_device = bound.link && bound.ifindex == device.ifindex && bound.device == device;
+  const bool linked = bound.link && LinkIfindex(bound.link.get()) == device.ifindex;
+  uint32_t changed = 0;
+  HG_RETURN_IF_ERROR(Describe(port, device, changed));
+  // A new or changed device is no drift; the same one with other entries or without its link is.
+  if (same_device) result.repaired = changed + (linked ? 0 : 1);
+  bound.ifindex = device.ifindex;
+  bound.device = device;
+  result.mode = bound.mode;
+  if (linked && (!mode || *mode == bound.mode)) return result;
+
+  if (bound.link) {
     unlink(loader_.LinkPath(PortName(port)).c_str());
     bound.link = Fd();
   }
-  HG_RETURN_IF_ERROR(Describe(port, device));
-  bound.ifindex = device.ifindex;
-  if (keep) return bound.mode;
-
-  absl::StatusOr<Fd> link = CreateLink(port, device, mode.value_or(DriverMode::kNative));
-  bound.mode = mode.value_or(DriverMode::kNative);
+  result.mode = mode.value_or(DriverMode::kNative);
+  absl::StatusOr<Fd> link = CreateLink(port, device, result.mode);
   if (!link.ok() && !mode) {
     const absl::Status native = link.status();
-    link = CreateLink(port, device, DriverMode::kGeneric);
-    bound.mode = DriverMode::kGeneric;
+    result.mode = DriverMode::kGeneric;
+    link = CreateLink(port, device, result.mode);
     if (!link.ok()) return native;
   }
   HG_RETURN_IF_ERROR(link.status());
   bound.link = *std::move(link);
-  return bound.mode;
+  bound.mode = result.mode;
+  return result;
 }
 
 absl::Status Ports::Detach(uint32_t port) {
@@ -177,7 +207,8 @@ absl::Status Ports::Detach(uint32_t port) {
   if (bpf_map_update_elem(bpf_map__fd(maps.hg_ports), &port, &none, BPF_ANY) != 0) {
     return ErrnoStatus("write hg_ports");
   }
-  return ClearIfindexSlots(port);
+  uint32_t changed = 0;
+  return SetIfindexSlots(port, 0, changed);
 }
 
 std::vector<std::pair<uint32_t, uint32_t>> Ports::Bound() const {

@@ -25,7 +25,7 @@ class Ports {
   absl::Status Restore();
   // Points every restored link at this process's program.
   absl::Status TakeOver();
-  absl::StatusOr<DriverMode> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode);
+  absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode);
   absl::Status Detach(uint32_t port);
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const;
 
@@ -33,12 +33,13 @@ class Ports {
   struct Port {
     Fd link;
     uint32_t ifindex = 0;
+    Device device;  // as last described; empty after a restart
     DriverMode mode = DriverMode::kNative;
   };
 
-  absl::Status Describe(uint32_t port, const Device& device);
-  absl::Status SetIfindexSlot(uint32_t port, uint32_t ifindex);
-  absl::Status ClearIfindexSlots(uint32_t port);
+  // Each writes what is not as it should be, and counts it in `changed`.
+  absl::Status Describe(uint32_t port, const Device& device, uint32_t& changed);
+  absl::Status SetIfindexSlots(uint32_t port, uint32_t ifindex, uint32_t& changed);
   absl::StatusOr<Fd> CreateLink(uint32_t port, const Device& device, DriverMode mode);
 
   Loader& loader_;

@@ -215,7 +215,7 @@ absl::Status BpfDataplane::TakeOver() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<DriverMode> BpfDataplane::Attach(uint32_t port, const Device& device,
+absl::StatusOr<Attachment> BpfDataplane::Attach(uint32_t port, const Device& device,
                                                 std::optional<DriverMode> mode) {
   return ports_.Attach(port, device, mode);
 }

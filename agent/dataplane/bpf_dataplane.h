@@ -29,7 +29,7 @@ class BpfDataplane : public Dataplane {
   std::optional<uint32_t> Active() const override;
   absl::Status Quiesce() override;
   absl::Status TakeOver() override;
-  absl::StatusOr<DriverMode> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
+  absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
   absl::Status Detach(uint32_t port) override;
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override { return ports_.Bound(); }
   uint32_t CounterRows(CounterId table) const override;

@@ -33,6 +33,12 @@ inline constexpr size_t kCounterTables = 5;
 
 enum class DriverMode : uint8_t { kNative, kGeneric };
 
+struct Attachment {
+  DriverMode mode = DriverMode::kNative;
+  std::vector<std::string> warnings;  // for the operator
+  uint32_t repaired = 0;              // entries of the port's tables that were not as this process left them
+};
+
 struct TableInfo {
   std::string name;   // the map's
   uint32_t capacity;  // values
@@ -68,8 +74,9 @@ class Dataplane {
   virtual absl::Status TakeOver() = 0;
 
   // Binds a port to a device and attaches the program to it, in the given mode or with nothing given in native
-  // mode where possible; again after the device has changed. Replaces an attachment without a gap.
-  virtual absl::StatusOr<DriverMode> Attach(uint32_t port, const Device& device,
+  // mode where possible. Idempotent: to be called again when the device has changed, or to see that all is
+  // still in place.
+  virtual absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device,
                                             std::optional<DriverMode> mode) = 0;
   // Idempotent; the device may be gone.
   virtual absl::Status Detach(uint32_t port) = 0;

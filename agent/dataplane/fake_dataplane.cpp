@@ -61,11 +61,11 @@ absl::Status FakeDataplane::Activate(uint32_t root) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<DriverMode> FakeDataplane::Attach(uint32_t port, const Device& device,
+absl::StatusOr<Attachment> FakeDataplane::Attach(uint32_t port, const Device& device,
                                                  std::optional<DriverMode> mode) {
   if (port == 0 || port >= HG_PORTS) return absl::InvalidArgumentError(absl::StrCat("no port ", port));
   bound_[port] = device.ifindex;
-  return mode.value_or(DriverMode::kNative);
+  return Attachment{.mode = mode.value_or(DriverMode::kNative)};
 }
 
 absl::Status FakeDataplane::Detach(uint32_t port) {
@@ -134,7 +134,7 @@ absl::Status FaultyDataplane::TakeOver() {
   HG_RETURN_IF_ERROR(fault("TakeOver"));
   return inner_.TakeOver();
 }
-absl::StatusOr<DriverMode> FaultyDataplane::Attach(uint32_t port, const Device& device,
+absl::StatusOr<Attachment> FaultyDataplane::Attach(uint32_t port, const Device& device,
                                                    std::optional<DriverMode> mode) {
   HG_RETURN_IF_ERROR(fault("Attach"));
   return inner_.Attach(port, device, mode);

@@ -27,7 +27,7 @@ class FakeDataplane : public Dataplane {
   std::optional<uint32_t> Active() const override { return active_; }
   absl::Status Quiesce() override { return absl::OkStatus(); }
   absl::Status TakeOver() override { return absl::OkStatus(); }
-  absl::StatusOr<DriverMode> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
+  absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
   absl::Status Detach(uint32_t port) override;
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override;
   uint32_t CounterRows(CounterId table) const override;
@@ -69,7 +69,7 @@ class FaultyDataplane : public Dataplane {
   std::optional<uint32_t> Active() const override { return inner_.Active(); }
   absl::Status Quiesce() override;
   absl::Status TakeOver() override;
-  absl::StatusOr<DriverMode> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
+  absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
   absl::Status Detach(uint32_t port) override;
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override { return inner_.Bound(); }
   uint32_t CounterRows(CounterId table) const override { return inner_.CounterRows(table); }

@@ -205,4 +205,15 @@ absl::Status Loader::Pin() {
   return absl::OkStatus();
 }
 
+// A link that nothing pins or holds detaches itself.
+absl::Status RemoveFrom(const LoadOptions& options) {
+  const std::string root = absl::StrCat(options.bpffs, "/", options.directory);
+  std::error_code error;
+  std::filesystem::remove_all(root + "/links", error);
+  if (!error) std::filesystem::remove_all(root, error);
+  if (error) return absl::InternalError(absl::StrCat("remove ", root, ": ", error.message()));
+  Log(spdlog::level::info, "detached", {{"pins", root}});
+  return absl::OkStatus();
+}
+
 }  // namespace headgate

@@ -30,6 +30,9 @@ struct LoadOptions {
   TableSizes sizes;
 };
 
+// Takes the programs off all devices and removes everything pinned.
+absl::Status RemoveFrom(const LoadOptions& options);
+
 class Loader {
  public:
   static absl::StatusOr<std::unique_ptr<Loader>> Load(const LoadOptions& options);

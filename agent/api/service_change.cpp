@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Apply, Confirm and Update.
+#include <absl/strings/str_cat.h>
+
+#include <condition_variable>
+#include <deque>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "agent/api/gateway_service.h"
+#include "agent/api/status.h"
+#include "agent/base/log.h"
+
+namespace headgate::api {
+namespace {
+
+constexpr uint64_t kMaxDifferences = 10'000;
+constexpr int64_t kMinConfirmSeconds = 1;
+constexpr int64_t kMaxConfirmSeconds = 3600;
+// Requests of one stream that may wait for their answer; more are not read meanwhile.
+constexpr size_t kMaxInFlight = 16'384;
+
+void AddDifferences(const State& before, const State& after, pb::ApplyResponse& response) {
+  uint64_t count = 0;
+  ForEachDifference(before, after, [&](Kind kind, const std::string& name, const auto* old, const auto* now) {
+    if (kind == Kind::kCounter) return;  // follows from the rules
+    if (++count > kMaxDifferences) return;
+    pb::Difference* difference = response.add_differences();
+    difference->set_kind(ToProto(kind));
+    difference->set_name(name);
+    difference->set_change(!old  ? pb::Difference::CHANGE_CREATE
+                           : now ? pb::Difference::CHANGE_UPDATE
+                                 : pb::Difference::CHANGE_DELETE);
+  });
+  response.set_difference_count(count);
+}
+
+template <typename Response>
+void AddViolations(const Violations& violations, Response& response) {
+  for (const Violation& violation : violations) {
+    pb::Violation* message = response.add_violations();
+    message->set_field(violation.field);
+    message->set_description(violation.description);
+  }
+}
+
+// Answers of one stream in the order of its requests, whichever is ready first.
+class Answers {
+ public:
+  explicit Answers(grpc::ServerReaderWriter<pb::UpdateResponse, pb::UpdateRequest>& stream)
+      : stream_(stream), thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+
+  // A place in the order; waits while there are too many.
+  std::shared_ptr<std::optional<pb::UpdateResponse>> Reserve() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return slots_.size() < kMaxInFlight; });
+    return slots_.emplace_back(std::make_shared<std::optional<pb::UpdateResponse>>());
+  }
+  void Fill(const std::shared_ptr<std::optional<pb::UpdateResponse>>& slot, pb::UpdateResponse response) {
+    const std::lock_guard lock(mutex_);
+    *slot = std::move(response);
+    changed_.notify_all();
+  }
+  // Returns when all are written, or cannot be any more.
+  void Finish() {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return slots_.empty(); });
+    }
+    thread_.request_stop();
+    changed_.notify_all();
+    thread_.join();
+  }
+
+ private:
+  void Run(const std::stop_token& stop) {
+    std::deque<pb::UpdateResponse> ready;
+    while (true) {
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, stop, [this] { return !slots_.empty() && slots_.front()->has_value(); });
+        while (!slots_.empty() && slots_.front()->has_value()) {
+          ready.push_back(**std::move(slots_.front()));
+          slots_.pop_front();
+        }
+        changed_.notify_all();
+      }
+      if (ready.empty()) return;
+      for (; !ready.empty(); ready.pop_front()) {
+        // All but the last of what is ready may share a packet.
+        grpc::WriteOptions options;
+        if (ready.size() > 1) options.set_buffer_hint();
+        stream_.Write(ready.front(), options);
+      }
+    }
+  }
+
+  grpc::ServerReaderWriter<pb::UpdateResponse, pb::UpdateRequest>& stream_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<std::shared_ptr<std::optional<pb::UpdateResponse>>> slots_;
+  std::jthread thread_;
+};
+
+pb::UpdateResponse AnswerTo(uint64_t id, const ChangeOutcome& outcome) {
+  pb::UpdateResponse response;
+  response.set_id(id);
+  response.set_code(static_cast<int>(outcome.status.code()));
+  response.set_message(std::string(outcome.status.message()));
+  if (outcome.after) response.set_generation(outcome.after->generation);
+  AddViolations(outcome.violations, response);
+  return response;
+}
+
+}  // namespace
+
+grpc::Status GatewayService::Apply(grpc::ServerContext*, const pb::ApplyRequest* request,
+                                   pb::ApplyResponse* response) {
+  ChangeOptions options{.expected_generation = request->expected_generation(),
+                        .dry_run = request->dry_run(),
+                        .wait_applied = request->wait_applied()};
+  if (request->has_confirm_timeout()) {
+    const auto& timeout = request->confirm_timeout();
+    options.confirm_timeout = std::chrono::seconds(timeout.seconds()) + std::chrono::milliseconds(timeout.nanos() / 1'000'000);
+    if (*options.confirm_timeout < std::chrono::seconds(kMinConfirmSeconds) ||
+        *options.confirm_timeout > std::chrono::seconds(kMaxConfirmSeconds)) {
+      const Violations violations = {{"confirm_timeout", absl::StrCat("must be ", kMinConfirmSeconds, " s to ", kMaxConfirmSeconds, " s")}};
+      return ToGrpc(absl::InvalidArgumentError(absl::StrCat("confirm_timeout ", violations[0].description)), violations);
+    }
+  }
+  Change change;
+  switch (request->change_case()) {
+    case pb::ApplyRequest::kConfig:
+      change = ReadConfig(request->config(), "config", actions_);
+      break;
+    case pb::ApplyRequest::kPatch:
+      change = ReadPatch(request->patch(), "patch", actions_);
+      break;
+    case pb::ApplyRequest::CHANGE_NOT_SET:
+      return ToGrpc(absl::InvalidArgumentError("one of config and patch is needed"),
+                    {{"change", "one of config and patch is needed"}});
+  }
+  std::promise<ChangeOutcome> promise;
+  controller_.Submit(std::move(change), options, [&promise](ChangeOutcome outcome) { promise.set_value(std::move(outcome)); });
+  const ChangeOutcome outcome = promise.get_future().get();
+  if (options.dry_run && !outcome.violations.empty()) {
+    AddViolations(outcome.violations, *response);
+    return grpc::Status::OK;
+  }
+  if (!outcome.status.ok()) return ToGrpc(outcome.status, outcome.violations);
+  response->set_generation(outcome.after->generation);
+  if (const Snapshot applied = controller_.applied()) response->set_applied_generation(applied->generation);
+  AddDifferences(*outcome.before, *outcome.after, *response);
+  if (!options.dry_run) {
+    Log(spdlog::level::info, "configuration changed",
+        {{"generation", outcome.after->generation}, {"differences", response->difference_count()}});
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status GatewayService::Confirm(grpc::ServerContext*, const pb::ConfirmRequest* request,
+                                     pb::ConfirmResponse* response) {
+  std::promise<absl::StatusOr<uint64_t>> promise;
+  controller_.Confirm(request->generation(),
+                      [&promise](absl::StatusOr<uint64_t> outcome) { promise.set_value(std::move(outcome)); });
+  const absl::StatusOr<uint64_t> outcome = promise.get_future().get();
+  if (!outcome.ok()) return ToGrpc(outcome.status());
+  response->set_generation(*outcome);
+  return grpc::Status::OK;
+}
+
+grpc::Status GatewayService::Update(grpc::ServerContext*,
+                                    grpc::ServerReaderWriter<pb::UpdateResponse, pb::UpdateRequest>* stream) {
+  Answers answers(*stream);
+  pb::UpdateRequest request;
+  while (!stopping_ && stream->Read(&request)) {
+    const auto slot = answers.Reserve();
+    controller_.Submit(ReadPatch(request.patch(), "patch", actions_), {.wait_applied = request.wait_applied()},
+                       [&answers, slot, id = request.id()](const ChangeOutcome& outcome) {
+                         answers.Fill(slot, AnswerTo(id, outcome));
+                       });
+  }
+  answers.Finish();
+  return grpc::Status::OK;
+}
+
+}  // namespace headgate::api

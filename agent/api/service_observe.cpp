@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Watch, Stats, Trace, Status and SetLogLevel.
+#include <absl/container/flat_hash_set.h>
+#include <absl/strings/str_cat.h>
+#include <google/protobuf/util/time_util.h>
+#include <linux/bpf.h>
+
+#include <thread>
+
+#include "agent/api/gateway_service.h"
+#include "agent/api/status.h"
+#include "agent/api/trace_text.h"
+#include "agent/base/log.h"
+#include "agent/base/process.h"
+#include "agent/control/stats.h"
+
+namespace headgate::api {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+
+constexpr std::chrono::milliseconds kLookUp{200};  // how often streams look whether they should end
+constexpr std::chrono::milliseconds kMinInterval{100};
+constexpr std::chrono::milliseconds kMaxInterval{3'600'000};
+constexpr std::chrono::milliseconds kDefaultInterval{1'000};
+
+google::protobuf::Timestamp Stamp(std::chrono::system_clock::time_point time) {
+  return TimeUtil::NanosecondsToTimestamp(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count());
+}
+
+constexpr std::pair<EventType, pb::EventType> kEventTypes[] = {
+    {EventType::kGenerationApplied, pb::EVENT_TYPE_GENERATION_APPLIED},
+    {EventType::kObjectStatus, pb::EVENT_TYPE_OBJECT_STATUS},
+    {EventType::kInterfaceChange, pb::EVENT_TYPE_INTERFACE_CHANGE},
+    {EventType::kDriftRepaired, pb::EVENT_TYPE_DRIFT_REPAIRED},
+    {EventType::kRolledBack, pb::EVENT_TYPE_ROLLED_BACK},
+    {EventType::kSample, pb::EVENT_TYPE_SAMPLE},
+};
+
+pb::Event ToProto(const Event& event) {
+  pb::Event message;
+  *message.mutable_time() = Stamp(event.time);
+  for (const auto& [type, number] : kEventTypes) {
+    if (type == event.type) message.set_type(number);
+  }
+  message.set_generation(event.generation);
+  if (event.kind) message.set_kind(api::ToProto(*event.kind));
+  message.set_name(event.name);
+  if (event.status) *message.mutable_status() = api::ToProto(*event.status);
+  message.set_message(event.message);
+  message.set_missed(event.missed);
+  if (event.sample) {
+    pb::PacketSample* sample = message.mutable_sample();
+    sample->set_rule(event.sample->rule);
+    sample->set_interface(event.sample->interface);
+    sample->set_reason(event.sample->reason);
+    sample->set_length(event.sample->length);
+    sample->set_data(event.sample->data.data(), event.sample->data.size());
+  }
+  return message;
+}
+
+StatsFilter FilterOf(const pb::StatsRequest& request) {
+  StatsFilter filter;
+  if (request.kinds_size() != 0) {
+    filter.interfaces = filter.rules = filter.counters = false;
+    for (const int kind : request.kinds()) {
+      filter.interfaces = filter.interfaces || kind == pb::KIND_INTERFACE;
+      filter.rules = filter.rules || kind == pb::KIND_RULE;
+      filter.counters = filter.counters || kind == pb::KIND_COUNTER;
+    }
+  }
+  if (request.names_size() != 0) {
+    auto names = std::make_shared<absl::flat_hash_set<std::string>>(request.names().begin(), request.names().end());
+    filter.wanted = [names](const std::string& name) { return names->contains(name); };
+  }
+  return filter;
+}
+
+void Write(const Stats& from, bool nonzero_only, pb::StatsResponse& to) {
+  *to.mutable_time() = Stamp(std::chrono::system_clock::now());
+  for (const InterfaceStats& interface : from.interfaces) {
+    const hg_egress& egress = interface.egress;
+    if (nonzero_only && interface.received.packets + egress.sent + egress.dropped + egress.refused == 0) continue;
+    pb::InterfaceStats* message = to.add_interfaces();
+    message->set_name(interface.name);
+    message->set_received_packets(interface.received.packets);
+    message->set_received_bytes(interface.received.bytes);
+    for (const ReasonStats& reason : interface.reasons) {
+      pb::ReasonStats* row = message->add_reasons();
+      row->set_reason(ReasonOf(reason.reason).name);
+      row->set_class_(ReasonClassName(ReasonOf(reason.reason).reason_class));
+      row->set_packets(reason.count.packets);
+      row->set_bytes(reason.count.bytes);
+    }
+    message->set_transmitted_packets(egress.sent);
+    message->set_transmit_dropped_packets(egress.dropped);
+    message->set_transmit_refused_packets(egress.refused);
+  }
+  for (const RuleStats& rule : from.rules) {
+    if (nonzero_only && rule.count.packets == 0) continue;
+    pb::RuleStats* message = to.add_rules();
+    message->set_name(rule.name);
+    message->set_packets(rule.count.packets);
+    message->set_bytes(rule.count.bytes);
+    message->set_limited_packets(rule.count.limited);
+  }
+  for (const CounterStats& counter : from.counters) {
+    if (nonzero_only && counter.count.packets == 0) continue;
+    pb::CounterStats* message = to.add_counters();
+    message->set_name(counter.name);
+    message->set_packets(counter.count.packets);
+    message->set_bytes(counter.count.bytes);
+  }
+  to.set_unconfigured_packets(from.unconfigured_packets);
+  to.set_samples_lost(from.samples_lost);
+}
+
+const char* VerdictName(uint32_t xdp_action) {
+  switch (xdp_action) {
+    case XDP_DROP:
+      return "drop";
+    case XDP_PASS:
+      return "pass";
+    case XDP_TX:
+      return "tx";
+    case XDP_REDIRECT:
+      return "redirect";
+    default:
+      return "aborted";
+  }
+}
+
+void WriteTrace(const TraceResult& from, const State& state, pb::TraceResponse& to) {
+  constexpr std::pair<uint32_t, const char*> kStages[] = {{HG_STAGE_PARSE, "parse"},
+                                                          {HG_STAGE_CLASSIFY, "classify"},
+                                                          {HG_STAGE_POLICE, "police"},
+                                                          {HG_STAGE_FORWARD, "forward"},
+                                                          {HG_STAGE_STEER, "steer"}};
+  for (const auto& [bit, name] : kStages) {
+    if ((from.record.stages & bit) != 0) to.add_stages(name);
+  }
+  if (from.record.rule_id != 0) {
+    state.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
+      if (rule->id == from.record.rule_id) to.set_rule(rule->name);
+    });
+  }
+  state.interfaces.ForEach([&](const std::shared_ptr<const Interface>& interface) {
+    if (interface->id == from.record.egress_port) to.set_egress_interface(interface->name);
+  });
+  to.set_verdict(VerdictName(from.xdp_action));
+  to.set_reason(ReasonOf(from.record.reason).name);
+  to.set_output(from.output.data(), from.output.size());
+  to.set_generation(from.record.generation);
+  to.set_steps(from.record.steps);
+}
+
+}  // namespace
+
+grpc::Status GatewayService::Watch(grpc::ServerContext* context, const pb::WatchRequest* request,
+                                   grpc::ServerWriter<pb::Event>* writer) {
+  std::set<EventType> types;
+  for (const auto& [type, number] : kEventTypes) {
+    const auto& wanted = request->types();
+    const bool all = wanted.empty() && type != EventType::kSample;
+    if (all || std::find(wanted.begin(), wanted.end(), number) != wanted.end()) types.insert(type);
+  }
+  const auto watcher = events_.Watch(std::move(types));
+  // Tells the client that it misses nothing from now on.
+  writer->SendInitialMetadata();
+  while (!stopping_ && !context->IsCancelled()) {
+    const std::optional<Event> event = watcher->Next(kLookUp);
+    if (event && !writer->Write(ToProto(*event))) break;
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status GatewayService::Stats(grpc::ServerContext*, const pb::StatsRequest* request,
+                                   pb::StatsResponse* response) {
+  const absl::StatusOr<headgate::Stats> stats =
+      ReadStats(controller_.dataplane(), *controller_.desired(), FilterOf(*request));
+  if (!stats.ok()) return ToGrpc(stats.status());
+  Write(*stats, request->nonzero_only(), *response);
+  return grpc::Status::OK;
+}
+
+grpc::Status GatewayService::StreamStats(grpc::ServerContext* context, const pb::StatsRequest* request,
+                                         grpc::ServerWriter<pb::StatsResponse>* writer) {
+  std::chrono::milliseconds interval = kDefaultInterval;
+  if (request->has_interval()) {
+    interval = std::chrono::milliseconds(TimeUtil::DurationToMilliseconds(request->interval()));
+    if (interval < kMinInterval || interval > kMaxInterval) {
+      return ToGrpc(absl::InvalidArgumentError("interval must be 100 ms to 1 h"),
+                    {{"interval", "must be 100 ms to 1 h"}});
+    }
+  }
+  auto next = std::chrono::steady_clock::now();
+  while (!stopping_ && !context->IsCancelled()) {
+    pb::StatsResponse response;
+    const grpc::Status status = Stats(context, request, &response);
+    if (!status.ok()) return status;
+    if (!writer->Write(response)) break;
+    next += interval;
+    while (!stopping_ && !context->IsCancelled() && std::chrono::steady_clock::now() < next) {
+      std::this_thread::sleep_until(std::min(next, std::chrono::steady_clock::now() + kLookUp));
+    }
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status GatewayService::Trace(grpc::ServerContext*, const pb::TraceRequest* request,
+                                   pb::TraceResponse* response) {
+  TraceInput input;
+  if (request->packet_case() == pb::TraceRequest::kFrame) {
+    input.frame.assign(request->frame().begin(), request->frame().end());
+  } else {
+    absl::StatusOr<TraceInput> parsed = ParseTraceText(request->description());
+    if (!parsed.ok()) return ToGrpc(parsed.status(), {{"description", std::string(parsed.status().message())}});
+    input = *std::move(parsed);
+  }
+  if (!request->interface().empty()) input.interface = request->interface();
+  const Snapshot state = controller_.applied();
+  const Interface* interface = state->interfaces.Get(input.interface);
+  if (!interface) {
+    const std::string problem = input.interface.empty() ? "an ingress interface is needed"
+                                                        : absl::StrCat("there is no interface \"", input.interface, "\"");
+    return ToGrpc(absl::InvalidArgumentError(problem), {{"interface", problem}});
+  }
+  const absl::StatusOr<TraceResult> result = controller_.dataplane().Trace(interface->id, input.frame);
+  if (!result.ok()) return ToGrpc(result.status());
+  response->set_frame(input.frame.data(), input.frame.size());
+  WriteTrace(*result, *state, *response);
+  return grpc::Status::OK;
+}
+
+grpc::Status GatewayService::Status(grpc::ServerContext*, const pb::StatusRequest*, pb::StatusResponse* response) {
+  const ControllerStatus status = controller_.status();
+  response->set_version(HG_VERSION);
+  *response->mutable_started() = Stamp(facts_.started);
+  response->set_desired_generation(status.desired_generation);
+  response->set_applied_generation(status.applied_generation);
+  response->set_apply_error(std::string(status.apply_error.message()));
+  if (status.unconfirmed) {
+    response->set_unconfirmed_generation(status.unconfirmed_generation);
+    *response->mutable_confirm_deadline() = Stamp(status.unconfirmed->deadline);
+  }
+  response->set_drift_repaired(status.drift_repaired);
+  if (status.last_drift_check) *response->mutable_last_drift_check() = Stamp(*status.last_drift_check);
+  response->set_resident_bytes(ResidentBytes());
+  response->set_log_level(LogLevel());
+  for (const TableInfo& map : facts_.maps()) {
+    pb::TableStatus* table = response->add_tables();
+    table->set_name(map.name);
+    table->set_capacity(map.capacity);
+    table->set_bytes(map.bytes);
+    for (const auto& [id, used] : status.table_use) {
+      if (controller_.dataplane().Info(id).name == map.name) table->set_used(used);
+    }
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status GatewayService::SetLogLevel(grpc::ServerContext*, const pb::SetLogLevelRequest* request,
+                                         pb::SetLogLevelResponse* response) {
+  const std::string previous = LogLevel();
+  if (const absl::Status status = headgate::SetLogLevel(request->level()); !status.ok()) {
+    return ToGrpc(status, {{"level", std::string(status.message())}});
+  }
+  response->set_previous_level(previous);
+  Log(spdlog::level::info, "log level changed", {{"from", previous}, {"to", request->level()}});
+  return grpc::Status::OK;
+}
+
+}  // namespace headgate::api

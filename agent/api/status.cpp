@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/api/status.h"
+
+#include <absl/strings/str_cat.h>
+
+#include "google/rpc/status.pb.h"
+
+namespace headgate::api {
+
+namespace pb = ::headgate::v1;
+
+grpc::Status ToGrpc(const absl::Status& status, const Violations& violations) {
+  if (status.ok()) return grpc::Status::OK;
+  // The two enums have the same values (google/rpc/code.proto).
+  const auto code = static_cast<grpc::StatusCode>(status.code());
+  const std::string message(status.message());
+  if (violations.empty()) return {code, message};
+  google::rpc::BadRequest bad_request;
+  for (const Violation& violation : violations) {
+    auto* field = bad_request.add_field_violations();
+    field->set_field(violation.field);
+    field->set_description(violation.description);
+  }
+  google::rpc::Status details;
+  details.set_code(static_cast<int>(status.code()));
+  details.set_message(message);
+  details.add_details()->PackFrom(bad_request);
+  return {code, message, details.SerializeAsString()};
+}
+
+pb::ObjectStatus ToProto(const ObjectStatus& status) {
+  pb::ObjectStatus message;
+  message.set_state(status.state == ObjectState::kApplied   ? pb::ObjectStatus::STATE_APPLIED
+                    : status.state == ObjectState::kPending ? pb::ObjectStatus::STATE_PENDING
+                                                            : pb::ObjectStatus::STATE_ERROR);
+  message.set_reason(status.reason);
+  return message;
+}
+
+StatusView::StatusView(const Controller& controller)
+    : desired_(controller.desired()), applied_(controller.applied()), interfaces_(controller.interfaces()) {
+  apply_error_ = controller.status().apply_error;
+}
+
+ObjectStatus StatusView::Written(bool in_force) const {
+  if (in_force) return {ObjectState::kApplied, ""};
+  if (!apply_error_.ok()) return {ObjectState::kError, std::string(apply_error_.message())};
+  return {ObjectState::kPending, absl::StrCat("generation ", desired_->generation, " is being written")};
+}
+
+ObjectStatus StatusView::Through(const std::string& interface, ObjectStatus status) const {
+  if (interface.empty() || status.state != ObjectState::kApplied) return status;
+  const auto found = interfaces_.find(interface);
+  if (found == interfaces_.end() || found->second.status.state == ObjectState::kApplied) return status;
+  return {ObjectState::kPending, absl::StrCat("interface ", interface, ": ", found->second.status.reason)};
+}
+
+ObjectStatus StatusView::Of(const Settings& settings) const { return Written(*applied_->settings == settings); }
+
+ObjectStatus StatusView::Of(const Interface& interface) const {
+  const ObjectStatus written = Written(applied_->interfaces.Get(interface.name) == &interface);
+  const auto found = interfaces_.find(interface.name);
+  if (written.state != ObjectState::kApplied || found == interfaces_.end()) return written;
+  return found->second.status;
+}
+
+ObjectStatus StatusView::Of(const PrefixSet& set) const { return Written(applied_->prefix_sets.Get(set.name) == &set); }
+
+ObjectStatus StatusView::Of(const NextHop& hop) const {
+  return Through(hop.interface, Written(applied_->next_hops.Get(hop.name) == &hop));
+}
+
+ObjectStatus StatusView::Of(const SteerTarget& target) const {
+  return Written(applied_->steer_targets.Get(target.name) == &target);
+}
+
+ObjectStatus StatusView::Of(const Rule& rule) const {
+  ObjectStatus status = Through(rule.match.interface, Written(applied_->rules.Get(rule.name) == &rule));
+  if (const auto* redirect = std::get_if<Redirect>(&rule.action->verdict)) {
+    status = Through(redirect->interface, std::move(status));
+  }
+  if (const auto* to = std::get_if<ToNextHop>(&rule.action->verdict)) {
+    if (const NextHop* hop = desired_->next_hops.Get(to->name)) status = Through(hop->interface, std::move(status));
+  }
+  return status;
+}
+
+}  // namespace headgate::api

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Requests: from the queue to durable.
+#include "agent/control/controller.h"
+
+#include <absl/strings/str_cat.h>
+#include <malloc.h>
+
+#include <algorithm>
+
+#include "agent/base/log.h"
+#include "agent/base/status.h"
+
+namespace headgate {
+namespace {
+
+// The thread comes round at least this often, for whoever watches that it does.
+constexpr std::chrono::milliseconds kHeartbeat{500};
+// Commands taken from the queue at once; what comes meanwhile shares the next transaction.
+constexpr size_t kMaxBatch = 8192;
+// After changes of this many entries the heap is given back.
+constexpr uint64_t kTrimAfter = 10'000;
+constexpr std::chrono::seconds kTrimDelay{1};
+
+uint64_t Distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
+
+}  // namespace
+
+Controller::Controller(Dataplane& dataplane, Store& store, EventBus& events, const ControllerOptions& options,
+                       ControllerTimes times)
+    : dataplane_(dataplane),
+      store_(store),
+      events_(events),
+      options_(options),
+      times_(std::move(times)),
+      binder_(dataplane, events),
+      ids_(options.limits.max_entries) {}
+
+Controller::~Controller() { Stop(); }
+
+absl::Status Controller::Start(DeviceList devices) {
+  devices_ = std::move(devices);
+  HG_RETURN_IF_ERROR(LoadState());
+  HG_RETURN_IF_ERROR(ClaimIds());
+  HG_RETURN_IF_ERROR(BuildTables());
+  HG_RETURN_IF_ERROR(ClearStaleCounters());
+  if (unconfirmed_ && unconfirmed_->deadline <= std::chrono::system_clock::now()) RollBack();
+  ReconcileInterfaces(true);
+  next_drift_check_ = Clock::now() + options_.drift_interval;
+  ShowStatus();
+  reclaimer_ = std::make_unique<Reclaimer>(dataplane_, [this](uint64_t epoch) { Post(Quiet{epoch}); });
+  reclaimer_->Published(epoch_);
+  thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+  return absl::OkStatus();
+}
+
+void Controller::Stop() {
+  if (!thread_.joinable()) return;
+  thread_.request_stop();
+  wake_.notify_all();
+  thread_.join();
+  reclaimer_.reset();
+}
+
+void Controller::Submit(Change change, ChangeOptions options, Done done) {
+  Post(Request{std::move(change), options, std::move(done), Clock::now()});
+}
+
+void Controller::Confirm(uint64_t generation, std::function<void(absl::StatusOr<uint64_t>)> done) {
+  Post(Confirmation{generation, std::move(done)});
+}
+
+void Controller::OnDevices(DeviceList devices) { Post(Devices{std::move(devices)}); }
+
+void Controller::Post(Command command) {
+  const std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(command));
+  wake_.notify_one();
+}
+
+void Controller::Run(const std::stop_token& stop) {
+  while (true) {
+    std::deque<Command> commands;
+    {
+      std::unique_lock lock(mutex_);
+      last_round_ = Clock::now();
+      wake_.wait_until(lock, NextTimer(), [&] { return !queue_.empty() || stop.stop_requested(); });
+      while (!queue_.empty() && commands.size() < kMaxBatch) {
+        commands.push_back(std::move(queue_.front()));
+        queue_.pop_front();
+      }
+      // What was asked for before the end is answered.
+      if (commands.empty() && stop.stop_requested()) return;
+    }
+    for (Command& command : commands) {
+      std::visit([this](auto& one) { Handle(std::move(one)); }, command);
+    }
+    CommitBatch();
+    RunTimers();
+  }
+}
+
+absl::Status Controller::Refusal(const ChangeOptions& options) const {
+  if (options.expected_generation != 0 && options.expected_generation != staged_->generation) {
+    return absl::FailedPreconditionError(absl::StrCat("the desired state is at generation ", staged_->generation,
+                                                      ", not at the expected ", options.expected_generation,
+                                                      ": read it again and repeat the change on it"));
+  }
+  if (unconfirmed_ && !options.dry_run) {
+    return absl::FailedPreconditionError(absl::StrCat("generation ", unconfirmed_generation_,
+                                                      " waits for confirmation: confirm it or let it roll back first"));
+  }
+  return absl::OkStatus();
+}
+
+void Controller::Handle(Request request) {
+  // One that waits for confirmation is a transaction of its own, after all before it.
+  if (request.options.confirm_timeout && !request.options.dry_run) CommitBatch();
+  if (absl::Status refusal = Refusal(request.options); !refusal.ok()) {
+    request.done({.status = std::move(refusal)});
+    return;
+  }
+  if (request.options.confirm_timeout && !request.options.dry_run) {
+    CommitUnconfirmed(std::move(request));
+    return;
+  }
+  std::optional<std::pair<std::string, std::string>> note = std::move(request.change.note);
+  ChangeResult result =
+      BuildState(staged_, std::move(request.change), options_.limits, ids_, request.options.dry_run);
+  if (!result.state || request.options.dry_run) {
+    if (!result.violations.empty()) {
+      result.status = absl::InvalidArgumentError(absl::StrCat(result.violations.size(), " violations, the first: ",
+                                                              result.violations[0].field, ": ",
+                                                              result.violations[0].description));
+    }
+    request.done({std::move(result.status), std::move(result.violations), staged_, std::move(result.state)});
+    return;
+  }
+  if (note) notes_.push_back(*std::move(note));
+  batch_.push_back({std::move(request), staged_, result.state});
+  staged_ = std::move(result.state);
+}
+
+void Controller::CommitBatch() {
+  if (batch_.empty()) return;
+  const Store::Notes notes = std::exchange(notes_, {});
+  absl::Status status;
+  if (staged_ != desired_ || !notes.empty()) status = store_.Commit(*desired_, *staged_, notes);
+  if (!status.ok()) {
+    Log(spdlog::level::err, "cannot make changes durable", {{"reason", status}});
+    // The ids taken for what did not come to be.
+    ForEachRetiredId(*staged_, *desired_, [this](Kind kind, uint32_t id) { ids_.of(kind).Free(id); });
+    staged_ = desired_;
+    for (Accepted& accepted : batch_) accepted.request.done({.status = status});
+    batch_.clear();
+    return;
+  }
+  const auto now = Clock::now();
+  if (staged_ != desired_) BecomeDesired(staged_);
+  std::vector<Accepted> batch;
+  batch.swap(batch_);
+  for (Accepted& accepted : batch) {
+    times_.durable_seconds(std::chrono::duration<double>(now - accepted.request.received).count());
+    ChangeOutcome outcome{.before = std::move(accepted.before), .after = std::move(accepted.after)};
+    if (accepted.request.options.wait_applied) {
+      waiting_applied_.emplace_back(std::move(accepted.request.done), std::move(outcome));
+    } else {
+      accepted.request.done(std::move(outcome));
+    }
+  }
+  ApplyDesired();
+  times_.visible_seconds(std::chrono::duration<double>(Clock::now() - now).count());
+}
+
+void Controller::BecomeDesired(Snapshot next) {
+  // Ids that only a state kept for a rollback still has are not free yet.
+  if (!unconfirmed_) Retire(*desired_, *next);
+  if (Distance(desired_->entry_count, next->entry_count) + Distance(desired_->prefix_count, next->prefix_count) >
+      kTrimAfter) {
+    next_trim_ = Clock::now() + kTrimDelay;
+  }
+  desired_ = std::move(next);
+  staged_ = desired_;
+  const std::lock_guard lock(mutex_);
+  shown_desired_ = desired_;
+}
+
+void Controller::CommitUnconfirmed(Request request) {
+  ChangeResult result = BuildState(desired_, std::move(request.change), options_.limits, ids_, false);
+  if (!result.state) {
+    if (!result.violations.empty()) result.status = absl::InvalidArgumentError("the change is not valid");
+    request.done({std::move(result.status), std::move(result.violations), desired_, nullptr});
+    return;
+  }
+  ChangeOutcome outcome{.before = desired_, .after = result.state};
+  if (result.state == desired_) {
+    request.done(std::move(outcome));
+    return;
+  }
+  const auto deadline = std::chrono::system_clock::now() + *request.options.confirm_timeout;
+  if (absl::Status status = store_.Commit(*desired_, *result.state, {}, deadline); !status.ok()) {
+    ForEachRetiredId(*result.state, *desired_, [this](Kind kind, uint32_t id) { ids_.of(kind).Free(id); });
+    request.done({.status = std::move(status)});
+    return;
+  }
+  unconfirmed_ = Unconfirmed{deadline, desired_};
+  unconfirmed_generation_ = result.state->generation;
+  BecomeDesired(std::move(result.state));
+  if (request.options.wait_applied) {
+    waiting_applied_.emplace_back(std::move(request.done), std::move(outcome));
+  } else {
+    request.done(std::move(outcome));
+  }
+  ApplyDesired();
+}
+
+void Controller::Handle(Confirmation confirmation) {
+  CommitBatch();
+  if (!unconfirmed_ || (confirmation.generation != 0 && confirmation.generation != unconfirmed_generation_)) {
+    confirmation.done(absl::FailedPreconditionError(
+        unconfirmed_ ? absl::StrCat("generation ", unconfirmed_generation_, " waits for confirmation, not ",
+                                    confirmation.generation)
+                     : std::string("nothing waits for confirmation: it was confirmed, or rolled back")));
+    return;
+  }
+  if (absl::Status status = store_.Confirm(); !status.ok()) {
+    confirmation.done(std::move(status));
+    return;
+  }
+  const Snapshot previous = unconfirmed_->previous;
+  unconfirmed_.reset();
+  Retire(*previous, *desired_);
+  if (applied_ == desired_) LetGo();
+  FreeRetired();
+  ShowStatus();
+  confirmation.done(unconfirmed_generation_);
+}
+
+void Controller::RollBack() {
+  State state = *unconfirmed_->previous;
+  state.generation = desired_->generation + 1;
+  auto next = std::make_shared<const State>(std::move(state));
+  if (const absl::Status status = store_.Commit(*desired_, *next); !status.ok()) {
+    Log(spdlog::level::err, "cannot roll back, will try again", {{"reason", status}});
+    unconfirmed_->deadline = std::chrono::system_clock::now() + kHeartbeat;
+    return;
+  }
+  unconfirmed_.reset();
+  Log(spdlog::level::warn, "rolled back",
+      {{"generation", unconfirmed_generation_}, {"new_generation", next->generation}});
+  events_.Publish({.type = EventType::kRolledBack,
+                   .generation = next->generation,
+                   .message = absl::StrCat("generation ", unconfirmed_generation_, " was not confirmed in time")});
+  BecomeDesired(std::move(next));
+  ApplyDesired();
+}
+
+void Controller::Handle(Devices devices) {
+  CommitBatch();
+  devices_ = std::move(devices.list);
+  ReconcileInterfaces(false);
+}
+
+void Controller::Handle(Quiet quiet) {
+  quiet_epoch_ = quiet.epoch;
+  compiler_->Reclaim(quiet.epoch);
+  FreeRetired();
+}
+
+Controller::Clock::time_point Controller::NextTimer() const {
+  auto next = std::min({Clock::now() + kHeartbeat, next_retry_, next_drift_check_, next_trim_});
+  if (unconfirmed_) {
+    const auto left = unconfirmed_->deadline - std::chrono::system_clock::now();
+    next = std::min(next, Clock::now() + std::chrono::duration_cast<Clock::duration>(left));
+  }
+  return next;
+}
+
+void Controller::RunTimers() {
+  const auto now = Clock::now();
+  if (unconfirmed_ && unconfirmed_->deadline <= std::chrono::system_clock::now()) RollBack();
+  if (now >= next_retry_) {
+    next_retry_ = Clock::time_point::max();
+    if (!apply_error_.ok()) ApplyDesired();
+    if (interfaces_failed_) ReconcileInterfaces(false);
+  }
+  if (now >= next_drift_check_) CheckDrift();
+  if (now >= next_trim_) {
+    next_trim_ = Clock::time_point::max();
+    malloc_trim(0);
+  }
+}
+
+void Controller::ShowStatus() {
+  ControllerStatus status;
+  status.desired_generation = desired_->generation;
+  status.applied_generation = applied_ ? applied_->generation : 0;
+  status.apply_error = apply_error_;
+  status.unconfirmed = unconfirmed_;
+  status.unconfirmed_generation = unconfirmed_ ? unconfirmed_generation_ : 0;
+  status.drift_repaired = table_drift_ + binder_.repaired();
+  status.last_drift_check = last_drift_check_;
+  for (size_t i = 0; i < kTables; ++i) {
+    const auto table = static_cast<TableId>(i);
+    status.table_use.emplace_back(table, compiler_->Used(table));
+  }
+  const std::lock_guard lock(mutex_);
+  shown_desired_ = desired_;
+  shown_applied_ = applied_;
+  shown_status_ = std::move(status);
+}
+
+Snapshot Controller::desired() const {
+  const std::lock_guard lock(mutex_);
+  return shown_desired_;
+}
+
+Snapshot Controller::applied() const {
+  const std::lock_guard lock(mutex_);
+  return shown_applied_;
+}
+
+ControllerStatus Controller::status() const {
+  const std::lock_guard lock(mutex_);
+  return shown_status_;
+}
+
+std::chrono::steady_clock::time_point Controller::last_round() const {
+  const std::lock_guard lock(mutex_);
+  return last_round_;
+}
+
+}  // namespace headgate

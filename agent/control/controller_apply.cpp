@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The second half of the controller: from the durable state to tables in force and devices attached, and back to
+// that whenever something is found different.
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <set>
+
+#include "agent/base/log.h"
+#include "agent/base/status.h"
+#include "agent/control/controller.h"
+
+namespace headgate {
+namespace {
+
+constexpr std::chrono::milliseconds kFirstRetry{100};
+constexpr std::chrono::milliseconds kLastRetry{10'000};
+
+// Counter rows that belong to an object.
+template <typename Visit>
+void ForEachCounterRow(Kind kind, uint32_t id, Visit&& visit) {
+  switch (kind) {
+    case Kind::kRule:
+      visit(CounterId::kRules, id);
+      break;
+    case Kind::kCounter:
+      visit(CounterId::kNamed, id);
+      break;
+    case Kind::kInterface:
+      for (uint32_t reason = 0; reason < HG_REASON_SLOTS; ++reason) {
+        visit(CounterId::kPorts, id * HG_REASON_SLOTS + reason);
+      }
+      visit(CounterId::kEgress, id);
+      break;
+    case Kind::kSettings:
+    case Kind::kPrefixSet:
+    case Kind::kNextHop:
+    case Kind::kSteerTarget:
+      break;
+  }
+}
+
+std::vector<std::pair<Kind, uint32_t>> IdsOf(const State& state) {
+  std::vector<std::pair<Kind, uint32_t>> ids;
+  ForEachRetiredId(state, State{}, [&](Kind kind, uint32_t id) { ids.emplace_back(kind, id); });
+  return ids;
+}
+
+}  // namespace
+
+absl::Status Controller::LoadState() {
+  HG_ASSIGN_OR_RETURN(desired_, store_.Load());
+  HG_ASSIGN_OR_RETURN(unconfirmed_, store_.LoadUnconfirmed());
+  if (unconfirmed_) unconfirmed_generation_ = desired_->generation;
+  staged_ = desired_;
+  Log(spdlog::level::info, "state loaded",
+      {{"generation", desired_->generation}, {"rules", desired_->rules.size()}, {"prefixes", desired_->prefix_count}});
+  return absl::OkStatus();
+}
+
+absl::Status Controller::ClaimIds() {
+  std::set<std::pair<Kind, uint32_t>> ids;
+  for (const auto& id : IdsOf(*desired_)) {
+    if (!ids.insert(id).second) {
+      return absl::DataLossError(absl::StrCat("state database: two objects of kind ", KindName(id.first),
+                                              " have the id ", id.second));
+    }
+  }
+  if (unconfirmed_) {
+    for (const auto& id : IdsOf(*unconfirmed_->previous)) ids.insert(id);
+  }
+  for (const auto& [kind, id] : ids) {
+    if (!ids_.of(kind).Claim(id)) {
+      return absl::ResourceExhaustedError(absl::StrCat("the state has a ", KindName(kind), " with id ", id,
+                                                       ", beyond the limits given: start headgated with a higher "
+                                                       "--max-rules"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What an earlier process left in force is taken over and changed where it must be; failing that, all tables are
+// built beside it.
+absl::Status Controller::BuildTables() {
+  absl::StatusOr<uint64_t> differences = compiler_->Adopt(dataplane_, *desired_);
+  if (differences.ok()) {
+    if (*differences != 0) {
+      table_drift_ += *differences;
+      Log(spdlog::level::warn, "tables in force differed from the state", {{"objects", *differences}});
+    }
+  } else {
+    if (!absl::IsNotFound(differences.status())) {
+      Log(spdlog::level::warn, "tables are built anew", {{"reason", differences.status()}});
+    }
+    compiler_ = std::make_unique<Compiler>();
+    compiler_->Compile(*desired_);
+  }
+  compiled_ = desired_;
+  HG_RETURN_IF_ERROR(Activate());
+  return dataplane_.TakeOver();
+}
+
+absl::Status Controller::ClearCounters(Kind kind, const std::vector<uint32_t>& ids) {
+  std::vector<uint32_t> rows[kCounterTables];
+  for (const uint32_t id : ids) {
+    ForEachCounterRow(kind, id, [&](CounterId table, uint32_t row) { rows[static_cast<size_t>(table)].push_back(row); });
+  }
+  for (size_t table = 0; table < kCounterTables; ++table) {
+    if (!rows[table].empty()) HG_RETURN_IF_ERROR(dataplane_.ClearCounters(static_cast<CounterId>(table), rows[table]));
+  }
+  return absl::OkStatus();
+}
+
+// Rows of ids that nothing has: an agent that was killed may not have come to clear them.
+absl::Status Controller::ClearStaleCounters() {
+  std::set<std::pair<CounterId, uint32_t>> owned;
+  auto ids = IdsOf(*desired_);
+  if (unconfirmed_) {
+    const auto previous = IdsOf(*unconfirmed_->previous);
+    ids.insert(ids.end(), previous.begin(), previous.end());
+  }
+  std::vector<bool> used[kCounterTables];
+  for (size_t i = 0; i < kCounterTables; ++i) used[i].resize(dataplane_.CounterRows(static_cast<CounterId>(i)));
+  for (const auto& [kind, id] : ids) {
+    ForEachCounterRow(kind, id, [&](CounterId table, uint32_t row) {
+      auto& rows = used[static_cast<size_t>(table)];
+      if (row < rows.size()) rows[row] = true;
+    });
+  }
+  for (const CounterId table : {CounterId::kPorts, CounterId::kRules, CounterId::kNamed, CounterId::kEgress}) {
+    const auto& rows = used[static_cast<size_t>(table)];
+    const uint32_t fields = dataplane_.CounterFields(table);
+    HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> values,
+                        dataplane_.ReadCounters(table, 0, static_cast<uint32_t>(rows.size())));
+    std::vector<uint32_t> stale;
+    // Port 0 counts what comes in on devices that are no interface.
+    const uint32_t first = table == CounterId::kPorts ? HG_REASON_SLOTS : 0;
+    for (uint32_t row = first; row < rows.size(); ++row) {
+      const auto begin = values.begin() + static_cast<ptrdiff_t>(row) * fields;
+      if (!rows[row] && std::any_of(begin, begin + fields, [](uint64_t value) { return value != 0; })) {
+        stale.push_back(row);
+      }
+    }
+    if (!stale.empty()) HG_RETURN_IF_ERROR(dataplane_.ClearCounters(table, stale));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Controller::Activate() {
+  HG_RETURN_IF_ERROR(compiler_->Flush(dataplane_));
+  HG_RETURN_IF_ERROR(dataplane_.Activate(compiler_->root()));
+  compiler_->Published(++epoch_);
+  applied_ = compiled_;
+  LetGo();
+  if (reclaimer_) reclaimer_->Published(epoch_);
+  return absl::OkStatus();
+}
+
+absl::Status Controller::TryApply() {
+  if (compiled_ != desired_) {
+    if (compiler_->Crowded(dataplane_)) {
+      HG_RETURN_IF_ERROR(dataplane_.Quiesce());
+      compiler_->Reclaim(epoch_);
+    }
+    compiler_->Compile(*desired_);
+    compiled_ = desired_;
+  }
+  return Activate();
+}
+
+void Controller::ApplyDesired() {
+  const Snapshot before = applied_;
+  apply_error_ = applied_ == desired_ ? absl::OkStatus() : TryApply();
+  if (apply_error_.ok()) {
+    retry_delay_ = {};
+    if (before != applied_) {
+      events_.Publish({.type = EventType::kGenerationApplied, .generation = applied_->generation});
+      bool interfaces_differ = false;
+      Table<Interface>::ForEachDifference(before->interfaces, applied_->interfaces,
+                                          [&](const auto*, const auto*) { interfaces_differ = true; });
+      if (interfaces_differ) ReconcileInterfaces(false);
+    }
+  } else {
+    retry_delay_ = std::clamp(retry_delay_ * 2, kFirstRetry, kLastRetry);
+    next_retry_ = Clock::now() + retry_delay_;
+    Log(spdlog::level::err, "generation not applied, will try again",
+        {{"generation", desired_->generation}, {"reason", apply_error_}, {"retry_ms", retry_delay_.count()}});
+  }
+  ShowStatus();
+  std::vector<std::pair<Done, ChangeOutcome>> waiting;
+  waiting.swap(waiting_applied_);
+  for (auto& [done, outcome] : waiting) {
+    if (!apply_error_.ok()) {
+      outcome.status = Annotate(apply_error_, "generation ", outcome.after->generation,
+                                " is durable but not applied yet (it will be tried again)");
+    }
+    done(std::move(outcome));
+  }
+}
+
+void Controller::ReconcileInterfaces(bool verify) {
+  interfaces_failed_ = !binder_.Reconcile(*applied_, devices_, verify);
+  if (interfaces_failed_) next_retry_ = std::min(next_retry_, Clock::now() + kLastRetry / 10);
+}
+
+void Controller::Retire(const State& before, const State& after) {
+  ForEachRetiredId(before, after, [this](Kind kind, uint32_t id) { leaving_.emplace_back(kind, id); });
+}
+
+void Controller::LetGo() {
+  for (const auto& [kind, id] : leaving_) retired_.push_back({epoch_, kind, id});
+  leaving_.clear();
+}
+
+void Controller::FreeRetired() {
+  std::map<Kind, std::vector<uint32_t>> free;
+  while (!retired_.empty() && retired_.front().epoch <= quiet_epoch_) {
+    free[retired_.front().kind].push_back(retired_.front().id);
+    retired_.pop_front();
+  }
+  for (const auto& [kind, ids] : free) {
+    if (const absl::Status status = ClearCounters(kind, ids); !status.ok()) {
+      Log(spdlog::level::err, "counters of deleted objects not cleared: their ids are not used again",
+          {{"kind", KindName(kind)}, {"reason", status}});
+      continue;
+    }
+    for (const uint32_t id : ids) ids_.of(kind).Free(id);
+  }
+}
+
+void Controller::CheckDrift() {
+  next_drift_check_ = Clock::now() + options_.drift_interval;
+  if (compiled_ != applied_) return;  // a retry will write the tables
+  uint64_t found = 0;
+  if (dataplane_.Active() != compiler_->root()) {
+    if (const absl::Status status = dataplane_.Activate(compiler_->root()); status.ok()) ++found;
+  }
+  absl::StatusOr<uint64_t> repaired = compiler_->Repair(dataplane_);
+  if (!repaired.ok()) {
+    Log(spdlog::level::err, "cannot compare the kernel's tables with the state", {{"reason", repaired.status()}});
+    return;
+  }
+  found += *repaired;
+  table_drift_ += found;
+  const uint64_t ports_before = binder_.repaired();
+  ReconcileInterfaces(true);
+  found += binder_.repaired() - ports_before;
+  last_drift_check_ = std::chrono::system_clock::now();
+  if (found != 0) {
+    Log(spdlog::level::warn, "tables changed by others were put right", {{"values", found}});
+    events_.Publish({.type = EventType::kDriftRepaired,
+                     .generation = applied_->generation,
+                     .message = absl::StrCat(found, " values of the kernel's tables were not as written")});
+  }
+  ShowStatus();
+}
+
+}  // namespace headgate

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/control/events.h"
+
+#include <utility>
+
+namespace headgate {
+
+std::optional<Event> EventBus::Watcher::Next(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(mutex_);
+  came_.wait_for(lock, timeout, [this] { return !events_.empty() || closed_; });
+  if (events_.empty()) return std::nullopt;
+  Event event = std::move(events_.front());
+  events_.pop_front();
+  event.missed = std::exchange(missed_, 0);
+  return event;
+}
+
+std::shared_ptr<EventBus::Watcher> EventBus::Watch(std::set<EventType> types) {
+  auto watcher = std::make_shared<Watcher>();
+  watcher->types_ = std::move(types);
+  const std::lock_guard lock(mutex_);
+  watcher->closed_ = closed_;
+  watchers_.push_back(watcher);
+  return watcher;
+}
+
+void EventBus::Publish(const Event& event) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(watchers_, [&event](const std::weak_ptr<Watcher>& weak) {
+    const std::shared_ptr<Watcher> watcher = weak.lock();
+    if (!watcher) return true;
+    if (!watcher->types_.contains(event.type)) return false;
+    const std::lock_guard watcher_lock(watcher->mutex_);
+    if (watcher->events_.size() >= kQueue) {
+      ++watcher->missed_;
+    } else {
+      watcher->events_.push_back(event);
+      watcher->came_.notify_one();
+    }
+    return false;
+  });
+}
+
+void EventBus::Close() {
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  for (const auto& weak : watchers_) {
+    if (const std::shared_ptr<Watcher> watcher = weak.lock()) {
+      const std::lock_guard watcher_lock(watcher->mutex_);
+      watcher->closed_ = true;
+      watcher->came_.notify_all();
+    }
+  }
+}
+
+}  // namespace headgate

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/control/interfaces.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <algorithm>
+#include <set>
+
+#include "agent/base/log.h"
+
+namespace headgate {
+namespace {
+
+// By the current name first: an alternative name may be another device's name.
+const Device* FindDevice(const DeviceList& devices, const std::string& name) {
+  for (const Device& device : devices) {
+    if (device.name == name) return &device;
+  }
+  for (const Device& device : devices) {
+    const auto& names = device.alternative_names;
+    if (std::find(names.begin(), names.end(), name) != names.end()) return &device;
+  }
+  return nullptr;
+}
+
+std::optional<DriverMode> Wanted(AttachMode mode) {
+  switch (mode) {
+    case AttachMode::kNative:
+      return DriverMode::kNative;
+    case AttachMode::kGeneric:
+      return DriverMode::kGeneric;
+    case AttachMode::kAuto:
+      break;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+InterfaceState InterfaceBinder::Bind(const Interface& interface, const Device* device, const Bound* before,
+                                     bool verify) {
+  InterfaceState state;
+  if (device == nullptr) {
+    state.status = {ObjectState::kPending, absl::StrCat("device ", interface.device, " does not exist")};
+    if (before && before->state.device) {
+      if (const absl::Status status = dataplane_.Detach(interface.id); !status.ok()) {
+        state.status = {ObjectState::kError, std::string(status.message())};
+      }
+    }
+    return state;
+  }
+  const bool settled = before && before->state.device == *device && before->interface.mode == interface.mode &&
+                       before->state.status.state == ObjectState::kApplied;
+  if (settled && !verify) return before->state;
+
+  state.device = *device;
+  absl::StatusOr<Attachment> attachment = dataplane_.Attach(interface.id, *device, Wanted(interface.mode));
+  if (!attachment.ok()) {
+    state.status = {ObjectState::kError, std::string(attachment.status().message())};
+    return state;
+  }
+  state.mode = attachment->mode;
+  state.warnings = std::move(attachment->warnings);
+  state.status = {ObjectState::kApplied, ""};
+  repaired_ += attachment->repaired;
+  return state;
+}
+
+void InterfaceBinder::Announce(const std::string& name, const InterfaceState& before, const InterfaceState& after) {
+  const bool device_changed = before.device != after.device || before.mode != after.mode;
+  if (device_changed) {
+    Event event{.type = EventType::kInterfaceChange, .kind = Kind::kInterface, .name = name, .status = after.status};
+    if (!after.device) {
+      event.message = before.device ? absl::StrCat("device ", before.device->name, " is gone") : "no device";
+    } else {
+      event.message = absl::StrCat("device ", after.device->name, " ifindex ", after.device->ifindex,
+                                   after.device->up ? " up" : " down");
+      if (after.mode) absl::StrAppend(&event.message, *after.mode == DriverMode::kNative ? " native" : " generic");
+    }
+    events_.Publish(event);
+    Log(spdlog::level::info, "interface changed", {{"interface", name}, {"change", event.message}});
+  }
+  if (before.status != after.status) {
+    events_.Publish({.type = EventType::kObjectStatus, .kind = Kind::kInterface, .name = name, .status = after.status});
+    if (after.status.state == ObjectState::kError) {
+      Log(spdlog::level::err, "interface not attached", {{"interface", name}, {"reason", after.status.reason}});
+    }
+  }
+}
+
+bool InterfaceBinder::Reconcile(const State& state, const DeviceList& devices, bool verify) {
+  std::map<std::string, Bound> next;
+  std::set<uint32_t> ports;
+  bool all = true;
+  state.interfaces.ForEach([&](const std::shared_ptr<const Interface>& interface) {
+    ports.insert(interface->id);
+    const auto found = bound_.find(interface->name);
+    // An interface that was deleted and made anew has another port.
+    const Bound* before = found != bound_.end() && found->second.interface.id == interface->id ? &found->second : nullptr;
+    Bound bound{*interface, Bind(*interface, FindDevice(devices, interface->device), before, verify)};
+    Announce(interface->name, before ? before->state : InterfaceState{}, bound.state);
+    all = all && bound.state.status.state != ObjectState::kError;
+    next.emplace(interface->name, std::move(bound));
+  });
+  for (const auto& [port, ifindex] : dataplane_.Bound()) {
+    if (ports.contains(port)) continue;
+    if (const absl::Status status = dataplane_.Detach(port); !status.ok()) {
+      Log(spdlog::level::err, "cannot detach", {{"port", port}, {"reason", status}});
+      all = false;
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  bound_ = std::move(next);
+  return all;
+}
+
+std::map<std::string, InterfaceState> InterfaceBinder::States() const {
+  const std::lock_guard lock(mutex_);
+  std::map<std::string, InterfaceState> states;
+  for (const auto& [name, bound] : bound_) states.emplace(name, bound.state);
+  return states;
+}
+
+}  // namespace headgate

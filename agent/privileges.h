@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <absl/status/status.h>
+
+namespace headgate {
+
+// Keeps the capabilities the running agent needs and gives up all others, for good: CAP_BPF and CAP_PERFMON for
+// maps and programs, CAP_NET_ADMIN to attach to devices, CAP_NET_RAW for AF_XDP. Before any thread is started.
+absl::Status DropPrivileges();
+
+}  // namespace headgate

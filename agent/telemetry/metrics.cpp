@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/telemetry/metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <utility>
+
+#include "agent/base/log.h"
+#include "agent/base/process.h"
+#include "agent/control/stats.h"
+
+namespace headgate {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+// 50 microseconds to 10 seconds.
+const prometheus::Histogram::BucketBoundaries kSeconds = {50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3,
+                                                          25e-3, 50e-3,  0.1,    0.25,   0.5,  1,      2.5,  10};
+
+using Labels = std::vector<std::pair<const char*, std::string>>;
+
+class Families {
+ public:
+  void Add(const char* name, const char* help, MetricType type, double value, const Labels& labels = {}) {
+    if (families_.empty() || families_.back().name != name) {
+      families_.emplace_back();
+      families_.back().name = name;
+      families_.back().help = help;
+      families_.back().type = type;
+    }
+    ClientMetric metric;
+    for (const auto& [label, text] : labels) metric.label.push_back({label, text});
+    (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
+    families_.back().metric.push_back(std::move(metric));
+  }
+  void Counter(const char* name, const char* help, uint64_t value, const Labels& labels = {}) {
+    Add(name, help, MetricType::Counter, static_cast<double>(value), labels);
+  }
+  void Gauge(const char* name, const char* help, double value, const Labels& labels = {}) {
+    Add(name, help, MetricType::Gauge, value, labels);
+  }
+  std::vector<MetricFamily>& all() { return families_; }
+
+ private:
+  std::vector<MetricFamily> families_;
+};
+
+void AddInterfaceCounters(const Stats& stats, Families& out) {
+  for (const auto& interface : stats.interfaces) {
+    for (const auto& row : interface.reasons) {
+      const Reason& reason = ReasonOf(row.reason);
+      out.Counter("headgate_interface_received_packets_total", "Packets received, by what became of them.",
+                  row.count.packets,
+                  {{"interface", interface.name}, {"class", ReasonClassName(reason.reason_class)}, {"reason", reason.name}});
+    }
+  }
+  for (const auto& interface : stats.interfaces) {
+    for (const auto& row : interface.reasons) {
+      const Reason& reason = ReasonOf(row.reason);
+      out.Counter("headgate_interface_received_bytes_total", "Frame bytes received, by what became of them.",
+                  row.count.bytes,
+                  {{"interface", interface.name}, {"class", ReasonClassName(reason.reason_class)}, {"reason", reason.name}});
+    }
+  }
+  for (const auto& interface : stats.interfaces) {
+    out.Counter("headgate_interface_transmitted_packets_total", "Frames that Headgate sent and the driver took.",
+                interface.egress.sent, {{"interface", interface.name}});
+  }
+  for (const auto& interface : stats.interfaces) {
+    out.Counter("headgate_interface_transmit_dropped_packets_total", "Frames that the driver refused to send.",
+                interface.egress.dropped, {{"interface", interface.name}});
+  }
+  for (const auto& interface : stats.interfaces) {
+    out.Counter("headgate_interface_transmit_refused_packets_total", "Frames that the kernel refused to queue.",
+                interface.egress.refused, {{"interface", interface.name}});
+  }
+}
+
+void AddRuleCounters(const Stats& stats, Families& out) {
+  for (const auto& rule : stats.rules) {
+    out.Counter("headgate_rule_packets_total", "Packets that matched the rule.", rule.count.packets,
+                {{"rule", rule.name}});
+  }
+  for (const auto& rule : stats.rules) {
+    out.Counter("headgate_rule_bytes_total", "Frame bytes that matched the rule.", rule.count.bytes,
+                {{"rule", rule.name}});
+  }
+  for (const auto& rule : stats.rules) {
+    out.Counter("headgate_rule_limited_packets_total", "Packets that the rule's rate limit dropped.",
+                rule.count.limited, {{"rule", rule.name}});
+  }
+  for (const auto& counter : stats.counters) {
+    out.Counter("headgate_counter_packets_total", "Packets of rules that name the counter.", counter.count.packets,
+                {{"counter", counter.name}});
+  }
+  for (const auto& counter : stats.counters) {
+    out.Counter("headgate_counter_bytes_total", "Frame bytes of rules that name the counter.", counter.count.bytes,
+                {{"counter", counter.name}});
+  }
+  out.Counter("headgate_unconfigured_packets_total", "Packets on devices that are not interfaces.",
+              stats.unconfigured_packets);
+  out.Counter("headgate_samples_lost_total", "Sampled packets that found the ring full.", stats.samples_lost);
+}
+
+void AddInterfaces(const Controller& controller, Families& out) {
+  const auto interfaces = controller.interfaces();
+  for (const auto& [name, state] : interfaces) {
+    out.Gauge("headgate_interface_up", "Whether the device exists, is up and has a carrier.",
+              state.device && state.device->up ? 1 : 0, {{"interface", name}});
+  }
+  for (const auto& [name, state] : interfaces) {
+    const char* mode = !state.mode ? "none" : *state.mode == DriverMode::kNative ? "native" : "generic";
+    out.Gauge("headgate_interface_attached", "Whether the program is attached, and in which mode.",
+              state.status.state == ObjectState::kApplied ? 1 : 0, {{"interface", name}, {"mode", mode}});
+  }
+}
+
+void AddAgent(const Controller& controller, const std::vector<TableInfo>& maps, Families& out) {
+  const ControllerStatus status = controller.status();
+  const Snapshot state = controller.desired();
+  out.Gauge("headgate_build_info", "Always 1; the version is a label.", 1, {{"version", HG_VERSION}});
+  out.Gauge("headgate_generation_desired", "Generation of the desired state.",
+            static_cast<double>(status.desired_generation));
+  out.Gauge("headgate_generation_applied", "Generation that packets use.",
+            static_cast<double>(status.applied_generation));
+  out.Gauge("headgate_rules", "Rules of the desired state.", static_cast<double>(state->rules.size()));
+  out.Gauge("headgate_prefixes", "Prefixes of the desired state's sets.", static_cast<double>(state->prefix_count));
+  out.Counter("headgate_drift_repaired_total", "Values of the kernel's tables found changed by others and put right.",
+              status.drift_repaired);
+  for (const TableInfo& map : maps) {
+    out.Gauge("headgate_table_bytes", "Kernel memory of a table.", static_cast<double>(map.bytes),
+              {{"table", map.name}});
+  }
+  for (const auto& [table, used] : status.table_use) {
+    out.Gauge("headgate_table_used_values", "Values of a table that are in use.", static_cast<double>(used),
+              {{"table", controller.dataplane().Info(table).name}});
+  }
+  for (const auto& [table, used] : status.table_use) {
+    const TableInfo info = controller.dataplane().Info(table);
+    out.Gauge("headgate_table_capacity_values", "Values a table has room for.", info.capacity, {{"table", info.name}});
+  }
+  out.Gauge("headgate_agent_resident_bytes", "Memory of the agent that is in RAM.",
+            static_cast<double>(ResidentBytes()));
+}
+
+}  // namespace
+
+Metrics::Metrics() : registry_(std::make_shared<prometheus::Registry>()) {
+  durable_ = &prometheus::BuildHistogram()
+                  .Name("headgate_change_durable_seconds")
+                  .Help("From the receipt of a change until it is durable.")
+                  .Register(*registry_)
+                  .Add({}, kSeconds);
+  visible_ = &prometheus::BuildHistogram()
+                  .Name("headgate_change_visible_seconds")
+                  .Help("From a change being durable until packets use it.")
+                  .Register(*registry_)
+                  .Add({}, kSeconds);
+}
+
+ControllerTimes Metrics::Times() {
+  return {.durable_seconds = [this](double seconds) { durable_->Observe(seconds); },
+          .visible_seconds = [this](double seconds) { visible_->Observe(seconds); }};
+}
+
+std::string Metrics::Text(const Controller& controller, const std::vector<TableInfo>& maps) const {
+  Families families;
+  AddAgent(controller, maps, families);
+  AddInterfaces(controller, families);
+  const Snapshot state = controller.desired();
+  StatsFilter filter;
+  filter.rules = state->rules.size() <= kMaxRules;
+  families.Gauge("headgate_rules_without_metrics", "Rules left out here because there are too many.",
+                 filter.rules ? 0 : static_cast<double>(state->rules.size()));
+  const absl::StatusOr<Stats> stats = ReadStats(controller.dataplane(), *state, filter);
+  if (stats.ok()) {
+    AddInterfaceCounters(*stats, families);
+    AddRuleCounters(*stats, families);
+  } else {
+    Log(spdlog::level::err, "cannot read counters for metrics", {{"reason", stats.status()}});
+  }
+  std::vector<MetricFamily>& all = families.all();
+  for (MetricFamily& family : registry_->Collect()) all.push_back(std::move(family));
+  return prometheus::TextSerializer().Serialize(all);
+}
+
+}  // namespace headgate
