@@ -46,6 +46,8 @@
 #define HG_ITEMS_PER_PAGE 64
 #define HG_PREFIXES_PER_PAGE 16
 #define HG_VLAN_ANY 0xffff
+#define HG_TABLES 8			  /* arrays that a generation is made of */
+#define HG_RUN_CELLS (1 << HG_WINDOW_BITS) /* tables are sized in multiples of a node's most children */
 
 /* ---- the match key --------------------------------------------------------------------------------- */
 
@@ -255,9 +257,11 @@ struct hg_root {
 	__u32 flags;		/* enum hg_root_flags */
 	__u32 target_page[HG_TARGET_PAGES];	/* index into hg_targets */
 	__u32 next_hop_page[HG_NEXT_HOP_PAGES]; /* index into hg_next_hops */
+	__u32 extent[HG_TABLES]; /* values of each table that may be in use: what a restarted agent reads */
 	__u32 pad;
 };
-HG_STATIC_ASSERT(sizeof(struct hg_root) == 8 + 20 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES) + 4,
+HG_STATIC_ASSERT(sizeof(struct hg_root) ==
+			 8 + 20 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_TABLES) + 4,
 		 "hg_root has no hidden padding");
 
 /* Which root record packets use. Written through a memory map with one 32-bit store. */

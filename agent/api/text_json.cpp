@@ -36,23 +36,44 @@ std::string JoinSurrogates(absl::string_view json) {
   return out;
 }
 
-absl::Status CheckJson(absl::string_view text, absl::string_view source) {
-  using nlohmann::json;
-  try {
-    // Every value is discarded as it comes: only the syntax is of interest.
-    const json none = json::parse(text.begin(), text.end(), [](int, json::parse_event_t, json&) { return false; });
-  } catch (const json::parse_error& error) {
+// Takes note of the first error and of nothing else.
+class SyntaxChecker : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(size_t) override { return true; }
+  bool end_array() override { return true; }
+
+  bool parse_error(size_t position, const std::string&, const nlohmann::json::exception& error) override {
+    offset = position > 0 ? position - 1 : 0;
     // "[json.exception.parse_error.101] parse error at line 1, column 5: syntax error ..."
-    const absl::string_view what = error.what();
-    const size_t colon = what.find(": ");
-    TextPosition position;
-    for (const char c : text.substr(0, error.byte > 0 ? error.byte - 1 : 0)) {
-      position = c == '\n' ? TextPosition{position.line + 1, 1} : TextPosition{position.line, position.column + 1};
-    }
-    return absl::InvalidArgumentError(absl::StrCat(source, ":", position.line, ":", position.column, ": not JSON: ",
-                                                   colon == absl::string_view::npos ? what : what.substr(colon + 2)));
+    what = error.what();
+    const size_t prefix = what.find(": ") != std::string::npos ? what.find(": ") + 2 : what.find("] ") + 2;
+    what = what.substr(prefix, 200);
+    return false;
   }
-  return absl::OkStatus();
+
+  size_t offset = 0;
+  std::string what;
+};
+
+absl::Status CheckJson(absl::string_view text, absl::string_view source) {
+  SyntaxChecker checker;
+  if (nlohmann::json::sax_parse(text.begin(), text.end(), &checker)) return absl::OkStatus();
+  TextPosition position;
+  for (const char c : text.substr(0, checker.offset)) {
+    position = c == '\n' ? TextPosition{position.line + 1, 1} : TextPosition{position.line, position.column + 1};
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(source, ":", position.line, ":", position.column, ": not JSON: ", checker.what));
 }
 
 }  // namespace

@@ -206,7 +206,7 @@ class Reader {
     }
     if (node.kind() != YamlKind::kSequence) {
       Fail(position, "is ", KindName(node.kind()), ", a list is needed",
-           node.kind() == YamlKind::kScalar ? absl::StrCat(": write [", node.text().substr(0, 60), "]") : "");
+           node.kind() == YamlKind::kScalar ? absl::StrCat(": write [", Shown(node.text()), "]") : "");
       return;
     }
     size_t index = 0;

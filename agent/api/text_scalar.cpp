@@ -166,7 +166,11 @@ absl::Status SetScalar(YamlNode node, Message& message, const FieldDescriptor& f
 }
 
 std::string Shown(absl::string_view text) {
-  return text.size() <= 60 ? absl::StrCat("\"", text, "\"") : absl::StrCat("\"", text.substr(0, 57), "...\"");
+  constexpr size_t kLimit = 60;
+  if (text.size() <= kLimit) return absl::StrCat("\"", text, "\"");
+  size_t end = kLimit - 3;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // not inside a character
+  return absl::StrCat("\"", text.substr(0, end), "...\"");
 }
 
 }  // namespace headgate

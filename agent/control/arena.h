@@ -14,9 +14,11 @@
 #include <utility>
 #include <vector>
 
+#include "bpf/hg_abi.h"
+
 namespace headgate {
 
-inline constexpr unsigned kMaxOrder = 8;  // runs of 1 << order cells
+inline constexpr unsigned kMaxOrder = HG_WINDOW_BITS;  // runs of 1 << order cells
 
 // Hands out aligned runs of 1, 2, .. 256 cells (a buddy allocator). Cell 0 is never given: 0 means none.
 class RunAllocator {
@@ -47,6 +49,7 @@ class RunAllocator {
 template <typename Cell, uint32_t kCellsPerPage>
 class Arena {
  public:
+  using CellType = Cell;
   static constexpr uint32_t kPerPage = kCellsPerPage;
 
   const Cell& operator[](uint32_t index) const { return cells_[index]; }

@@ -57,6 +57,7 @@ void Compiler::WriteRoot(const State& state) {
   std::copy(targets_.directory().begin(), targets_.directory().end(), root.target_page);
   std::copy(next_hops_.directory().begin(), next_hops_.directory().end(), root.next_hop_page);
   const uint32_t fresh = roots_.Allocate(0);
+  ForEachArena([&root](TableId id, auto& arena) { root.extent[static_cast<size_t>(id)] = arena.pages(); });
   roots_.Write(fresh) = root;
   if (root_ != 0) roots_.Release(root_, 0);
   root_ = fresh;
@@ -78,31 +79,31 @@ void Compiler::Compile(const State& next) {
   compiled_ = next;
 }
 
+template <typename Arena>
+absl::Status Compiler::Load(const Dataplane& dataplane, TableId table, uint32_t values, Arena& arena) {
+  std::vector<typename Arena::CellType> cells(static_cast<size_t>(values) * Arena::kPerPage);
+  HG_RETURN_IF_ERROR(dataplane.Read(table, 0, values, cells.data()));
+  arena.Load(std::move(cells));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State& next) {
   const std::optional<uint32_t> active = dataplane.Active();
   if (!active) return absl::NotFoundError("no generation is in force");
-  absl::Status status;
-  ForEachArena([&](TableId id, auto& arena) {
-    using Cell = std::decay_t<decltype(arena[0])>;
-    const uint32_t capacity = dataplane.Info(id).capacity;
-    std::vector<Cell> cells(static_cast<size_t>(capacity) * arena.kPerPage);
-    status.Update(dataplane.Read(id, 0, capacity, cells.data()));
-    // The image need not be longer than what is in use.
-    const auto is_zero = [](const Cell& cell) {
-      static const Cell kZero{};
-      return std::memcmp(&cell, &kZero, sizeof(Cell)) == 0;
-    };
-    while (!cells.empty() && is_zero(cells.back())) cells.pop_back();
-    cells.shrink_to_fit();
-    arena.Load(std::move(cells));
-  });
-  HG_RETURN_IF_ERROR(status);
-
   const absl::Status garbage = absl::DataLossError("the tables in force are not a generation of this agent's making");
+  // The root record first: it says how much of the other tables there is.
+  HG_RETURN_IF_ERROR(Load(dataplane, TableId::kRoots, dataplane.Info(TableId::kRoots).capacity, roots_));
   if (*active == 0 || *active >= roots_.size() || !roots_.CanClaim(*active, 0)) return garbage;
   roots_.Claim(*active, 0);
   root_ = *active;
   const hg_root root = roots_[root_];
+  absl::Status status;
+  ForEachArena([&](TableId id, auto& arena) {
+    const uint32_t extent = root.extent[static_cast<size_t>(id)];
+    if (id == TableId::kRoots || !status.ok()) return;
+    status = extent <= dataplane.Info(id).capacity ? Load(dataplane, id, extent, arena) : garbage;
+  });
+  HG_RETURN_IF_ERROR(status);
   if (!rules_.Adopt(root.rule_tree) || !prefixes_.Adopt(root.set_tree4, root.set_tree6) ||
       !next_hops_.Adopt(root.next_hop_page) || !targets_.Adopt(root.target_page)) {
     return garbage;

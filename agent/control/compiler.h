@@ -48,6 +48,8 @@ class Compiler {
  private:
   template <typename F>
   void ForEachArena(F&& visit);
+  template <typename Arena>
+  absl::Status Load(const Dataplane& dataplane, TableId table, uint32_t values, Arena& arena);
   void WriteRoot(const State& state);
 
   TreeStore trees_;

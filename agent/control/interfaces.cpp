@@ -67,7 +67,11 @@ InterfaceState InterfaceBinder::Bind(const Interface& interface, const Device* d
 }
 
 void InterfaceBinder::Announce(const std::string& name, const InterfaceState& before, const InterfaceState& after) {
-  const bool device_changed = before.device != after.device || before.mode != after.mode;
+  const auto facts = [](const InterfaceState& state) {
+    return std::make_tuple(state.mode, state.device ? state.device->ifindex : 0, state.device && state.device->up,
+                           state.device ? state.device->name : std::string());
+  };
+  const bool device_changed = facts(before) != facts(after);
   if (device_changed) {
     Event event{.type = EventType::kInterfaceChange, .kind = Kind::kInterface, .name = name, .status = after.status};
     if (!after.device) {

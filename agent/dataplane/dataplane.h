@@ -25,7 +25,7 @@ namespace headgate {
 
 // The arrays that a generation is made of. Values are the structs of hg_abi.h.
 enum class TableId : uint8_t { kRoots, kNodes, kItems, kRules, kPrefixes, kActions, kNextHops, kTargets };
-inline constexpr size_t kTables = 8;
+inline constexpr size_t kTables = HG_TABLES;
 
 // The counter arrays; each row is the struct's u64 fields, summed over CPUs.
 enum class CounterId : uint8_t { kPorts, kRules, kNamed, kEgress, kSamplesLost };

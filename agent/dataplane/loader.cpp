@@ -86,14 +86,17 @@ void Loader::SetSizes() {
   // Twice what is in force: the next generation is built beside it. Nodes and items have room for the coarser
   // shapes that a tree may take on, which no rule set seen comes near.
   const uint64_t entries = sizes.max_entries, prefixes = sizes.max_prefixes;
-  const auto pages = [](uint64_t cells, uint32_t per_page) { return static_cast<uint32_t>(cells / per_page + 16); };
+  // In whole runs of the agent's allocator, with one to spare for the reserved cell 0.
+  const auto pages = [](uint64_t cells, uint32_t per_page) {
+    return static_cast<uint32_t>((cells / HG_RUN_CELLS + 2) * HG_RUN_CELLS / per_page);
+  };
   bpf_map__set_max_entries(maps.hg_nodes, pages(4 * entries + 2 * prefixes, HG_NODES_PER_PAGE));
   bpf_map__set_max_entries(maps.hg_items, pages(4 * (entries + prefixes), HG_ITEMS_PER_PAGE));
   bpf_map__set_max_entries(maps.hg_rules, pages(2 * entries, 1));
   bpf_map__set_max_entries(maps.hg_prefixes, pages(2 * prefixes, HG_PREFIXES_PER_PAGE));
   bpf_map__set_max_entries(maps.hg_actions, pages(2 * entries, 1));
-  bpf_map__set_max_entries(maps.hg_next_hops, 4 * HG_NEXT_HOP_PAGES);
-  bpf_map__set_max_entries(maps.hg_targets, 64 * HG_TARGET_PAGES);
+  bpf_map__set_max_entries(maps.hg_next_hops, pages(2 * HG_NEXT_HOP_PAGES, 1));
+  bpf_map__set_max_entries(maps.hg_targets, pages(2 * HG_TARGET_PAGES, 1));
   bpf_map__set_max_entries(maps.hg_limiters, sizes.max_entries + 1);
   bpf_map__set_max_entries(maps.hg_sources, sizes.max_sources);
   bpf_map__set_max_entries(maps.hg_rule_stats, sizes.max_entries + 1);
