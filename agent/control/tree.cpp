@@ -102,7 +102,7 @@ bool Tree<kWords>::ChooseWindow(absl::Span<const Keyed> entries, Window& window)
 template <unsigned kWords>
 void Tree<kWords>::WriteLeaf(uint32_t node, absl::Span<Keyed> entries) {
   std::sort(entries.begin(), entries.end(), [](const Keyed& a, const Keyed& b) { return a.prio > b.prio; });
-  store_.size(node) = {static_cast<uint32_t>(entries.size()), static_cast<uint32_t>(entries.size())};
+  store_.sizes[node] = {static_cast<uint32_t>(entries.size()), static_cast<uint32_t>(entries.size())};
   while (true) {
     const size_t count = std::min<size_t>(entries.size(), HG_LEAF_ITEMS);
     hg_node& leaf = store_.nodes.Write(node);
@@ -116,10 +116,10 @@ void Tree<kWords>::WriteLeaf(uint32_t node, absl::Span<Keyed> entries) {
     }
     entries.remove_prefix(count);
     if (entries.empty()) return;
-    const uint32_t next = store_.nodes.Allocate(0);
+    const uint32_t next = store_.AllocateNodes(0);
     store_.nodes.Write(node).rest = next;
     node = next;
-    store_.size(node) = {static_cast<uint32_t>(entries.size()), static_cast<uint32_t>(entries.size())};
+    store_.sizes[node] = {static_cast<uint32_t>(entries.size()), static_cast<uint32_t>(entries.size())};
   }
 }
 
@@ -139,7 +139,7 @@ void Tree<kWords>::BuildAt(uint32_t node, absl::Span<Keyed> entries, unsigned de
 
   uint32_t prio = 0;
   for (const Keyed& entry : entries) prio = std::max(prio, entry.prio);
-  const uint32_t base = store_.nodes.Allocate(window.bits);
+  const uint32_t base = store_.AllocateNodes(window.bits);
   const uint32_t size = static_cast<uint32_t>(entries.size());
   hg_node inner{.base = base, .rest = 0, .prio = prio, .word = window.word, .shift = window.shift,
                 .bits = window.bits, .count = 0};
@@ -151,11 +151,11 @@ void Tree<kWords>::BuildAt(uint32_t node, absl::Span<Keyed> entries, unsigned de
     from = to;
   }
   if (from < entries.size()) {
-    inner.rest = store_.nodes.Allocate(0);
+    inner.rest = store_.AllocateNodes(0);
     BuildAt(inner.rest, entries.subspan(from), depth);
   }
   store_.nodes.Write(node) = inner;
-  store_.size(node) = {size, size};
+  store_.sizes[node] = {size, size};
 }
 
 template <unsigned kWords>
@@ -164,7 +164,7 @@ uint32_t Tree<kWords>::Build(absl::Span<const uint32_t> entries) {
   std::vector<Keyed> keyed;
   keyed.reserve(entries.size());
   for (const uint32_t entry : entries) keyed.push_back(Load(entry));
-  const uint32_t root = store_.nodes.Allocate(0);
+  const uint32_t root = store_.AllocateNodes(0);
   BuildAt(root, absl::MakeSpan(keyed), 0);
   return root;
 }
@@ -172,10 +172,10 @@ uint32_t Tree<kWords>::Build(absl::Span<const uint32_t> entries) {
 template <unsigned kWords>
 uint32_t Tree<kWords>::Own(uint32_t run, unsigned order) {
   if (store_.nodes.IsFresh(run)) return run;
-  const uint32_t copy = store_.nodes.Allocate(order);
+  const uint32_t copy = store_.AllocateNodes(order);
   for (uint32_t i = 0; i < (1U << order); ++i) {
     store_.nodes.Write(copy + i) = store_.nodes[run + i];
-    store_.size(copy + i) = TreeStore::Size(store_.size(run + i));
+    store_.sizes[copy + i] = store_.sizes[run + i];
   }
   store_.nodes.Release(run, order);
   return copy;
@@ -210,7 +210,7 @@ void Tree<kWords>::FreeBelow(uint32_t node) {
 template <unsigned kWords>
 void Tree<kWords>::RebuildAt(uint32_t node, unsigned depth, const Keyed* extra) {
   std::vector<Keyed> entries;
-  entries.reserve(store_.size(node).entries + 1);
+  entries.reserve(store_.sizes[node].entries + 1);
   Collect(node, entries);
   if (extra) entries.push_back(*extra);
   FreeBelow(node);
@@ -221,7 +221,7 @@ void Tree<kWords>::RebuildAt(uint32_t node, unsigned depth, const Keyed* extra) 
 template <unsigned kWords>
 void Tree<kWords>::InsertAt(uint32_t node, const Keyed& entry, unsigned depth) {
   hg_node n = store_.nodes[node];
-  TreeStore::Size& size = store_.size(node);
+  TreeStore::Size& size = store_.sizes[node];
   const bool leaf = n.bits == 0;
   if (leaf ? size.entries >= HG_LEAF_ITEMS || n.rest != 0
            : size.entries >= size.built * kRebuildFactor + kRebuildSlack) {
@@ -239,7 +239,7 @@ void Tree<kWords>::InsertAt(uint32_t node, const Keyed& entry, unsigned depth) {
     const uint32_t built = size.built;
     FreeBelow(node);
     WriteLeaf(node, absl::MakeSpan(entries));
-    store_.size(node).built = built;
+    store_.sizes[node].built = built;
     return;
   }
   uint32_t child = 0;
@@ -248,8 +248,8 @@ void Tree<kWords>::InsertAt(uint32_t node, const Keyed& entry, unsigned depth) {
     child += n.base;
     ++depth;
   } else {
-    n.rest = n.rest != 0 ? Own(n.rest, 0) : store_.nodes.Allocate(0);
-    if (store_.nodes[n.rest].prio == 0) store_.size(n.rest) = {};
+    n.rest = n.rest != 0 ? Own(n.rest, 0) : store_.AllocateNodes(0);
+    if (store_.nodes[n.rest].prio == 0) store_.sizes[n.rest] = {};
     child = n.rest;
   }
   n.prio = std::max(n.prio, entry.prio);
@@ -277,7 +277,7 @@ void Tree<kWords>::UpdatePriority(uint32_t node) {
 template <unsigned kWords>
 void Tree<kWords>::EraseAt(uint32_t node, const Keyed& entry, unsigned depth) {
   hg_node n = store_.nodes[node];
-  TreeStore::Size& size = store_.size(node);
+  TreeStore::Size& size = store_.sizes[node];
   --size.entries;
   if (n.bits == 0 || size.entries <= kLeafTarget) {
     std::vector<Keyed> entries;
@@ -314,7 +314,7 @@ void Tree<kWords>::EraseAt(uint32_t node, const Keyed& entry, unsigned depth) {
 
 template <unsigned kWords>
 uint32_t Tree<kWords>::Erase(uint32_t root, uint32_t entry) {
-  if (store_.size(root).entries == 1) {
+  if (store_.sizes[root].entries == 1) {
     Free(root);
     return 0;
   }
@@ -399,7 +399,7 @@ bool Tree<kWords>::AdoptAt(uint32_t node, unsigned depth, const std::function<bo
     store_.nodes.Claim(n.base, n.bits);
     for (uint32_t i = 0; i < (1U << n.bits); ++i) {
       if (!AdoptAt(n.base + i, depth + 1, claim_entry)) return false;
-      entries += store_.size(n.base + i).entries;
+      entries += store_.sizes[n.base + i].entries;
       prio = std::max(prio, store_.nodes[n.base + i].prio);
     }
   } else if (n.count != 0) {
@@ -421,17 +421,18 @@ bool Tree<kWords>::AdoptAt(uint32_t node, unsigned depth, const std::function<bo
     if (!Fits(n.rest, 1, store_.nodes.size()) || !store_.nodes.CanClaim(n.rest, 0)) return false;
     store_.nodes.Claim(n.rest, 0);
     if (!AdoptAt(n.rest, depth, claim_entry)) return false;
-    entries += store_.size(n.rest).entries;
+    entries += store_.sizes[n.rest].entries;
     prio = std::max(prio, store_.nodes[n.rest].prio);
   }
   if (n.prio != prio) return false;
-  store_.size(node) = {entries, entries};
+  store_.sizes[node] = {entries, entries};
   return true;
 }
 
 template <unsigned kWords>
 bool Tree<kWords>::Adopt(uint32_t root, const std::function<bool(uint32_t)>& claim_entry) {
   if (root == 0) return true;
+  store_.CoverNodes();
   if (!Fits(root, 1, store_.nodes.size()) || !store_.nodes.CanClaim(root, 0)) return false;
   store_.nodes.Claim(root, 0);
   return AdoptAt(root, 0, claim_entry);

@@ -48,10 +48,13 @@ struct TreeStore {
   Arena<hg_item, HG_ITEMS_PER_PAGE> items;
   std::vector<Size> sizes;  // by node
 
-  Size& size(uint32_t node) {
-    if (node >= sizes.size()) sizes.resize(node + 1024);
-    return sizes[node];
+  uint32_t AllocateNodes(unsigned order) {
+    const uint32_t first = nodes.Allocate(order);
+    CoverNodes();
+    return first;
   }
+  // References to sizes hold until the next call.
+  void CoverNodes() { sizes.resize(nodes.size()); }
 };
 
 struct TreeShape {

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * The sender: makes frames in live-frame prog runs, and keeps the account of which of them the device took.
+ *
+ * A device may refuse frames after XDP_REDIRECT was returned (a veth's ring is full, a driver's too), and says so
+ * only to the xdp_devmap_xmit tracepoint, once for each bulk of up to 16 frames. It fires within the batch of the
+ * prog run, on its CPU and with softirqs off, which is how events of other redirects are told apart: frames of
+ * ours are pending then and never else. The driver takes a bulk from its start, so that the numbers of the
+ * refused frames are known, and later frames carry them: what the device took is 0, 1, 2 ... without a gap.
+ */
+#include <linux/bpf.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "wire.h"
+
+#define BULK 16
+
+/* Constants to the verifier: they are set before loading. */
+const volatile struct hgb_template frame;
+
+/* Numbers below it are given out. Written by the thread that sends, between its prog runs. */
+__u64 limit;
+/* Read at any time. */
+__u64 sent;
+__u64 refused;
+
+__u64 next_number;
+__u64 task;		/* the thread that sends */
+__u32 flow;
+struct hgb_numbers pending, leftover;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} hgb_out SEC(".maps");
+
+static __always_inline void put(struct hgb_numbers *numbers, __u64 number)
+{
+	numbers->number[(numbers->first + numbers->count) & (HGB_NUMBERS - 1)] = number;
+	numbers->count++;
+}
+
+static __always_inline __u64 take(struct hgb_numbers *numbers)
+{
+	numbers->count--;
+	return numbers->number[numbers->first++ & (HGB_NUMBERS - 1)];
+}
+
+static __always_inline __u32 add32(__u32 sum, __u32 word)
+{
+	sum += word;
+	return sum + (sum < word);
+}
+
+static __always_inline __u16 fold(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+static __always_inline void write_template(__u8 *data)
+{
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < HGB_TEMPLATE_WORDS; i++) {
+		if (8 * (i + 1) <= frame.bytes)
+			((__u64 *)data)[i] = frame.words[i];
+		else if (8 * i + 4 <= frame.bytes)
+			*(__u32 *)(data + 8 * i) = frame.words[i];
+	}
+}
+
+static __always_inline void write_flow(__u8 *data, __u32 *address, __u16 *port)
+{
+	*address = bpf_htonl(frame.first_source + flow / HGB_PORTS_PER_SOURCE);
+	*port = bpf_htons(frame.first_port + flow % HGB_PORTS_PER_SOURCE);
+	if (++flow >= frame.flows)
+		flow = 0;
+	*(__u32 *)(data + frame.source) = *address;
+	*(__u16 *)(data + frame.source_port) = *port;
+	if (frame.ip_check)
+		*(__u16 *)(data + frame.ip_check) = fold(add32(frame.ip_sum, *address));
+}
+
+static __always_inline void write_record(__u8 *data, __u64 number, __u32 address, __u16 port)
+{
+	struct hgb_record *record = (void *)(data + frame.record);
+	__u64 now = bpf_ktime_get_ns(), wire_number = bpf_cpu_to_be64(number);
+	__u16 time_high = bpf_htons(now >> 32);
+	__u32 time_low = bpf_htonl(now), sum;
+	__u16 check;
+
+	record->number = wire_number;
+	record->time_high = time_high;
+	record->time_low = time_low;
+	if (!frame.l4_check)
+		return;
+	sum = add32(frame.l4_sum, address);
+	sum = add32(sum, port);
+	sum = add32(sum, wire_number);
+	sum = add32(sum, wire_number >> 32);
+	sum = add32(sum, time_high);
+	check = fold(add32(sum, time_low));
+	/* Zero would mean that there is no checksum (RFC 768). */
+	*(__u16 *)(data + frame.l4_check) = check ? check : 0xffff;
+}
+
+SEC("xdp")
+int hgb_generate(struct xdp_md *ctx)
+{
+	__u8 *data = (void *)(long)ctx->data;
+	__u32 address;
+	__u64 number;
+	__u16 port;
+
+	if (data + frame.bytes > (__u8 *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	if (leftover.count)
+		number = take(&leftover) | HGB_NUMBER_RETRIED;
+	else if (next_number < limit)
+		number = next_number++;
+	else
+		return XDP_DROP;
+	if (!pending.count)
+		task = bpf_get_current_task();
+	put(&pending, number);
+	/* Pages come back as the receiver left them. */
+	write_template(data);
+	write_flow(data, &address, &port);
+	write_record(data, number, address, port);
+	return bpf_redirect_map(&hgb_out, 0, XDP_DROP);
+}
+
+static __always_inline bool ours(void)
+{
+	return pending.count && task == bpf_get_current_task();
+}
+
+/* from_dev, to_dev, sent, drops, err */
+SEC("raw_tp/xdp_devmap_xmit")
+int hgb_on_xmit(struct bpf_raw_tracepoint_args *event)
+{
+	__u32 taken = event->args[2], dropped = event->args[3], i;
+
+	if (!ours())
+		return 0;
+	sent += taken;
+	refused += dropped;
+	pending.first += taken;
+	pending.count -= taken;
+	for (i = 0; i < BULK; i++) {
+		if (i >= dropped)
+			break;
+		put(&leftover, take(&pending));
+	}
+	return 0;
+}
+
+/* A frame that was not queued at all (device down, longer than its MTU): the one made last. */
+SEC("raw_tp/xdp_redirect_err")
+int hgb_on_error(struct bpf_raw_tracepoint_args *event)
+{
+	(void)event;
+	if (!ours())
+		return 0;
+	refused++;
+	pending.count--;
+	put(&leftover, pending.number[(pending.first + pending.count) & (HGB_NUMBERS - 1)]);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/frame.h"
+
+#include <absl/strings/str_cat.h>
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <netinet/in.h>
+
+#include <cstring>
+
+#include "agent/base/status.h"
+
+namespace headgate::bench {
+namespace {
+
+constexpr uint8_t kHopLimit = 64;
+
+// Adds 16-bit words as they lie in memory; `size` is even.
+uint32_t AddWords(uint32_t sum, const uint8_t* data, size_t size) {
+  for (size_t i = 0; i < size; i += 2) {
+    uint16_t word = 0;
+    std::memcpy(&word, data + i, sizeof(word));
+    sum += word;
+  }
+  return sum;
+}
+
+uint16_t Fold(uint32_t sum) {
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(~sum);
+}
+
+uint32_t IpHeaderBytes(Family family) { return family == Family::kIpv4 ? sizeof(iphdr) : sizeof(ipv6hdr); }
+uint32_t L4HeaderBytes(Transport transport) { return transport == Transport::kUdp ? sizeof(udphdr) : sizeof(tcphdr); }
+uint8_t ProtocolNumber(Transport transport) { return transport == Transport::kUdp ? IPPROTO_UDP : IPPROTO_TCP; }
+
+void WriteIp(const FrameSpec& spec, uint8_t* header) {
+  const uint32_t length = spec.size - ETH_HLEN;
+  if (spec.source.family == Family::kIpv4) {
+    iphdr ip{};
+    ip.version = 4;
+    ip.ihl = sizeof(ip) / 4;
+    ip.tot_len = htons(static_cast<uint16_t>(length));
+    ip.frag_off = htons(0x4000);  // don't fragment: frames of one size stay of one size
+    ip.ttl = kHopLimit;
+    ip.protocol = ProtocolNumber(spec.transport);
+    ip.saddr = htonl(spec.source.words[0]);
+    ip.daddr = htonl(spec.destination.words[0]);
+    std::memcpy(header, &ip, sizeof(ip));
+    return;
+  }
+  ipv6hdr ip6{};
+  ip6.version = 6;
+  ip6.payload_len = htons(static_cast<uint16_t>(length - sizeof(ip6)));
+  ip6.nexthdr = ProtocolNumber(spec.transport);
+  ip6.hop_limit = kHopLimit;
+  for (size_t i = 0; i < 4; ++i) {
+    ip6.saddr.s6_addr32[i] = htonl(spec.source.words[i]);
+    ip6.daddr.s6_addr32[i] = htonl(spec.destination.words[i]);
+  }
+  std::memcpy(header, &ip6, sizeof(ip6));
+}
+
+void WriteL4(const FrameSpec& spec, uint8_t* header) {
+  const uint32_t length = spec.size - ETH_HLEN - IpHeaderBytes(spec.source.family);
+  if (spec.transport == Transport::kUdp) {
+    udphdr udp{};
+    udp.source = htons(spec.source_port);
+    udp.dest = htons(spec.destination_port);
+    udp.len = htons(static_cast<uint16_t>(length));
+    std::memcpy(header, &udp, sizeof(udp));
+    return;
+  }
+  tcphdr tcp{};
+  tcp.source = htons(spec.source_port);
+  tcp.dest = htons(spec.destination_port);
+  tcp.doff = sizeof(tcp) / 4;
+  tcp.ack = 1;
+  tcp.psh = 1;
+  tcp.window = htons(0xffff);
+  std::memcpy(header, &tcp, sizeof(tcp));
+}
+
+// Of the pseudo header (RFC 768, RFC 9293, RFC 8200), the L4 header and the record, without what varies.
+uint32_t L4Sum(const FrameSpec& spec, const uint8_t* bytes, uint32_t l4, uint32_t end) {
+  uint32_t sum = AddWords(0, bytes + l4, end - l4);
+  const size_t words = spec.source.family == Family::kIpv4 ? 1 : 4;
+  for (size_t i = 0; i < words; ++i) {
+    const uint32_t both[] = {htonl(i + 1 == words ? 0 : spec.source.words[i]), htonl(spec.destination.words[i])};
+    sum = AddWords(sum, reinterpret_cast<const uint8_t*>(both), sizeof(both));
+  }
+  uint16_t port = 0;
+  std::memcpy(&port, bytes + l4, sizeof(port));
+  sum -= port;
+  return sum + htons(ProtocolNumber(spec.transport)) + htons(static_cast<uint16_t>(spec.size - l4));
+}
+
+absl::Status Validate(const FrameSpec& spec) {
+  if (spec.source.family != spec.destination.family) {
+    return absl::InvalidArgumentError("source and destination are not of one address family");
+  }
+  if (spec.size < MinFrameBytes(spec) || spec.size > kMaxFrameBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("a frame size of ", spec.size, " bytes: such frames have ",
+                                                   MinFrameBytes(spec), " to ", kMaxFrameBytes));
+  }
+  const uint64_t last_source = spec.source.words[spec.source.family == Family::kIpv4 ? 0 : 3] +
+                               (static_cast<uint64_t>(spec.flows) - 1) / HGB_PORTS_PER_SOURCE;
+  const uint32_t ports = spec.flows < HGB_PORTS_PER_SOURCE ? spec.flows : HGB_PORTS_PER_SOURCE;
+  if (spec.flows == 0) return absl::InvalidArgumentError("flows: at least 1");
+  if (spec.source_port + ports - 1 > 0xffff) {
+    return absl::InvalidArgumentError(absl::StrCat("source port ", spec.source_port, ": ", ports,
+                                                   " flows from there go beyond port 65535; begin lower"));
+  }
+  if (last_source > 0xffffffff) {
+    return absl::InvalidArgumentError(absl::StrCat("source address ", ToString(spec.source), ": ", spec.flows,
+                                                   " flows, 256 an address, go beyond the last address"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+uint32_t MinFrameBytes(const FrameSpec& spec) {
+  return ETH_HLEN + IpHeaderBytes(spec.source.family) + L4HeaderBytes(spec.transport) + HGB_RECORD_BYTES;
+}
+
+absl::StatusOr<hgb_template> BuildTemplate(const FrameSpec& spec) {
+  HG_RETURN_IF_ERROR(Validate(spec));
+  const bool is_ipv4 = spec.source.family == Family::kIpv4;
+  hgb_template frame{};
+  auto* bytes = reinterpret_cast<uint8_t*>(frame.words);
+  const uint32_t l3 = ETH_HLEN, l4 = l3 + IpHeaderBytes(spec.source.family);
+  frame.record = l4 + L4HeaderBytes(spec.transport);
+  frame.bytes = frame.record + HGB_RECORD_BYTES;
+  static_assert(sizeof(frame.words) >= ETH_HLEN + sizeof(ipv6hdr) + sizeof(tcphdr) + HGB_RECORD_BYTES);
+  static_assert(sizeof(hgb_record) == HGB_RECORD_BYTES);
+
+  std::memcpy(bytes, spec.destination_mac.data(), ETH_ALEN);
+  std::memcpy(bytes + ETH_ALEN, spec.source_mac.data(), ETH_ALEN);
+  const uint16_t type = htons(is_ipv4 ? ETH_P_IP : ETH_P_IPV6);
+  std::memcpy(bytes + 2 * ETH_ALEN, &type, sizeof(type));
+  WriteIp(spec, bytes + l3);
+  WriteL4(spec, bytes + l4);
+  hgb_record record{};
+  record.magic = htons(HGB_MAGIC);
+  record.stream = htons(spec.stream);
+  std::memcpy(bytes + frame.record, &record, sizeof(record));
+
+  frame.source = l3 + (is_ipv4 ? offsetof(iphdr, saddr) : offsetof(ipv6hdr, saddr) + 12);
+  frame.source_port = l4;
+  if (is_ipv4) {
+    frame.ip_check = l3 + offsetof(iphdr, check);
+    frame.ip_sum = AddWords(0, bytes + l3, sizeof(iphdr)) - AddWords(0, bytes + frame.source, 4);
+  }
+  // UDP over IPv4 may go without (RFC 768).
+  if (spec.transport == Transport::kTcp || !is_ipv4) {
+    frame.l4_check = l4 + (spec.transport == Transport::kTcp ? offsetof(tcphdr, check) : offsetof(udphdr, check));
+    frame.l4_sum = L4Sum(spec, bytes, l4, frame.bytes);
+  }
+  frame.first_source = spec.source.words[is_ipv4 ? 0 : 3];
+  frame.first_port = spec.source_port;
+  frame.flows = spec.flows;
+  return frame;
+}
+
+std::vector<uint8_t> BuildFrame(const FrameSpec& spec, const hgb_template& frame, uint32_t flow) {
+  std::vector<uint8_t> bytes(spec.size);
+  std::memcpy(bytes.data(), frame.words, frame.bytes);
+  const uint32_t source = htonl(frame.first_source + flow / HGB_PORTS_PER_SOURCE);
+  const uint16_t port = htons(static_cast<uint16_t>(frame.first_port + flow % HGB_PORTS_PER_SOURCE));
+  std::memcpy(bytes.data() + frame.source, &source, sizeof(source));
+  std::memcpy(bytes.data() + frame.source_port, &port, sizeof(port));
+  const uint32_t source_sum = AddWords(0, reinterpret_cast<const uint8_t*>(&source), sizeof(source));
+  if (frame.ip_check != 0) {
+    const uint16_t check = Fold(frame.ip_sum + source_sum);
+    std::memcpy(bytes.data() + frame.ip_check, &check, sizeof(check));
+  }
+  if (frame.l4_check != 0) {
+    const uint16_t sum = Fold(frame.l4_sum + source_sum + port);
+    const uint16_t check = sum != 0 ? sum : 0xffff;
+    std::memcpy(bytes.data() + frame.l4_check, &check, sizeof(check));
+  }
+  return bytes;
+}
+
+}  // namespace headgate::bench

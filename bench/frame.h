@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a sender's frames look like, and the template its BPF program fills in for each.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "agent/base/address.h"
+#include "bench/bpf/wire.h"
+
+namespace headgate::bench {
+
+enum class Transport : uint8_t { kUdp, kTcp };
+
+// Flow f of `flows` has the source port `source_port` + f % 256 and the source address `source` + f / 256.
+struct FrameSpec {
+  MacAddress destination_mac{};
+  MacAddress source_mac{};
+  IpAddress source;
+  IpAddress destination;  // of the source's family
+  Transport transport = Transport::kUdp;
+  uint16_t source_port = 10000;
+  uint16_t destination_port = 20000;
+  uint32_t size = 64;  // bytes of a frame, without FCS
+  uint32_t flows = 1;
+  uint16_t stream = 0;
+};
+
+// What a page of a prog run has room for, whatever the kernel's own structs in it take.
+inline constexpr uint32_t kMaxFrameBytes = 3300;
+
+// The smallest frame that holds the headers and the record.
+uint32_t MinFrameBytes(const FrameSpec& spec);
+
+// Errors say which field is wrong.
+absl::StatusOr<hgb_template> BuildTemplate(const FrameSpec& spec);
+
+// The frame of a flow with its record's number and time zero: as the program would send it.
+std::vector<uint8_t> BuildFrame(const FrameSpec& spec, const hgb_template& frame, uint32_t flow);
+
+}  // namespace headgate::bench

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/gateway.h"
+
+#include <absl/strings/str_cat.h>
+#include <bpf/bpf.h>
+#include <sys/mount.h>
+
+#include <exception>
+#include <filesystem>
+#include <utility>
+#include <vector>
+
+#include "agent/base/fd.h"
+#include "agent/base/status.h"
+#include "agent/control/compiler.h"
+#include "agent/control/state.h"
+#include "agent/dataplane/bpf_dataplane.h"
+#include "bench/bare_redirect.h"
+#include "bench/netns.h"
+#include "tests/harness/classbench.h"
+
+namespace headgate::bench {
+namespace {
+
+constexpr char kBpffs[] = "/run/hgbench/bpf";
+constexpr char kRuleSet[] = "acl1_1k";
+constexpr uint32_t kInPort = 1, kOutPort = 2;
+constexpr int kProgramRuns = 1'000'000;
+
+// BPF_PROG_TEST_RUN as if the frame came in by the device.
+absl::StatusOr<double> TimeProgram(int program, const GatewayPath& path, absl::Span<const uint8_t> frame) {
+  double nanoseconds = 0;
+  HG_RETURN_IF_ERROR(InNamespace(path.netns, [&]() -> absl::Status {
+    HG_ASSIGN_OR_RETURN(const Device in, FindDevice(path.in));
+    xdp_md context{};
+    context.data_end = static_cast<uint32_t>(frame.size());
+    context.ingress_ifindex = in.ifindex;
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = static_cast<uint32_t>(frame.size()),
+                .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = kProgramRuns);
+    if (bpf_prog_test_run_opts(program, &options) != 0) return ErrnoStatus("time the gateway's program");
+    if (options.retval != XDP_REDIRECT) {
+      return absl::InternalError(absl::StrCat("the gateway's program answers ", options.retval, " in place of XDP_REDIRECT"));
+    }
+    nanoseconds = options.duration;
+    return absl::OkStatus();
+  }));
+  return nanoseconds;
+}
+
+class BareGateway : public Gateway {
+ public:
+  BareGateway(std::unique_ptr<BareRedirect> redirect, GatewayPath path)
+      : redirect_(std::move(redirect)), path_(std::move(path)) {}
+  absl::StatusOr<double> ProgramNanoseconds(absl::Span<const uint8_t> frame) override {
+    return TimeProgram(redirect_->program_fd(), path_, frame);
+  }
+
+ private:
+  std::unique_ptr<BareRedirect> redirect_;
+  GatewayPath path_;
+};
+
+// A BPF file system for one run's pins.
+class PrivateBpffs {
+ public:
+  absl::Status Mount() {
+    umount2(kBpffs, MNT_DETACH);
+    std::error_code error;
+    std::filesystem::create_directories(kBpffs, error);
+    if (error) return absl::PermissionDeniedError(absl::StrCat("create ", kBpffs, ": ", error.message()));
+    if (mount("bpf", kBpffs, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0) {
+      return ErrnoStatus("mount a BPF file system at ", kBpffs);
+    }
+    return absl::OkStatus();
+  }
+  ~PrivateBpffs() {
+    umount2(kBpffs, MNT_DETACH);
+    std::error_code ignored;
+    std::filesystem::remove(kBpffs, ignored);
+  }
+};
+
+absl::StatusOr<std::vector<Rule>> LoadRules(absl::Span<const uint8_t> frame) {
+  std::vector<Rule> rules;
+  try {
+    rules = testing::LoadClassBench(kRuleSet);
+  } catch (const std::exception& error) {
+    return absl::NotFoundError(absl::StrCat("load the rule set ", kRuleSet, ": ", error.what()));
+  }
+  // IPv4 and UDP, as this benchmark sends.
+  const auto word = [&](size_t offset) { return static_cast<uint32_t>(frame[offset] << 8 | frame[offset + 1]); };
+  testing::Header header{.protocol = frame[23]};
+  header.source[0] = word(26) << 16 | word(28);
+  header.destination[0] = word(30) << 16 | word(32);
+  header.source_port = static_cast<uint16_t>(word(34));
+  header.destination_port = static_cast<uint16_t>(word(36));
+  if (const Rule* rule = testing::LinearSearch(rules, header); rule != nullptr) {
+    return absl::InternalError(absl::StrCat("the frames to be sent match rule ", rule->name, " of ", kRuleSet));
+  }
+  return rules;
+}
+
+State MakeState(const GatewayPath& path, std::vector<Rule> rules) {
+  State state;
+  state.generation = 1;
+  state.interfaces.Set({.name = "in", .device = path.in, .id = kInPort});
+  state.interfaces.Set({.name = "out", .device = path.out, .id = kOutPort});
+  state.counters.Set({.name = "redirected", .id = 1, .references = 1});
+  Rule last{.name = "redirect", .priority = 1, .id = static_cast<uint32_t>(rules.size()) + 1};
+  last.match.interface = "in";
+  last.action = std::make_shared<const Action>(
+      Action{.verdict = Redirect{.interface = "out", .source_mac = path.source_mac, .destination_mac = path.destination_mac},
+             .counter = "redirected"});
+  for (Rule& rule : rules) {
+    ++rule.priority;
+    state.rules.Set(std::move(rule));
+  }
+  state.rules.Set(std::move(last));
+  return state;
+}
+
+class HeadgateGateway : public Gateway {
+ public:
+  explicit HeadgateGateway(GatewayPath path) : path_(std::move(path)) {}
+
+  absl::Status Start(absl::Span<const uint8_t> frame) {
+    HG_ASSIGN_OR_RETURN(std::vector<Rule> rules, LoadRules(frame));
+    HG_RETURN_IF_ERROR(bpffs_.Mount());
+    return InNamespace(path_.netns, [&]() -> absl::Status {
+      LoadOptions options;
+      options.bpffs = kBpffs;
+      HG_ASSIGN_OR_RETURN(dataplane_, BpfDataplane::Open(options));
+      compiler_.Compile(MakeState(path_, std::move(rules)));
+      HG_RETURN_IF_ERROR(compiler_.Flush(*dataplane_));
+      HG_RETURN_IF_ERROR(dataplane_->Activate(compiler_.root()));
+      HG_RETURN_IF_ERROR(dataplane_->TakeOver());
+      HG_RETURN_IF_ERROR(AttachPort(kInPort, path_.in));
+      return AttachPort(kOutPort, path_.out);
+    });
+  }
+
+  absl::StatusOr<double> ProgramNanoseconds(absl::Span<const uint8_t> frame) override {
+    const Fd program(bpf_obj_get(absl::StrCat(kBpffs, "/headgate/programs/headgate").c_str()));
+    if (!program) return ErrnoStatus("open the pinned program");
+    return TimeProgram(program.get(), path_, frame);
+  }
+
+ private:
+  absl::Status AttachPort(uint32_t port, const std::string& name) {
+    HG_ASSIGN_OR_RETURN(const Device device, FindDevice(name));
+    return dataplane_->Attach(port, device, DriverMode::kNative).status();
+  }
+
+  GatewayPath path_;
+  PrivateBpffs bpffs_;  // pins go after what they name is let go
+  Compiler compiler_;
+  std::unique_ptr<BpfDataplane> dataplane_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Gateway>> StartBareRedirect(const GatewayPath& path) {
+  HG_ASSIGN_OR_RETURN(std::unique_ptr<BareRedirect> redirect, BareRedirect::Open(path.netns, path.in, path.out));
+  return std::make_unique<BareGateway>(std::move(redirect), path);
+}
+
+absl::StatusOr<std::unique_ptr<Gateway>> StartHeadgate(const GatewayPath& path, absl::Span<const uint8_t> frame) {
+  auto gateway = std::make_unique<HeadgateGateway>(path);
+  HG_RETURN_IF_ERROR(gateway->Start(frame));
+  return gateway;
+}
+
+}  // namespace headgate::bench

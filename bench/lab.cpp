@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/lab.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <fstream>
+
+#include "agent/base/fd.h"
+#include "agent/base/status.h"
+#include "bench/netns.h"
+
+namespace headgate::bench {
+namespace {
+
+// Runs ip(8). Its words are in the error.
+absl::Status Ip(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "ip");
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus("make a pipe");
+  const Fd read_end(ends[0]);
+  Fd write_end(ends[1]);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, write_end.get(), STDERR_FILENO);
+  pid_t pid = 0;
+  const int error = posix_spawnp(&pid, "ip", &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) return ErrnoStatusOf(-error, "run ip (package iproute2)");
+  write_end = Fd();
+  std::string words;
+  std::array<char, 512> buffer;
+  for (ssize_t size; (size = read(read_end.get(), buffer.data(), buffer.size())) > 0;) {
+    words.append(buffer.data(), static_cast<size_t>(size));
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+  if (status == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat(absl::StrJoin(arguments, " "), ": ", words));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Lab>> Lab::Create(std::vector<std::string> namespaces) {
+  std::unique_ptr<Lab> lab(new Lab(std::move(namespaces)));
+  lab->Remove();
+  for (const std::string& name : lab->namespaces_) {
+    HG_RETURN_IF_ERROR(Ip({"netns", "add", name}));
+    // The sysctl files are those of the thread's namespace.
+    HG_RETURN_IF_ERROR(InNamespace(name, []() -> absl::Status {
+      for (const char* scope : {"all", "default"}) {
+        std::ofstream(absl::StrCat("/proc/sys/net/ipv6/conf/", scope, "/disable_ipv6")) << 1;
+      }
+      return absl::OkStatus();
+    }));
+    HG_RETURN_IF_ERROR(Ip({"-n", name, "link", "set", "lo", "up"}));
+  }
+  return lab;
+}
+
+Lab::~Lab() { Remove(); }
+
+void Lab::Remove() {
+  for (const std::string& name : namespaces_) {
+    if (access(absl::StrCat("/run/netns/", name).c_str(), F_OK) != 0) continue;
+    // A veth pair goes with either end, but a namespace goes when the last process lets go of it.
+    Ip({"netns", "delete", name}).IgnoreError();
+  }
+}
+
+absl::Status Lab::Connect(const VethEnd& a, const VethEnd& b) {
+  HG_RETURN_IF_ERROR(Ip({"link", "add", "name", a.device, "netns", a.netns, "type", "veth", "peer", "name", b.device,
+                         "netns", b.netns}));
+  for (const VethEnd& end : {a, b}) {
+    HG_RETURN_IF_ERROR(Ip({"-n", end.netns, "link", "set", "dev", end.device, "up"}));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Lab::SetMtu(const VethEnd& end, uint32_t mtu) {
+  return Ip({"-n", end.netns, "link", "set", "dev", end.device, "mtu", absl::StrCat(mtu)});
+}
+
+}  // namespace headgate::bench

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Network namespaces and the veth pairs between them, for as long as a measurement or a test needs them.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace headgate::bench {
+
+// One end of a veth pair.
+struct VethEnd {
+  std::string netns;
+  std::string device;
+};
+
+class Lab {
+ public:
+  // Removes namespaces of these names that an earlier run may have left, and makes them anew.
+  static absl::StatusOr<std::unique_ptr<Lab>> Create(std::vector<std::string> namespaces);
+  // Removes them, with their devices.
+  ~Lab();
+  Lab(const Lab&) = delete;
+  Lab& operator=(const Lab&) = delete;
+
+  // Both ends are up and quiet: IPv6 is off, and with it the frames that the kernel sends by itself.
+  absl::Status Connect(const VethEnd& a, const VethEnd& b);
+  absl::Status SetMtu(const VethEnd& end, uint32_t mtu);
+
+ private:
+  explicit Lab(std::vector<std::string> namespaces) : namespaces_(std::move(namespaces)) {}
+  void Remove();
+
+  std::vector<std::string> namespaces_;
+};
+
+}  // namespace headgate::bench

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/netns.h"
+
+#include <absl/strings/match.h>
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_cat.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "agent/base/fd.h"
+#include "agent/base/status.h"
+
+namespace headgate::bench {
+namespace {
+
+constexpr char kThreadNamePrefix[] = "napi/";
+
+absl::Status WriteFile(const std::string& path, absl::string_view text) {
+  const Fd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file || write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return ErrnoStatus("write ", text, " to ", path);
+  }
+  return absl::OkStatus();
+}
+
+// The kernel threads of a device's NAPI are named napi/DEVICE-ID.
+absl::Status ScheduleNapiThreads(const std::string& device, const Scheduling& scheduling) {
+  int found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    pid_t pid = 0;
+    if (!absl::SimpleAtoi(entry.path().filename().string(), &pid)) continue;
+    std::ifstream comm(entry.path() / "comm");
+    std::string name;
+    if (!std::getline(comm, name) || !absl::StartsWith(name, absl::StrCat(kThreadNamePrefix, device, "-"))) continue;
+    HG_RETURN_IF_ERROR(Annotate(Schedule(pid, scheduling), name));
+    ++found;
+  }
+  if (found == 0) {
+    return absl::NotFoundError(absl::StrCat("no kernel thread ", kThreadNamePrefix, device,
+                                            "-*: the device has no NAPI (attach a program first)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteThreaded(const std::string& netns, const std::string& device, absl::string_view value) {
+  return InNamespace(netns, [&]() -> absl::Status {
+    // A sysfs shows the devices of the namespace it was mounted in: this thread gets one of its own.
+    if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) {
+      return ErrnoStatus("mount a sysfs for network namespace ", netns);
+    }
+    return WriteFile(absl::StrCat("/sys/class/net/", device, "/threaded"), value);
+  });
+}
+
+}  // namespace
+
+absl::Status EnterNamespace(const std::string& netns) {
+  if (netns.empty()) return absl::OkStatus();
+  const std::string path = absl::StrContains(netns, '/') ? netns : absl::StrCat("/run/netns/", netns);
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd || setns(fd.get(), CLONE_NEWNET) != 0) return ErrnoStatus("enter network namespace ", path);
+  return absl::OkStatus();
+}
+
+absl::Status InNamespace(const std::string& netns, absl::FunctionRef<absl::Status()> work) {
+  absl::Status status;
+  std::thread([&] {
+    status = EnterNamespace(netns);
+    if (status.ok()) status = work();
+  }).join();
+  return status;
+}
+
+absl::StatusOr<Device> FindDevice(const std::string& name) {
+  const Fd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  if (name.size() >= sizeof(request.ifr_name)) return absl::NotFoundError(absl::StrCat("no device ", name));
+  std::copy(name.begin(), name.end(), request.ifr_name);
+  Device device{.name = name};
+  const auto ask = [&](unsigned long what) { return ioctl(socket_fd.get(), what, &request) == 0; };
+  if (!ask(SIOCGIFINDEX)) return ErrnoStatus("find device ", name);
+  device.ifindex = static_cast<uint32_t>(request.ifr_ifindex);
+  if (!ask(SIOCGIFHWADDR)) return ErrnoStatus("read the address of ", name);
+  std::memcpy(device.mac.data(), request.ifr_hwaddr.sa_data, device.mac.size());
+  if (!ask(SIOCGIFMTU)) return ErrnoStatus("read the MTU of ", name);
+  device.mtu = static_cast<uint32_t>(request.ifr_mtu);
+  if (!ask(SIOCGIFFLAGS)) return ErrnoStatus("read the state of ", name);
+  device.up = (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+  return device;
+}
+
+absl::Status Schedule(pid_t thread, const Scheduling& scheduling) {
+  if (scheduling.cpu) {
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(static_cast<size_t>(*scheduling.cpu), &cpus);
+    if (sched_setaffinity(thread, sizeof(cpus), &cpus) != 0) return ErrnoStatus("run on CPU ", *scheduling.cpu);
+  }
+  const sched_param parameters{.sched_priority = scheduling.realtime};
+  if (scheduling.realtime > 0 && sched_setscheduler(thread, SCHED_FIFO, &parameters) != 0) {
+    return ErrnoStatus("run with real-time priority");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunNapiInThreads(const std::string& netns, const std::string& device, const Scheduling& scheduling) {
+  HG_RETURN_IF_ERROR(WriteThreaded(netns, device, "1"));
+  return ScheduleNapiThreads(device, scheduling);
+}
+
+absl::Status RunNapiInSoftirqs(const std::string& netns, const std::string& device) {
+  return WriteThreaded(netns, device, "0");
+}
+
+}  // namespace headgate::bench

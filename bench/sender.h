@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sends frames out of a device by live-frame prog runs, and knows exactly how many the device took.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/base/fd.h"
+#include "bench/frame.h"
+#include "bench/netns.h"
+#include "bench/report.h"
+
+struct generate_bpf;  // the skeleton
+struct bpf_link;
+
+namespace headgate::bench {
+
+struct SendOptions {
+  std::string device;
+  std::string netns;  // of the device; see netns.h
+  FrameSpec frame;
+  uint64_t packets_per_second = 0;              // 0: as fast as it goes
+  uint64_t count = 0;                           // frames the device is to take; 0: no limit
+  std::optional<std::chrono::nanoseconds> duration;
+  Scheduling scheduling;  // frames that go into a veth are received by its peer on the CPU the sender is on
+};
+
+// One thread that sends one stream. Frames are numbered 0, 1, 2 ...; a frame that the device refuses (its ring, or
+// its peer's, is full) leaves its number to a later one, so that frames the device took have every number from 0
+// to sent() - 1 once the sender has ended.
+class Sender {
+ public:
+  // Everything is ready but nothing sent. The device's peer, if it is a veth, must have NAPI: an XDP program, or
+  // generic receive offload.
+  static absl::StatusOr<std::unique_ptr<Sender>> Open(const SendOptions& options);
+  // Stops.
+  ~Sender();
+  Sender(const Sender&) = delete;
+  Sender& operator=(const Sender&) = delete;
+
+  // Begins to send in a thread of its own. Once in a sender's life.
+  void Start();
+  // Until the count or the duration is reached, or a stop; how it ended.
+  absl::Status Wait();
+  absl::Status Stop();
+  absl::Status Run();  // Start and Wait
+
+  bool running() const { return running_.load(std::memory_order_acquire); }
+  // At any time. Frames in a prog run's hands are counted when the device has taken them.
+  uint64_t sent() const;
+  uint64_t refused() const;
+  // Exact when the sender has ended.
+  SendReport Report() const;
+
+ private:
+  explicit Sender(const SendOptions& options);
+  absl::Status Load();
+  absl::Status AttachAnchor();
+  absl::Status AttachAccount();
+  absl::Status Send();
+  absl::Status SendPaced(uint64_t deadline);
+  absl::Status SendUnpaced(uint64_t deadline);
+  absl::Status SettleLeftover();
+  absl::Status RunProgram(uint64_t frames);
+  bool Ended() const;
+
+  SendOptions options_;
+  hgb_template template_{};
+  std::vector<uint8_t> page_;  // what fresh pages begin with
+  generate_bpf* skeleton_ = nullptr;
+  std::vector<bpf_link*> account_links_;
+  Fd anchor_netns_, anchor_link_;
+  std::thread thread_;
+  std::atomic<bool> stop_ = false;
+  std::atomic<bool> running_ = false;
+  uint64_t given_up_ = 0;
+  uint64_t stuck_since_ = 0;  // ns; 0: the device takes frames
+  uint64_t started_ = 0, ended_ = 0;  // ns
+  absl::Status status_;
+};
+
+}  // namespace headgate::bench

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// hgctl apply, hgctl diff.
+#include <absl/strings/str_cat.h>
+
+#include <map>
+#include <set>
+
+#include "agent/base/status.h"
+#include "cli/context.h"
+#include "cli/document.h"
+#include "cli/kinds.h"
+#include "cli/render_changes.h"
+
+namespace headgate::cli {
+namespace {
+
+struct ApplyOptions {
+  std::string file;
+  bool patch = false;
+  uint64_t expect = 0;
+  bool wait = false;
+  bool dry_run = false;
+  absl::Duration confirm = absl::ZeroDuration();
+};
+
+absl::StatusOr<ExitCode> Apply(Context& context, const ApplyOptions& options) {
+  HG_ASSIGN_OR_RETURN(Document document, LoadDocument(context, options.file, options.patch));
+  v1::ApplyRequest& request = document.request;
+  request.set_expected_generation(options.expect);
+  request.set_wait_applied(options.wait);
+  request.set_dry_run(options.dry_run);
+  if (options.confirm > absl::ZeroDuration()) {
+    absl::Duration rest;
+    request.mutable_confirm_timeout()->set_seconds(absl::IDivDuration(options.confirm, absl::Seconds(1), &rest));
+    request.mutable_confirm_timeout()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
+  }
+  HG_ASSIGN_OR_RETURN(const v1::ApplyResponse response, ApplyDocument(context, request, &document));
+  PrintOutcome(context, request, response);
+  return ExitCode::kOk;
+}
+
+// ---- diff ----------------------------------------------------------------------------------------------------
+
+using ObjectKey = std::pair<v1::Kind, std::string>;
+
+// The objects of a configuration by kind and name.
+std::map<ObjectKey, const google::protobuf::Message*> ObjectsOf(const v1::GatewayConfig& config) {
+  std::map<ObjectKey, const google::protobuf::Message*> objects;
+  for (const auto& object : config.interfaces()) objects[{v1::KIND_INTERFACE, object.name()}] = &object;
+  for (const auto& object : config.prefix_sets()) objects[{v1::KIND_PREFIX_SET, object.name()}] = &object;
+  for (const auto& object : config.rules()) objects[{v1::KIND_RULE, object.name()}] = &object;
+  for (const auto& object : config.next_hops()) objects[{v1::KIND_NEXT_HOP, object.name()}] = &object;
+  for (const auto& object : config.steer_targets()) objects[{v1::KIND_STEER_TARGET, object.name()}] = &object;
+  return objects;
+}
+
+const google::protobuf::Message* MessageOf(const v1::Object& object) {
+  const auto* field = object.GetReflection()->GetOneofFieldDescriptor(
+      object, object.GetDescriptor()->FindOneofByName("object"));
+  return field == nullptr ? nullptr : &object.GetReflection()->GetMessage(object, field);
+}
+
+v1::Settings SettingsOf(const v1::GatewayConfig& config, const v1::Settings& before, bool patch) {
+  v1::Settings settings;
+  settings.set_default_action(config.default_action());
+  if (config.has_management()) *settings.mutable_management() = config.management();
+  // A patch leaves alone what it does not give.
+  if (patch && config.default_action() == v1::DEFAULT_ACTION_UNSPECIFIED) {
+    settings.set_default_action(before.default_action());
+  }
+  if (patch && !config.has_management() && before.has_management()) {
+    *settings.mutable_management() = before.management();
+  }
+  return settings;
+}
+
+// The desired objects that the response says will be updated.
+absl::StatusOr<v1::GetResponse> CurrentObjects(Context& context, const v1::ApplyResponse& response) {
+  v1::GetRequest request;
+  std::set<v1::Kind> kinds;
+  std::set<std::string> names;
+  for (const v1::Difference& difference : response.differences()) {
+    if (difference.change() != v1::Difference::CHANGE_UPDATE) continue;
+    kinds.insert(difference.kind());
+    names.insert(difference.name());
+  }
+  if (kinds.empty()) return v1::GetResponse();
+  for (const v1::Kind kind : kinds) request.add_kinds(kind);
+  // Settings have no name to be asked for by.
+  if (!names.contains("")) {
+    for (const std::string& name : names) request.add_names(name);
+  }
+  HG_ASSIGN_OR_RETURN(Client* const client, context.client());
+  return client->GetAll(request);
+}
+
+std::vector<std::string> SetChanges(const v1::PrefixSetChange& change, const v1::PrefixSet& before) {
+  const std::set<std::string> removed(change.remove().begin(), change.remove().end());
+  std::set<std::string> present(before.prefixes().begin(), before.prefixes().end());
+  v1::PrefixSet after = before;
+  after.clear_prefixes();
+  for (const std::string& prefix : before.prefixes()) {
+    if (!removed.contains(prefix)) after.add_prefixes(prefix);
+  }
+  for (const std::string& prefix : change.add()) {
+    if (present.insert(prefix).second) after.add_prefixes(prefix);
+  }
+  return FieldChanges(before, after);
+}
+
+// What changes in the objects that are updated, by kind and name.
+std::map<ObjectKey, std::vector<std::string>> UpdatedFields(const Document& document, const v1::GetResponse& current) {
+  const bool patch = document.request.has_patch();
+  const v1::GatewayConfig& config = patch ? document.request.patch().upsert() : document.request.config();
+  const auto wanted = ObjectsOf(config);
+  std::map<ObjectKey, std::vector<std::string>> fields;
+  for (const v1::Object& object : current.objects()) {
+    const ObjectKey key = {KindOf(object), NameOf(object)};
+    if (key.first == v1::KIND_SETTINGS) {
+      fields[key] = FieldChanges(object.settings(), SettingsOf(config, object.settings(), patch));
+    } else if (const auto found = wanted.find(key); found != wanted.end()) {
+      fields[key] = FieldChanges(*MessageOf(object), *found->second);
+    } else if (key.first == v1::KIND_PREFIX_SET) {
+      for (const v1::PrefixSetChange& change : document.request.patch().prefix_set_changes()) {
+        if (change.name() == key.second) fields[key] = SetChanges(change, object.prefix_set());
+      }
+    }
+  }
+  return fields;
+}
+
+absl::StatusOr<ExitCode> Diff(Context& context, const ApplyOptions& options) {
+  HG_ASSIGN_OR_RETURN(Document document, LoadDocument(context, options.file, options.patch));
+  document.request.set_dry_run(true);
+  HG_ASSIGN_OR_RETURN(const v1::ApplyResponse response, ApplyDocument(context, document.request, &document));
+  const ExitCode code = response.difference_count() == 0 ? ExitCode::kOk : ExitCode::kDifferent;
+  if (context.Print(response)) return code;
+
+  HG_ASSIGN_OR_RETURN(const v1::GetResponse current, CurrentObjects(context, response));
+  const auto fields = UpdatedFields(document, current);
+  for (const v1::Difference& difference : response.differences()) {
+    context.out << DifferenceLine(difference) << "\n";
+    if (difference.change() != v1::Difference::CHANGE_UPDATE) continue;
+    const auto changed = fields.find({difference.kind(), difference.name()});
+    if (changed == fields.end()) continue;
+    for (const std::string& line : changed->second) context.out << "    " << line << "\n";
+  }
+  if (code == ExitCode::kDifferent) context.out << ChangeSummary(response) << "\n";
+  return code;
+}
+
+}  // namespace
+
+void AddApply(CLI::App& app, Context& context) {
+  const auto options = std::make_shared<ApplyOptions>();
+  CLI::App* apply = app.add_subcommand("apply", "Make a configuration file the gateway's configuration");
+  apply->add_option("-f,--file", options->file, "YAML or JSON file, - for standard input")->required()->type_name("FILE");
+  apply->add_flag("--patch", options->patch, "The file is a patch: it changes what it names and leaves the rest");
+  apply->add_option("--expect", options->expect, "Refuse unless the configuration is at this generation")
+      ->type_name("GENERATION");
+  apply->add_flag("--wait", options->wait, "Answer when the data path uses it");
+  AddDuration(*apply, "--confirm", options->confirm, "Roll back after this time unless confirmed");
+  apply->add_flag("--dry-run", options->dry_run, "Check, and say what would change");
+  apply->callback([&context, options] { context.run = [&context, options] { return Apply(context, *options); }; });
+
+  const auto diff_options = std::make_shared<ApplyOptions>();
+  CLI::App* diff = app.add_subcommand("diff", "Show what applying a file would change; exits 3 if anything");
+  diff->add_option("-f,--file", diff_options->file, "YAML or JSON file, - for standard input")
+      ->required()
+      ->type_name("FILE");
+  diff->add_flag("--patch", diff_options->patch, "The file is a patch");
+  diff->callback([&context, diff_options] {
+    context.run = [&context, diff_options] { return Diff(context, *diff_options); };
+  });
+}
+
+}  // namespace headgate::cli

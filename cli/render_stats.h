@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Counters as tables, and the rates between two readings.
+#pragma once
+
+#include <absl/strings/string_view.h>
+
+#include <string>
+
+#include "headgate/v1/gateway.pb.h"
+
+namespace headgate::cli {
+
+// What a reason means, from the list both sides share; empty when this program does not know it.
+absl::string_view ReasonText(absl::string_view reason);
+
+std::string InterfaceStatsTable(const v1::StatsResponse& stats, size_t width);
+// What became of the packets of each interface, and why.
+std::string ReasonTable(const v1::StatsResponse& stats, size_t width);
+std::string RuleStatsTable(const v1::StatsResponse& stats, size_t width);
+std::string CounterTable(const v1::StatsResponse& stats, size_t width);
+// All tables that have rows, and what belongs to no object.
+std::string StatsText(const v1::StatsResponse& stats, size_t width);
+
+enum class TopView { kInterfaces, kRules };
+enum class TopOrder { kPackets, kBits, kName };
+
+// The rates between two readings, at most `height` lines (0: all).
+std::string TopText(const v1::StatsResponse& before, const v1::StatsResponse& now, TopView view, TopOrder order,
+                    size_t width, size_t height);
+
+}  // namespace headgate::cli

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// hgctl stats.
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_cat.h>
+
+#include "agent/base/status.h"
+#include "cli/context.h"
+#include "cli/kinds.h"
+#include "cli/render_stats.h"
+
+namespace headgate::cli {
+namespace {
+
+struct StatsOptions {
+  std::string kind = "all";
+  std::vector<std::string> names;
+  bool nonzero = false;
+  absl::Duration interval = absl::ZeroDuration();
+  uint64_t count = 0;
+};
+
+absl::StatusOr<ExitCode> Stats(Context& context, const StatsOptions& options, std::optional<v1::Kind> kind) {
+  v1::StatsRequest request;
+  if (kind) request.add_kinds(*kind);
+  for (const std::string& name : options.names) request.add_names(name);
+  request.set_nonzero_only(options.nonzero);
+  HG_ASSIGN_OR_RETURN(Client* const client, context.client());
+  if (options.interval == absl::ZeroDuration()) {
+    HG_ASSIGN_OR_RETURN(const v1::StatsResponse response, client->Stats(request));
+    if (!context.Print(response)) context.out << StatsText(response, context.width());
+    return ExitCode::kOk;
+  }
+  absl::Duration rest;
+  request.mutable_interval()->set_seconds(absl::IDivDuration(options.interval, absl::Seconds(1), &rest));
+  request.mutable_interval()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
+  const absl::TimeZone zone = absl::LocalTimeZone();
+  uint64_t seen = 0;
+  HG_RETURN_IF_ERROR(client->StreamStats(request, [&](const v1::StatsResponse& response) {
+    if (!context.PrintNext(response)) {
+      const absl::Time time =
+          absl::FromUnixSeconds(response.time().seconds()) + absl::Nanoseconds(response.time().nanos());
+      context.out << (seen == 0 ? "" : "\n") << absl::FormatTime("%Y-%m-%d %H:%M:%E3S", time, zone) << "\n"
+                  << StatsText(response, context.width()) << std::flush;
+    }
+    return ++seen != options.count && context.out.good();
+  }));
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddStats(CLI::App& app, Context& context) {
+  const auto options = std::make_shared<StatsOptions>();
+  CLI::App* stats = app.add_subcommand("stats", "Show counters");
+  stats->add_option("kind", options->kind, "interfaces, rules, counters or all (default)")->type_name("COUNTED");
+  stats->add_option("name", options->names, "Only these")->type_name("NAME");
+  stats->add_flag("--nonzero", options->nonzero, "Leave out what counted nothing");
+  AddDuration(*stats, "--interval", options->interval, "Again every so often");
+  stats->add_option("-n,--count", options->count, "With --interval: end after so many")->type_name("NUMBER");
+  stats->callback([&context, options] {
+    const std::optional<v1::Kind> kind = ParseKind(options->kind);
+    const bool counted = kind == v1::KIND_INTERFACE || kind == v1::KIND_RULE || kind == v1::KIND_COUNTER;
+    if (!counted && absl::AsciiStrToLower(options->kind) != "all") {
+      throw CLI::ValidationError(
+          "kind", absl::StrCat("\"", options->kind, "\": interfaces, rules, counters or all is needed"));
+    }
+    context.run = [&context, options, kind] { return Stats(context, *options, kind); };
+  });
+}
+
+}  // namespace headgate::cli
