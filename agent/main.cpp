@@ -2,13 +2,14 @@
 //
 // The wiring diagram: every object and thread of the agent is made here, in order, and unmade in reverse.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/strip.h>
 #include <systemd/sd-daemon.h>
 
 #include <csignal>
 #include <fstream>
 #include <future>
 #include <iostream>
-#include <sstream>
+#include <iterator>
 
 #include "agent/api/convert.h"
 #include "agent/api/gateway_service.h"
@@ -36,22 +37,28 @@ constexpr char kConfigNote[] = "startup_config";
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::stringstream content;
-  if (!file || !(content << file.rdbuf())) return ErrnoStatus("read ", path);
-  return content.str();
+  std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  if (!file) return ErrnoStatus("read ", path);
+  return content;
 }
 
-absl::StatusOr<Change> ReadConfigFile(const std::string& path, const std::string& text, api::ActionPool& actions) {
+absl::StatusOr<Change> ReadConfigFile(const std::string& path, const std::string& text, api::ActionPool& actions,
+                                      SourceMap& positions) {
   headgate::v1::GatewayConfig config;
-  HG_RETURN_IF_ERROR(ParseYaml(text, path, config));
+  HG_RETURN_IF_ERROR(ParseYaml(text, path, config, &positions));
   return api::ReadConfig(config, "config", actions);
 }
 
-absl::Status Describe(const ChangeOutcome& outcome) {
+// Violations as ParseYaml tells its own: a line each, with its place in the file.
+absl::Status Describe(const ChangeOutcome& outcome, const std::string& path, const SourceMap& positions) {
   if (outcome.violations.empty()) return outcome.status;
-  std::string text = "the configuration is not valid:";
+  std::string text;
   for (const Violation& violation : outcome.violations) {
-    absl::StrAppend(&text, "\n  ", violation.field, ": ", violation.description);
+    absl::string_view field = violation.field;
+    absl::ConsumePrefix(&field, "config.");
+    absl::StrAppend(&text, text.empty() ? "" : "\n", path);
+    if (const auto at = positions.Find(field)) absl::StrAppend(&text, ":", at->line, ":", at->column);
+    absl::StrAppend(&text, ": ", field, ": ", violation.description);
   }
   return absl::InvalidArgumentError(text);
 }
@@ -60,11 +67,13 @@ absl::Status Describe(const ChangeOutcome& outcome) {
 absl::Status CheckConfig(const Options& options) {
   api::ActionPool actions;
   HG_ASSIGN_OR_RETURN(const std::string text, ReadFile(options.config));
-  HG_ASSIGN_OR_RETURN(Change change, ReadConfigFile(options.config, text, actions));
+  SourceMap positions;
+  HG_ASSIGN_OR_RETURN(Change change, ReadConfigFile(options.config, text, actions, positions));
   const Limits limits{.max_entries = options.load.sizes.max_entries, .max_prefixes = options.load.sizes.max_prefixes};
-  IdAllocators ids(limits.max_entries);
+  IdAllocators ids(2 * limits.max_entries);
   ChangeResult result = BuildState(std::make_shared<const State>(), std::move(change), limits, ids, true);
-  return Describe({.status = std::move(result.status), .violations = std::move(result.violations)});
+  return Describe({.status = std::move(result.status), .violations = std::move(result.violations)}, options.config,
+                  positions);
 }
 
 // Applies the start-up file, unless it is the `last` one applied: what the API changed since stays then.
@@ -73,15 +82,16 @@ absl::Status ApplyConfigFile(const Options& options, Controller& controller, api
   if (options.config.empty()) return absl::OkStatus();
   HG_ASSIGN_OR_RETURN(const std::string text, ReadFile(options.config));
   if (last == text) return absl::OkStatus();
-  HG_ASSIGN_OR_RETURN(Change change, ReadConfigFile(options.config, text, actions));
+  SourceMap positions;
+  HG_ASSIGN_OR_RETURN(Change change, ReadConfigFile(options.config, text, actions, positions));
   change.note = {kConfigNote, text};
   std::promise<ChangeOutcome> promise;
   controller.Submit(std::move(change), {.wait_applied = true},
                     [&promise](ChangeOutcome outcome) { promise.set_value(std::move(outcome)); });
   const ChangeOutcome outcome = promise.get_future().get();
-  HG_RETURN_IF_ERROR(Describe(outcome));
+  HG_RETURN_IF_ERROR(Describe(outcome, options.config, positions));
   Log(spdlog::level::info, "start-up configuration applied",
-      {{"file", options.config}, {"generation", outcome.after->generation}});
+      {{"file", options.config}, {"generation", outcome.generation}});
   return absl::OkStatus();
 }
 
@@ -134,6 +144,7 @@ absl::Status Run(const Options& options) {
   std::signal(SIGPIPE, SIG_IGN);
 
   HG_ASSIGN_OR_RETURN(const std::unique_ptr<BpfDataplane> dataplane, BpfDataplane::Open(options.load));
+  JoinGroup(options.server.unix_group);
   if (!options.keep_privileges) HG_RETURN_IF_ERROR(DropPrivileges());
 
   api::ActionPool actions;
@@ -161,7 +172,14 @@ absl::Status Run(const Options& options) {
     HG_RETURN_IF_ERROR(controller.Start(devices));
     on_devices = [&controller](DeviceList list) { controller.OnDevices(std::move(list)); };
   }
-  HG_RETURN_IF_ERROR(ApplyConfigFile(options, controller, actions, last_config));
+  const absl::Status configured = ApplyConfigFile(
+      options, controller, actions, last_config.empty() ? std::nullopt : std::optional(last_config));
+  // A change that waits for its confirmation comes first; the next start or SIGHUP tries again.
+  if (absl::IsFailedPrecondition(configured)) {
+    Log(spdlog::level::err, "start-up configuration not applied", {{"reason", configured}});
+  } else {
+    HG_RETURN_IF_ERROR(configured);
+  }
 
   const SamplePump samples(*dataplane, controller, events);
   std::unique_ptr<HttpServer> http;

@@ -2,8 +2,15 @@
 #include "agent/privileges.h"
 
 #include <cap-ng.h>
+#include <grp.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+#include "agent/base/log.h"
 #include "agent/base/status.h"
 
 namespace headgate {
@@ -27,6 +34,18 @@ absl::Status DropPrivileges() {
   }
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return ErrnoStatus("set no_new_privs");
   return absl::OkStatus();
+}
+
+void JoinGroup(const std::string& name) {
+  const group* entry = name.empty() ? nullptr : getgrnam(name.c_str());
+  if (entry == nullptr) return;
+  std::vector<gid_t> groups(static_cast<size_t>(std::max(getgroups(0, nullptr), 0)));
+  if (getgroups(static_cast<int>(groups.size()), groups.data()) < 0) return;
+  groups.push_back(entry->gr_gid);
+  // Without CAP_SETGID this fails, and the service manager has to see to it (SupplementaryGroups=).
+  if (setgroups(groups.size(), groups.data()) != 0 && errno != EPERM) {
+    Log(spdlog::level::warn, "cannot join group", {{"group", name}, {"reason", ErrnoStatus("setgroups")}});
+  }
 }
 
 }  // namespace headgate

@@ -9,4 +9,7 @@ namespace headgate {
 // maps and programs, CAP_NET_ADMIN to attach to devices, CAP_NET_RAW for AF_XDP. Before any thread is started.
 absl::Status DropPrivileges();
 
+// Makes the process a member of the group, for what it is to give to it later, when it may do that at all.
+void JoinGroup(const std::string& name);
+
 }  // namespace headgate

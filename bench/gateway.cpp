@@ -2,11 +2,9 @@
 #include "bench/gateway.h"
 
 #include <absl/strings/str_cat.h>
-#include <bpf/bpf.h>
-#include <sys/mount.h>
+#include <linux/bpf.h>
 
 #include <exception>
-#include <filesystem>
 #include <utility>
 #include <vector>
 
@@ -17,31 +15,25 @@
 #include "agent/dataplane/bpf_dataplane.h"
 #include "bench/bare_redirect.h"
 #include "bench/netns.h"
+#include "bench/program_run.h"
 #include "tests/harness/classbench.h"
 
 namespace headgate::bench {
 namespace {
 
-constexpr char kBpffs[] = "/run/hgbench/bpf";
 constexpr char kRuleSet[] = "acl1_1k";
 constexpr uint32_t kInPort = 1, kOutPort = 2;
 constexpr int kProgramRuns = 1'000'000;
 
-// BPF_PROG_TEST_RUN as if the frame came in by the device.
 absl::StatusOr<double> TimeProgram(int program, const GatewayPath& path, absl::Span<const uint8_t> frame) {
   double nanoseconds = 0;
   HG_RETURN_IF_ERROR(InNamespace(path.netns, [&]() -> absl::Status {
     HG_ASSIGN_OR_RETURN(const Device in, FindDevice(path.in));
-    xdp_md context{};
-    context.data_end = static_cast<uint32_t>(frame.size());
-    context.ingress_ifindex = in.ifindex;
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = static_cast<uint32_t>(frame.size()),
-                .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = kProgramRuns);
-    if (bpf_prog_test_run_opts(program, &options) != 0) return ErrnoStatus("time the gateway's program");
-    if (options.retval != XDP_REDIRECT) {
-      return absl::InternalError(absl::StrCat("the gateway's program answers ", options.retval, " in place of XDP_REDIRECT"));
+    HG_ASSIGN_OR_RETURN(const ProgramRun run, RunProgram(program, in.ifindex, frame, kProgramRuns));
+    if (run.verdict != XDP_REDIRECT) {
+      return absl::InternalError(absl::StrCat("the gateway's program answers ", run.verdict, ", not XDP_REDIRECT"));
     }
-    nanoseconds = options.duration;
+    nanoseconds = run.nanoseconds;
     return absl::OkStatus();
   }));
   return nanoseconds;
@@ -51,6 +43,7 @@ class BareGateway : public Gateway {
  public:
   BareGateway(std::unique_ptr<BareRedirect> redirect, GatewayPath path)
       : redirect_(std::move(redirect)), path_(std::move(path)) {}
+  absl::StatusOr<uint64_t> CheckAccount(uint64_t sent, uint64_t received) override { return sent - received; }
   absl::StatusOr<double> ProgramNanoseconds(absl::Span<const uint8_t> frame) override {
     return TimeProgram(redirect_->program_fd(), path_, frame);
   }
@@ -58,26 +51,6 @@ class BareGateway : public Gateway {
  private:
   std::unique_ptr<BareRedirect> redirect_;
   GatewayPath path_;
-};
-
-// A BPF file system for one run's pins.
-class PrivateBpffs {
- public:
-  absl::Status Mount() {
-    umount2(kBpffs, MNT_DETACH);
-    std::error_code error;
-    std::filesystem::create_directories(kBpffs, error);
-    if (error) return absl::PermissionDeniedError(absl::StrCat("create ", kBpffs, ": ", error.message()));
-    if (mount("bpf", kBpffs, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0) {
-      return ErrnoStatus("mount a BPF file system at ", kBpffs);
-    }
-    return absl::OkStatus();
-  }
-  ~PrivateBpffs() {
-    umount2(kBpffs, MNT_DETACH);
-    std::error_code ignored;
-    std::filesystem::remove(kBpffs, ignored);
-  }
 };
 
 absl::StatusOr<std::vector<Rule>> LoadRules(absl::Span<const uint8_t> frame) {
@@ -128,7 +101,7 @@ class HeadgateGateway : public Gateway {
     HG_RETURN_IF_ERROR(bpffs_.Mount());
     return InNamespace(path_.netns, [&]() -> absl::Status {
       LoadOptions options;
-      options.bpffs = kBpffs;
+      options.bpffs = PrivateBpffs::kPath;
       HG_ASSIGN_OR_RETURN(dataplane_, BpfDataplane::Open(options));
       compiler_.Compile(MakeState(path_, std::move(rules)));
       HG_RETURN_IF_ERROR(compiler_.Flush(*dataplane_));
@@ -139,9 +112,22 @@ class HeadgateGateway : public Gateway {
     });
   }
 
+  absl::StatusOr<uint64_t> CheckAccount(uint64_t sent, uint64_t received) override {
+    HG_ASSIGN_OR_RETURN(const auto reasons,
+                        dataplane_->ReadCounters(CounterId::kPorts, kInPort * HG_REASON_SLOTS, HG_REASON_SLOTS));
+    HG_ASSIGN_OR_RETURN(const auto egress, dataplane_->ReadCounters(CounterId::kEgress, kOutPort, 1));
+    const uint32_t fields = dataplane_->CounterFields(CounterId::kPorts);
+    uint64_t came = 0;
+    for (uint32_t reason = 0; reason < HG_REASON_SLOTS; ++reason) came += reasons[reason * fields];
+    const uint64_t forwarded = reasons[HG_REASON_FORWARD_REDIRECT * fields];
+    const uint64_t left = egress[0], dropped = egress[1] + egress[2];
+    if (came == sent && left == received && forwarded == left + dropped) return came - left;
+    return absl::DataLossError(absl::StrCat("the account does not add up: ", sent, " frames sent, ", came, " came in, ",
+                                            forwarded, " forwarded, of which ", left, " left and ", dropped,
+                                            " were dropped at the egress, ", received, " received"));
+  }
   absl::StatusOr<double> ProgramNanoseconds(absl::Span<const uint8_t> frame) override {
-    const Fd program(bpf_obj_get(absl::StrCat(kBpffs, "/headgate/programs/headgate").c_str()));
-    if (!program) return ErrnoStatus("open the pinned program");
+    HG_ASSIGN_OR_RETURN(const Fd program, OpenHeadgateProgram());
     return TimeProgram(program.get(), path_, frame);
   }
 

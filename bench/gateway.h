@@ -27,6 +27,9 @@ struct GatewayPath {
 class Gateway {
  public:
   virtual ~Gateway() = default;
+  // Frames it has dropped, by its own counters, of those that came in by `in`. Fails unless what came in is `sent`
+  // frames and what left by `out` is `received`. The bare program does not count: it believes.
+  virtual absl::StatusOr<uint64_t> CheckAccount(uint64_t sent, uint64_t received) = 0;
   // Mean time of the program alone for a frame that comes in by the path's `in`.
   virtual absl::StatusOr<double> ProgramNanoseconds(absl::Span<const uint8_t> frame) = 0;
 };

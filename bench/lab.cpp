@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <fstream>
 
 #include "agent/base/fd.h"
@@ -17,6 +18,8 @@
 
 namespace headgate::bench {
 namespace {
+
+constexpr int kFirstIndex = 1'000'000, kProcesses = 32768, kIndexesPerProcess = 4096;
 
 // Runs ip(8). Its words are in the error.
 absl::Status Ip(std::vector<std::string> arguments) {
@@ -45,6 +48,13 @@ absl::Status Ip(std::vector<std::string> arguments) {
   waitpid(pid, &status, 0);
   if (status == 0) return absl::OkStatus();
   return absl::InternalError(absl::StrCat(absl::StrJoin(arguments, " "), ": ", words));
+}
+
+// The kernel's XDP tracepoints name devices by index alone, and every namespace counts from 1: others' frames must
+// not be taken for those between devices of a lab.
+std::string NextIndex() {
+  static std::atomic<int> last = kFirstIndex + getpid() % kProcesses * kIndexesPerProcess;
+  return absl::StrCat(++last);
 }
 
 }  // namespace
@@ -77,8 +87,8 @@ void Lab::Remove() {
 }
 
 absl::Status Lab::Connect(const VethEnd& a, const VethEnd& b) {
-  HG_RETURN_IF_ERROR(Ip({"link", "add", "name", a.device, "netns", a.netns, "type", "veth", "peer", "name", b.device,
-                         "netns", b.netns}));
+  HG_RETURN_IF_ERROR(Ip({"link", "add", "index", NextIndex(), "name", a.device, "netns", a.netns, "type", "veth",
+                         "peer", "index", NextIndex(), "name", b.device, "netns", b.netns}));
   for (const VethEnd& end : {a, b}) {
     HG_RETURN_IF_ERROR(Ip({"-n", end.netns, "link", "set", "dev", end.device, "up"}));
   }

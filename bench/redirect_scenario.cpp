@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/redirect_scenario.h"
 
-#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
-#include <absl/strings/strip.h>
-#include <sys/utsname.h>
 
-#include <algorithm>
 #include <chrono>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "agent/base/status.h"
@@ -31,6 +25,7 @@ constexpr int kSenderCpu = 0, kGatewayCpu = 1;
 constexpr std::chrono::milliseconds kWarmUp(300);
 constexpr std::chrono::milliseconds kReadTime(1);
 constexpr int kReadAttempts = 100;
+constexpr std::chrono::milliseconds kIdle(50), kIdleTimeout(5000);
 constexpr int kTrafficPriority = 1, kMeterPriority = 2;  // of SCHED_FIFO
 
 const GatewayPath kPath = {.netns = kGatewayNs,
@@ -65,7 +60,7 @@ absl::StatusOr<Count> ReadCount(const Receiver& receiver, const Sender& sender) 
 }
 
 // In a thread of its own priority; the gateway is in place.
-absl::StatusOr<RedirectSample> Measure(const RedirectOptions& options, const FrameSpec& spec) {
+absl::StatusOr<RedirectSample> Measure(const RedirectOptions& options, const FrameSpec& spec, Gateway& gateway) {
   HG_RETURN_IF_ERROR(Schedule(0, {.realtime = options.realtime ? kMeterPriority : 0}));
   const int priority = options.realtime ? kTrafficPriority : 0;
   HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open({.device = kSink, .netns = kSinkNs, .count_only = true}));
@@ -83,8 +78,14 @@ absl::StatusOr<RedirectSample> Measure(const RedirectOptions& options, const Fra
   HG_ASSIGN_OR_RETURN(const Count last, ReadCount(*receiver, *sender));
   HG_RETURN_IF_ERROR(sender->Stop());
   const double seconds = std::chrono::duration<double>(last.time - first.time).count();
+  HG_RETURN_IF_ERROR(receiver->AwaitIdle(kIdle, kIdleTimeout));
+  HG_ASSIGN_OR_RETURN(const uint64_t received, receiver->Frames());
+  HG_ASSIGN_OR_RETURN(const uint64_t lost, gateway.CheckAccount(sender->sent(), received));
   const auto rate = [&](uint64_t Count::*field) { return static_cast<double>(last.*field - first.*field) / seconds; };
-  return RedirectSample{.rate = rate(&Count::received), .offered = rate(&Count::sent), .refused = rate(&Count::refused)};
+  return RedirectSample{.rate = rate(&Count::received),
+                        .offered = rate(&Count::sent),
+                        .refused = rate(&Count::refused),
+                        .lost = static_cast<double>(lost)};
 }
 
 absl::StatusOr<RedirectSample> MeasureGateway(const RedirectOptions& options, uint32_t size, bool headgate) {
@@ -93,55 +94,23 @@ absl::StatusOr<RedirectSample> MeasureGateway(const RedirectOptions& options, ui
   const std::vector<uint8_t> bytes = BuildFrame(spec, frame, 0);
   HG_ASSIGN_OR_RETURN(const auto gateway, headgate ? StartHeadgate(kPath, bytes) : StartBareRedirect(kPath));
   absl::StatusOr<RedirectSample> measured;
-  std::thread([&] { measured = Measure(options, spec); }).join();
+  std::thread([&] { measured = Measure(options, spec, *gateway); }).join();
   HG_ASSIGN_OR_RETURN(RedirectSample sample, std::move(measured));
   HG_ASSIGN_OR_RETURN(sample.program_nanoseconds, gateway->ProgramNanoseconds(bytes));
   return sample;
 }
 
-std::vector<double> Rates(const std::vector<RedirectSample>& samples) {
-  std::vector<double> rates;
-  for (const RedirectSample& sample : samples) rates.push_back(sample.rate);
-  return rates;
-}
-
-// Of the rounds: both sides of a ratio were measured one after the other.
-std::vector<double> Ratios(const RedirectRow& row) {
-  std::vector<double> ratios;
-  for (size_t i = 0; i < row.bare.size(); ++i) ratios.push_back(row.headgate[i].rate / row.bare[i].rate);
-  return ratios;
-}
-
-double MedianProgram(const std::vector<RedirectSample>& samples) {
+std::vector<double> Values(const std::vector<RedirectSample>& samples, double RedirectSample::*field) {
   std::vector<double> values;
-  for (const RedirectSample& sample : samples) values.push_back(sample.program_nanoseconds);
-  return Summarize(std::move(values)).median;
+  for (const RedirectSample& sample : samples) values.push_back(sample.*field);
+  return values;
 }
 
-double Spread(const Summary& summary) { return (summary.max - summary.min) / summary.median; }
-
-std::string Machine() {
-  std::ifstream cpuinfo("/proc/cpuinfo");
-  std::string model = "unknown CPU";
-  for (std::string line; std::getline(cpuinfo, line);) {
-    if (!absl::StartsWith(line, "model name")) continue;
-    model = std::string(absl::StripAsciiWhitespace(line.substr(line.find(':') + 1)));
-    break;
-  }
-  utsname system{};
-  uname(&system);
-  return absl::StrCat(model, ", ", std::thread::hardware_concurrency(), " cores, kernel ", system.release);
+double Median(const std::vector<RedirectSample>& samples, double RedirectSample::*field) {
+  return Summarize(Values(samples, field)).median;
 }
 
 }  // namespace
-
-Summary Summarize(std::vector<double> values) {
-  if (values.empty()) return {};
-  std::sort(values.begin(), values.end());
-  const size_t middle = values.size() / 2;
-  const double median = values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-  return {median, values.front(), values.back()};
-}
 
 absl::StatusOr<std::vector<RedirectRow>> RunRedirect(const RedirectOptions& options, const std::atomic<bool>& stop,
                                                      absl::FunctionRef<void(const std::string&)> progress) {
@@ -168,40 +137,25 @@ absl::StatusOr<std::vector<RedirectRow>> RunRedirect(const RedirectOptions& opti
   return rows;
 }
 
-std::string RedirectTable(const std::vector<RedirectRow>& rows) {
-  std::string table = absl::StrFormat("%-14s %12s %14s %6s %7s %22s %22s\n", "packets/s", "headgate", "bare_redirect",
-                                      "ratio", "spread", "ns a frame (hg, bare)", "program ns (hg, bare)");
+Result ToResult(const RedirectOptions& options, const std::vector<RedirectRow>& rows) {
+  Result result{.scenario = "redirect",
+                .settings = {{"placement", options.placement == Placement::kSplit ? "split" : "same"},
+                             {"seconds", absl::StrCat(options.seconds)},
+                             {"flows", absl::StrCat(options.flows)},
+                             {"realtime", options.realtime ? "yes" : "no"}}};
   for (const RedirectRow& row : rows) {
-    const Summary headgate = Summarize(Rates(row.headgate)), bare = Summarize(Rates(row.bare));
-    const Summary ratio = Summarize(Ratios(row));
-    absl::StrAppendFormat(&table, "%-14s %12.0f %14.0f %6.3f %6.1f%% %14.1f %7.1f %14.1f %7.1f\n",
-                          absl::StrCat("redirect/", row.size), headgate.median, bare.median, ratio.median,
-                          100 * Spread(ratio), 1e9 / headgate.median, 1e9 / bare.median, MedianProgram(row.headgate),
-                          MedianProgram(row.bare));
+    result.rows.push_back(
+        {.name = absl::StrCat("redirect/", row.size),
+         .unit = "packets/s",
+         .headgate = Values(row.headgate, &RedirectSample::rate),
+         .baseline = "bare_redirect",
+         .baseline_values = Values(row.bare, &RedirectSample::rate),
+         .details = {{"program_ns", Median(row.headgate, &RedirectSample::program_nanoseconds)},
+                     {"baseline_program_ns", Median(row.bare, &RedirectSample::program_nanoseconds)},
+                     {"lost", Median(row.headgate, &RedirectSample::lost)},
+                     {"baseline_lost", Median(row.bare, &RedirectSample::lost)}}});
   }
-  return table;
-}
-
-std::string RedirectJson(const RedirectOptions& options, const std::vector<RedirectRow>& rows) {
-  nlohmann::json out = {{"scenario", "redirect"},
-                        {"machine", Machine()},
-                        {"rounds", options.rounds},
-                        {"seconds", options.seconds},
-                        {"placement", options.placement == Placement::kSplit ? "split" : "same"},
-                        {"rows", nlohmann::json::array()}};
-  for (const RedirectRow& row : rows) {
-    const Summary ratio = Summarize(Ratios(row));
-    out["rows"].push_back({{"name", absl::StrCat("redirect/", row.size)},
-                           {"unit", "packets/s"},
-                           {"headgate", Summarize(Rates(row.headgate)).median},
-                           {"baseline", "bare_redirect"},
-                           {"baseline_value", Summarize(Rates(row.bare)).median},
-                           {"ratio", ratio.median},
-                           {"spread", Spread(ratio)},
-                           {"program_ns", MedianProgram(row.headgate)},
-                           {"baseline_program_ns", MedianProgram(row.bare)}});
-  }
-  return out.dump(2);
+  return result;
 }
 
 }  // namespace headgate::bench

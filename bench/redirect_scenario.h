@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/result.h"
+
 namespace headgate::bench {
 
 // Which CPUs sender, gateway and receiver work on.
@@ -33,6 +35,7 @@ struct RedirectSample {
   double rate = 0;     // frames a second at the receiver
   double offered = 0;  // frames a second that the gateway's ingress took
   double refused = 0;  // frames a second that it had no room for: above 0 when the sender is not the bottleneck
+  double lost = 0;     // frames of all that the ingress took, counted by Headgate, that the egress had no room for
   double program_nanoseconds = 0;
 };
 
@@ -41,17 +44,10 @@ struct RedirectRow {
   std::vector<RedirectSample> bare, headgate;  // by round
 };
 
-struct Summary {
-  double median = 0, min = 0, max = 0;
-};
-Summary Summarize(std::vector<double> values);
-
 // Calls `progress` with a line a measurement. Ends early, with an error, when `stop` is set.
 absl::StatusOr<std::vector<RedirectRow>> RunRedirect(const RedirectOptions& options, const std::atomic<bool>& stop,
                                                      absl::FunctionRef<void(const std::string&)> progress);
 
-std::string RedirectTable(const std::vector<RedirectRow>& rows);
-// {"scenario", "machine", "rows": [...]}
-std::string RedirectJson(const RedirectOptions& options, const std::vector<RedirectRow>& rows);
+Result ToResult(const RedirectOptions& options, const std::vector<RedirectRow>& rows);
 
 }  // namespace headgate::bench

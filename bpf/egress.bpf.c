@@ -11,13 +11,13 @@
 #include "tables.h"
 
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct hg_egress_owner);
 } hg_egress_own SEC(".maps");
 
-/* Set before loading. A newer program is attached beside this one, and takes over by one write. */
+/* Set before loading; no two programs that are attached at a time have the same. */
 const volatile __u32 incarnation = 0;
 
 struct {
@@ -58,12 +58,21 @@ struct redirect_err {
 	__s32 map_index;
 };
 
+/* Whether this program is the one that counts the event. A tracepoint runs its programs in the order in which they
+ * were attached: one that hands over does so before its successor runs for the same event, which counts it then. */
 static __always_inline const struct hg_egress_owner *own(void)
 {
-	__u32 zero = 0;
-	const struct hg_egress_owner *owner = bpf_map_lookup_elem(&hg_egress_own, &zero);
+	__u32 zero = 0, next;
+	struct hg_egress_owner *owner = bpf_map_lookup_elem(&hg_egress_own, &zero);
 
-	return owner && owner->incarnation == incarnation ? owner : NULL;
+	if (!owner || owner->incarnation != incarnation)
+		return NULL;
+	next = *(volatile __u32 *)&owner->next;
+	if (next && next != incarnation) {
+		owner->incarnation = next;
+		return NULL;
+	}
+	return owner;
 }
 
 static __always_inline void count(__u32 port, __s32 sent, __s32 dropped)

@@ -139,12 +139,13 @@ static __always_inline void swap_ip(struct xdp_md *ctx, const struct hg_pkt *pkt
 static __always_inline void swap_ports(struct xdp_md *ctx, const struct hg_pkt *pkt)
 {
 	void *data = (void *)(long)ctx->data;
-	__u32 off = pkt->l4;
 	__be16 *ports, port;
 
-	if (!(hg_kind(pkt) & HG_KIND_PORTS) || off > 0x7fff)
+	/* SCTP's checksum is a CRC, which does tell places apart (RFC 9260, section 6.8). */
+	if (!(hg_kind(pkt) & HG_KIND_PORTS) || hg_protocol(pkt) == IPPROTO_SCTP)
 		return;
-	ports = data + off;
+	/* The parser reads no header beyond; the mask tells the verifier. */
+	ports = data + (pkt->l4 & 0x7fff);
 	if ((void *)(ports + 2) > (void *)(long)ctx->data_end)
 		return;
 	port = ports[0];
@@ -237,6 +238,16 @@ static __always_inline int refuse_route(struct hg_pkt *pkt, long result)
 	return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
 }
 
+/* An address that no router forwards: this network and this host (RFC 1122, section 3.2.1.3), unspecified, loopback
+ * and link-local (RFC 4291, section 2.5). bpf_fib_lookup does not ask, the kernel's own path does. */
+static __always_inline bool is_confined(const __u32 *address, bool is_ip6)
+{
+	if (!is_ip6)
+		return address[0] >> 24 == 0 || address[0] >> 24 == 127;
+	return (address[0] & 0xffc00000) == 0xfe800000 ||
+	       !(address[0] | address[1] | address[2] | (address[3] & ~1U));
+}
+
 HG_STAGE int hg_route(struct xdp_md *ctx, struct hg_pkt *pkt)
 {
 	struct bpf_fib_lookup fib = {};
@@ -256,9 +267,10 @@ HG_STAGE int hg_route(struct xdp_md *ctx, struct hg_pkt *pkt)
 	header = network(ctx, pkt, is_ip6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	if (!header)
 		return drop(pkt, HG_REASON_DROP_INTERNAL);
-	/* Link-local addresses do not leave their link (RFC 4291, section 2.5.6). */
-	if (is_ip6 && ((pkt->key[HG_WORD_DST] & 0xffc00000) == 0xfe800000 ||
-		       (pkt->key[HG_WORD_SRC] & 0xffc00000) == 0xfe800000))
+	/* Options are for routers on the way to act on (RFC 1812, section 5.2.4.2). */
+	if (!is_ip6 && ((struct iphdr *)header)->ihl > 5)
+		return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
+	if (is_confined(&pkt->key[HG_WORD_SRC], is_ip6) || is_confined(&pkt->key[HG_WORD_DST], is_ip6))
 		return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
 	fill_fib(ctx, pkt, header, &fib);
 	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);

@@ -25,19 +25,31 @@ static __always_inline int leave(struct hg_pkt *pkt, enum hg_reason reason, int 
 	return xdp_action;
 }
 
-/* A drop by a rule that does not name the protocol, or by default, must not cut the operator's link. */
-static __always_inline bool spares(const struct hg_pkt *pkt)
-{
-	return (pkt->flags & HG_PKT_ESSENTIAL) && !(pkt->rule_flags & HG_RULE_NAMED);
-}
-
 static __always_inline int apply_default(struct hg_pkt *pkt, const struct hg_root *root)
 {
 	if (root->default_verdict == HG_VERDICT_PASS)
 		return leave(pkt, HG_REASON_PASS_DEFAULT, XDP_PASS);
-	if (spares(pkt))
+	if (hg_spares(pkt))
 		return leave(pkt, HG_REASON_PASS_ESSENTIAL, XDP_PASS);
 	return leave(pkt, HG_REASON_DROP_DEFAULT, XDP_DROP);
+}
+
+/* What a sample says: the reason the packet leaves by unless its action fails. */
+static __always_inline enum hg_reason intended(const struct hg_pkt *pkt, int verdict)
+{
+	switch (verdict) {
+	case HG_VERDICT_TX:
+		return HG_REASON_FORWARD_TX;
+	case HG_VERDICT_REDIRECT:
+		return HG_REASON_FORWARD_REDIRECT;
+	case HG_VERDICT_ROUTE:
+		return HG_REASON_FORWARD_ROUTE;
+	case HG_VERDICT_NEXT_HOP:
+		return HG_REASON_FORWARD_NEXT_HOP;
+	case HG_VERDICT_STEER:
+		return HG_REASON_FORWARD_STEER;
+	}
+	return pkt->reason;
 }
 
 static __always_inline int apply_rule(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root)
@@ -50,12 +62,14 @@ static __always_inline int apply_rule(struct xdp_md *ctx, struct hg_pkt *pkt, co
 	pkt->counter = action->counter;
 	pkt->reason = pkt->rule_flags & HG_RULE_MGMT ? HG_REASON_PASS_MANAGEMENT : HG_REASON_PASS_RULE;
 	verdict = action->verdict;
-	if ((action->flags & HG_ACTION_POLICE) && !spares(pkt) && !hg_police(action, pkt))
+	if ((action->flags & HG_ACTION_POLICE) && !hg_spares(pkt) && !hg_police(action, pkt))
 		return leave(pkt, HG_REASON_DROP_RATE_LIMIT, XDP_DROP);
 	if (verdict == HG_VERDICT_DROP)
-		pkt->reason = spares(pkt) ? HG_REASON_PASS_ESSENTIAL : HG_REASON_DROP_RULE;
-	if (action->sample && !hg_is_traced(pkt))
+		pkt->reason = hg_spares(pkt) ? HG_REASON_PASS_ESSENTIAL : HG_REASON_DROP_RULE;
+	if (action->sample && !hg_is_traced(pkt)) {
+		pkt->reason = intended(pkt, verdict);
 		hg_sample_packet(ctx, pkt, action->sample);
+	}
 
 	switch (verdict) {
 	case HG_VERDICT_PASS:

@@ -6,7 +6,7 @@
  * Byte order: integers are in host order unless a field says otherwise; addresses are held as host-order
  * words, most significant word first, so that bit windows follow numeric significance.
  *
- * tests/unit/abi_test.cpp checks every struct here against the BTF of the built object.
+ * tests/bpf/abi_test.cpp checks every struct here against the BTF of the built object.
  */
 #ifndef HG_ABI_H
 #define HG_ABI_H
@@ -312,8 +312,8 @@ struct hg_ifindex {
 	X(PASS_ROUTE_DISABLED, "pass_route_disabled", PASS,                                               \
 	  "route: forwarding is off for the ingress device (net.ipv4.conf.*.forwarding)")                 \
 	X(PASS_ROUTE_KERNEL, "pass_route_kernel", PASS,                                                   \
-	  "route: left to the kernel (not IP, VLAN-tagged, group address, tunnel route, or egress "       \
-	  "through a device that is not an interface of the configuration)")                              \
+	  "route: left to the kernel (not IP, VLAN-tagged, IPv4 options, an address that no router "      \
+	  "forwards, tunnel route, or egress through a device that is not an interface)")                 \
 	X(PASS_STEER_FALLBACK, "pass_steer_fallback", PASS,                                               \
 	  "steer: no worker takes this queue and the target's fallback is pass")                          \
 	X(FORWARD_TX, "forward_tx", FORWARD, "reflected out of the ingress device")                       \
@@ -394,11 +394,15 @@ struct hg_egress {
 	__u64 refused;		/* frames the kernel refused to queue: too long, device gone or down */
 };
 
-/* Which of two loaded programs counts egress while one takes over from the other. */
+/* On each CPU, which of the programs attached to the tracepoints counts egress. A newer one is attached beside it;
+ * told of that by `next`, the one that counts hands over. */
 struct hg_egress_owner {
 	__u32 incarnation;	/* counts the program whose constant equals this */
 	__u32 devmap_id;	/* the kernel's id of hg_devmap, by which redirect errors are told to be ours */
+	__u32 next;		/* the incarnation that takes over, 0: none */
+	__u32 pad;
 };
+HG_STATIC_ASSERT(sizeof(struct hg_egress_owner) == 16, "hg_egress_owner has no hidden padding");
 
 /* ---- events and traces ------------------------------------------------------------------------------- */
 

@@ -69,4 +69,10 @@ static __always_inline __u32 hg_kind(const struct hg_pkt *pkt)
 	return pkt->key[HG_WORD_PROTO] & 0xff;
 }
 
+/* A drop by a rule that does not name the protocol, by default or by fallback, must not cut the operator's link. */
+static __always_inline bool hg_spares(const struct hg_pkt *pkt)
+{
+	return (pkt->flags & HG_PKT_ESSENTIAL) && !(pkt->rule_flags & HG_RULE_NAMED);
+}
+
 #endif /* HG_PKT_H */

@@ -144,10 +144,11 @@ static __always_inline bool parse_udp(struct xdp_md *ctx, struct hg_pkt *pkt, __
 	if (!udp)
 		return false;
 	size = bpf_ntohs(udp->len);
-	/* A first fragment states the length of the whole datagram; zero is a jumbogram's (RFC 2675). */
-	if (!(hg_kind(pkt) & HG_KIND_FRAGMENT) && (size > left || (size < sizeof(*udp) && size != 0)))
+	/* A first fragment states the length of the whole datagram. */
+	if (size > left && !(hg_kind(pkt) & HG_KIND_FRAGMENT))
 		return reject(pkt, HG_REASON_UDP_LENGTH);
-	if (size == 0 && left <= 0xffff)
+	/* Zero is a jumbogram's (RFC 2675). */
+	if (size < sizeof(*udp) && (size != 0 || left <= 0xffff))
 		return reject(pkt, HG_REASON_UDP_LENGTH);
 	pkt->key[HG_WORD_PORTS] = (__u32)bpf_ntohs(udp->source) << 16 | bpf_ntohs(udp->dest);
 	pkt->key[HG_WORD_PROTO] |= HG_KIND_PORTS;
@@ -181,7 +182,7 @@ static __always_inline bool parse_icmp(struct xdp_md *ctx, struct hg_pkt *pkt, _
 		return false;
 	pkt->key[HG_WORD_PORTS] = (__u32)icmp[0] << 8 | icmp[1];
 	pkt->key[HG_WORD_PROTO] |= HG_KIND_ICMP;
-	if (hg_protocol(pkt) != IPPROTO_ICMPV6)
+	if (hg_protocol(pkt) != IPPROTO_ICMPV6 || !(hg_kind(pkt) & HG_KIND_IPV6))
 		return true;
 	/* A hop limit of 255 proves an ND message to come from the link itself (RFC 4861, section 7.1). */
 	if (icmp[0] >= ND_ROUTER_SOLICIT && icmp[0] <= ND_REDIRECT && hop_limit == ND_HOP_LIMIT)

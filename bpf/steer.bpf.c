@@ -46,6 +46,10 @@ HG_STAGE int hg_steer(struct hg_pkt *pkt, const struct hg_root *root, __u32 id)
 		pkt->reason = HG_REASON_PASS_STEER_FALLBACK;
 		return XDP_PASS;
 	}
+	if (hg_spares(pkt)) {
+		pkt->reason = HG_REASON_PASS_ESSENTIAL;
+		return XDP_PASS;
+	}
 	pkt->reason = HG_REASON_DROP_STEER_FALLBACK;
 	return XDP_DROP;
 

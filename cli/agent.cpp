@@ -39,7 +39,8 @@ absl::StatusOr<ExitCode> SetLogLevel(Context& context, const std::string& level)
   request.set_level(level);
   HG_ASSIGN_OR_RETURN(Client* const client, context.client());
   HG_ASSIGN_OR_RETURN(const v1::SetLogLevelResponse response, client->SetLogLevel(request));
-  if (!context.Print(response)) context.out << "log level " << level << ", was " << response.previous_level() << "\n";
+  if (!context.Print(response))
+    context.out << "log level " << level << ", was " << response.previous_level() << "\n";
   return ExitCode::kOk;
 }
 
@@ -70,10 +71,10 @@ void AddAgent(CLI::App& app, Context& context) {
 
   const auto generation = std::make_shared<uint64_t>(0);
   CLI::App* confirm = app.add_subcommand("confirm", "Keep what was applied with --confirm");
-  confirm->add_option("generation", *generation, "Its generation; default: whichever waits")->type_name("GENERATION");
-  confirm->callback([&context, generation] {
-    context.run = [&context, generation] { return Confirm(context, *generation); };
-  });
+  confirm->add_option("generation", *generation, "Its generation; default: whichever waits")
+      ->type_name("GENERATION");
+  confirm->callback(
+      [&context, generation] { context.run = [&context, generation] { return Confirm(context, *generation); }; });
 
   const auto level = std::make_shared<std::string>();
   CLI::App* log_level = app.add_subcommand("log-level", "Change the level of the agent's log until it restarts");
@@ -81,7 +82,8 @@ void AddAgent(CLI::App& app, Context& context) {
       ->required()
       ->type_name("LEVEL")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
-  log_level->callback([&context, level] { context.run = [&context, level] { return SetLogLevel(context, *level); }; });
+  log_level->callback(
+      [&context, level] { context.run = [&context, level] { return SetLogLevel(context, *level); }; });
 
   app.add_subcommand("version", "Show the versions of hgctl and of the agent")->callback([&context] {
     context.run = [&context] { return Version(context); };

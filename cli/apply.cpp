@@ -3,6 +3,7 @@
 // hgctl apply, hgctl diff.
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -11,6 +12,7 @@
 #include "cli/document.h"
 #include "cli/kinds.h"
 #include "cli/render_changes.h"
+#include "cli/render_objects.h"
 
 namespace headgate::cli {
 namespace {
@@ -56,8 +58,8 @@ std::map<ObjectKey, const google::protobuf::Message*> ObjectsOf(const v1::Gatewa
 }
 
 const google::protobuf::Message* MessageOf(const v1::Object& object) {
-  const auto* field = object.GetReflection()->GetOneofFieldDescriptor(
-      object, object.GetDescriptor()->FindOneofByName("object"));
+  const auto* field =
+      object.GetReflection()->GetOneofFieldDescriptor(object, object.GetDescriptor()->FindOneofByName("object"));
   return field == nullptr ? nullptr : &object.GetReflection()->GetMessage(object, field);
 }
 
@@ -109,12 +111,36 @@ std::vector<std::string> SetChanges(const v1::PrefixSetChange& change, const v1:
   return FieldChanges(before, after);
 }
 
-// What changes in the objects that are updated, by kind and name.
-std::map<ObjectKey, std::vector<std::string>> UpdatedFields(const Document& document, const v1::GetResponse& current) {
+// The objects that the request gives, with what the agent takes for what is left out: it answers with these.
+v1::GatewayConfig ConfigOf(const v1::ApplyRequest& request) {
+  v1::GatewayConfig config = request.has_patch() ? request.patch().upsert() : request.config();
+  for (v1::Interface& interface : *config.mutable_interfaces()) {
+    if (interface.device().empty()) interface.set_device(interface.name());
+    if (interface.mode() == v1::ATTACH_MODE_UNSPECIFIED) interface.set_mode(v1::ATTACH_MODE_AUTO);
+  }
+  for (v1::SteerTarget& target : *config.mutable_steer_targets()) {
+    if (target.fallback() == v1::FALLBACK_UNSPECIFIED) target.set_fallback(v1::FALLBACK_PASS);
+  }
+  if (!request.has_patch() && config.default_action() == v1::DEFAULT_ACTION_UNSPECIFIED) {
+    config.set_default_action(v1::DEFAULT_ACTION_PASS);
+  }
+  return config;
+}
+
+// What changes in the objects that are updated, and what a new rule does, by kind and name.
+std::map<ObjectKey, std::vector<std::string>> Details(const Document& document, const v1::ApplyResponse& response,
+                                                      const v1::GetResponse& current) {
   const bool patch = document.request.has_patch();
-  const v1::GatewayConfig& config = patch ? document.request.patch().upsert() : document.request.config();
+  const v1::GatewayConfig config = ConfigOf(document.request);
   const auto wanted = ObjectsOf(config);
   std::map<ObjectKey, std::vector<std::string>> fields;
+  for (const v1::Difference& difference : response.differences()) {
+    const ObjectKey key = {difference.kind(), difference.name()};
+    if (difference.change() != v1::Difference::CHANGE_CREATE || key.first != v1::KIND_RULE) continue;
+    if (const auto found = wanted.find(key); found != wanted.end()) {
+      fields[key] = {RuleText(static_cast<const v1::Rule&>(*found->second))};
+    }
+  }
   for (const v1::Object& object : current.objects()) {
     const ObjectKey key = {KindOf(object), NameOf(object)};
     if (key.first == v1::KIND_SETTINGS) {
@@ -130,21 +156,32 @@ std::map<ObjectKey, std::vector<std::string>> UpdatedFields(const Document& docu
   return fields;
 }
 
+// As get shows them, then by name.
+void Sort(v1::ApplyResponse& response) {
+  const auto place = [](const v1::Difference& difference) {
+    const std::vector<v1::Kind>& kinds = ConfigurationKinds();
+    return std::pair(std::find(kinds.begin(), kinds.end(), difference.kind()),
+                     absl::string_view(difference.name()));
+  };
+  std::sort(response.mutable_differences()->begin(), response.mutable_differences()->end(),
+            [&](const v1::Difference& a, const v1::Difference& b) { return place(a) < place(b); });
+}
+
 absl::StatusOr<ExitCode> Diff(Context& context, const ApplyOptions& options) {
   HG_ASSIGN_OR_RETURN(Document document, LoadDocument(context, options.file, options.patch));
   document.request.set_dry_run(true);
-  HG_ASSIGN_OR_RETURN(const v1::ApplyResponse response, ApplyDocument(context, document.request, &document));
+  HG_ASSIGN_OR_RETURN(v1::ApplyResponse response, ApplyDocument(context, document.request, &document));
+  Sort(response);
   const ExitCode code = response.difference_count() == 0 ? ExitCode::kOk : ExitCode::kDifferent;
   if (context.Print(response)) return code;
 
   HG_ASSIGN_OR_RETURN(const v1::GetResponse current, CurrentObjects(context, response));
-  const auto fields = UpdatedFields(document, current);
+  const auto details = Details(document, response, current);
   for (const v1::Difference& difference : response.differences()) {
     context.out << DifferenceLine(difference) << "\n";
-    if (difference.change() != v1::Difference::CHANGE_UPDATE) continue;
-    const auto changed = fields.find({difference.kind(), difference.name()});
-    if (changed == fields.end()) continue;
-    for (const std::string& line : changed->second) context.out << "    " << line << "\n";
+    const auto found = details.find({difference.kind(), difference.name()});
+    if (found == details.end()) continue;
+    for (const std::string& line : found->second) context.out << "    " << line << "\n";
   }
   if (code == ExitCode::kDifferent) context.out << ChangeSummary(response) << "\n";
   return code;
@@ -155,7 +192,9 @@ absl::StatusOr<ExitCode> Diff(Context& context, const ApplyOptions& options) {
 void AddApply(CLI::App& app, Context& context) {
   const auto options = std::make_shared<ApplyOptions>();
   CLI::App* apply = app.add_subcommand("apply", "Make a configuration file the gateway's configuration");
-  apply->add_option("-f,--file", options->file, "YAML or JSON file, - for standard input")->required()->type_name("FILE");
+  apply->add_option("-f,--file", options->file, "YAML or JSON file, - for standard input")
+      ->required()
+      ->type_name("FILE");
   apply->add_flag("--patch", options->patch, "The file is a patch: it changes what it names and leaves the rest");
   apply->add_option("--expect", options->expect, "Refuse unless the configuration is at this generation")
       ->type_name("GENERATION");

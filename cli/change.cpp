@@ -9,6 +9,8 @@
 #include <absl/strings/str_split.h>
 #include <absl/strings/strip.h>
 
+#include <set>
+
 #include "agent/base/status.h"
 #include "cli/context.h"
 #include "cli/document.h"
@@ -34,13 +36,14 @@ void AddChangeOptions(CLI::App& app, ChangeOptions& options) {
   app.add_flag("--dry-run", options.dry_run, "Check, and say what would change");
 }
 
-absl::StatusOr<ExitCode> Submit(Context& context, const ChangeOptions& options, v1::ApplyRequest& request) {
+absl::StatusOr<v1::ApplyResponse> Submit(Context& context, const ChangeOptions& options,
+                                         v1::ApplyRequest& request) {
   request.set_expected_generation(options.expect);
   request.set_wait_applied(options.wait);
   request.set_dry_run(options.dry_run);
-  HG_ASSIGN_OR_RETURN(const v1::ApplyResponse response, ApplyDocument(context, request, nullptr));
+  HG_ASSIGN_OR_RETURN(v1::ApplyResponse response, ApplyDocument(context, request, nullptr));
   PrintOutcome(context, request, response);
-  return ExitCode::kOk;
+  return response;
 }
 
 // One prefix a line; blank lines and what follows a # do not count.
@@ -57,15 +60,21 @@ std::vector<std::string> Lines(absl::string_view text, std::vector<size_t>& numb
   return lines;
 }
 
-// "patch.prefix_set_changes[0].add[17]: ..." about a file of lines becomes "FILE:LINE: ...".
+// "prefix_set_changes[0].add[17]: what is wrong" becomes "FILE:LINE: what is wrong" for a file of lines. Who gave
+// the prefixes as arguments, or a wrong set, knows what is meant without a path.
 std::string InLineOf(absl::string_view error, absl::string_view source, const std::vector<size_t>& numbers) {
-  const size_t open = error.find('[', error.find("]."));
+  const size_t colon = error.find(": ");
+  const absl::string_view path = error.substr(0, colon);
+  if (colon == absl::string_view::npos || !absl::StartsWith(path, "prefix_set_changes[0]."))
+    return std::string(error);
+  const absl::string_view what = error.substr(colon + 2);
+  const size_t open = path.rfind('[');
   size_t index = 0;
-  const absl::string_view rest = open == absl::string_view::npos ? "" : error.substr(open + 1);
-  if (!absl::SimpleAtoi(rest.substr(0, rest.find(']')), &index) || index >= numbers.size()) return std::string(error);
-  absl::string_view what = rest.substr(rest.find(']') + 1);
-  absl::ConsumePrefix(&what, ": ");
-  return absl::StrCat(source, ":", numbers[index], ": ", what);
+  if (absl::SimpleAtoi(path.substr(open + 1, path.size() - open - 2), &index) && open > path.find('.') &&
+      index < numbers.size()) {
+    return absl::StrCat(source, ":", numbers[index], ": ", what);
+  }
+  return std::string(what);
 }
 
 absl::StatusOr<ExitCode> ChangeSet(Context& context, const ChangeOptions& options, bool add) {
@@ -82,9 +91,10 @@ absl::StatusOr<ExitCode> ChangeSet(Context& context, const ChangeOptions& option
   list->Reserve(static_cast<int>(prefixes.size()));
   for (std::string& prefix : prefixes) *list->Add() = std::move(prefix);
 
-  const absl::StatusOr<ExitCode> code = Submit(context, options, request);
-  if (code.ok() || !IsInvalidConfiguration(code.status()) || numbers.empty()) return code;
-  std::vector<std::string> errors = absl::StrSplit(code.status().message(), '\n');
+  const absl::Status status = Submit(context, options, request).status();
+  if (status.ok()) return ExitCode::kOk;
+  if (!IsInvalidConfiguration(status)) return status;
+  std::vector<std::string> errors = absl::StrSplit(status.message(), '\n');
   const std::string source = options.file == "-" ? "stdin" : options.file;
   for (std::string& error : errors) error = InLineOf(error, source, numbers);
   return InvalidConfiguration(absl::StrJoin(errors, "\n"));
@@ -99,7 +109,16 @@ absl::StatusOr<ExitCode> Delete(Context& context, const ChangeOptions& options, 
                 : kind == v1::KIND_NEXT_HOP   ? patch.mutable_delete_next_hops()
                                               : patch.mutable_delete_steer_targets();
   for (const std::string& name : options.names) *names->Add() = name;
-  return Submit(context, options, request);
+  HG_ASSIGN_OR_RETURN(const v1::ApplyResponse response, Submit(context, options, request));
+
+  // No error, but perhaps a misspelling.
+  std::set<std::string> missing(options.names.begin(), options.names.end());
+  for (const v1::Difference& difference : response.differences()) missing.erase(difference.name());
+  if (response.difference_count() != static_cast<uint64_t>(response.differences_size())) missing.clear();
+  for (const std::string& name : missing) {
+    context.err << "hgctl: there was no " << KindName(kind) << " \"" << name << "\"\n";
+  }
+  return ExitCode::kOk;
 }
 
 void AddSetVerb(CLI::App& set, Context& context, const std::string& name, const std::string& help, bool add) {
@@ -138,7 +157,8 @@ void AddChange(CLI::App& app, Context& context) {
     const std::optional<v1::Kind> kind = ParseKind(options->kind);
     if (!kind || *kind == v1::KIND_SETTINGS || *kind == v1::KIND_COUNTER) {
       throw CLI::ValidationError(
-          "kind", absl::StrCat("\"", options->kind, "\": interface, prefix-set, rule, next-hop or steer-target is needed"));
+          "kind", absl::StrCat("\"", options->kind,
+                               "\": interface, prefix-set, rule, next-hop or steer-target is needed"));
     }
     context.run = [&context, options, kind] { return Delete(context, *options, *kind); };
   });

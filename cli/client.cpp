@@ -8,13 +8,12 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
-#include <fstream>
-#include <iterator>
 #include <mutex>
 #include <utility>
 
 #include "agent/api/text_values.h"
 #include "agent/base/status.h"
+#include "cli/file.h"
 #include "google/rpc/status.pb.h"
 #include "headgate/v1/gateway.grpc.pb.h"
 
@@ -29,9 +28,8 @@ constexpr int kMaxRestarts = 10;
 
 absl::StatusOr<std::string> ReadPem(const std::string& path) {
   if (path.empty()) return "";
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file.is_open() || text.empty()) return ErrnoStatus("reading ", path);
+  HG_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(path, " is empty: a PEM file is needed"));
   return text;
 }
 
@@ -77,7 +75,8 @@ struct Client::Impl {
     }
     if (code == absl::StatusCode::kDeadlineExceeded) {
       return absl::DeadlineExceededError(absl::StrCat("no answer from the agent at ", endpoint.address, " within ",
-                                                      DurationText(endpoint.timeout), "; --timeout gives it longer"));
+                                                      DurationText(endpoint.timeout),
+                                                      "; --timeout gives it longer"));
     }
     absl::Status result(code, status.error_message());
     google::rpc::Status details;
@@ -106,8 +105,8 @@ struct Client::Impl {
   // A stream has no deadline, so connecting gets one of its own. What fails at once is left to the call to report.
   absl::Status Connect() const {
     const auto deadline = Deadline(endpoint.timeout);
-    for (auto state = channel->GetState(true); state != GRPC_CHANNEL_READY && state != GRPC_CHANNEL_TRANSIENT_FAILURE;
-         state = channel->GetState(true)) {
+    for (auto state = channel->GetState(true);
+         state != GRPC_CHANNEL_READY && state != GRPC_CHANNEL_TRANSIENT_FAILURE; state = channel->GetState(true)) {
       if (!channel->WaitForStateChange(state, deadline)) {
         return ToStatus(grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, ""));
       }
@@ -116,8 +115,8 @@ struct Client::Impl {
   }
 
   template <typename Request, typename Response>
-  absl::Status Stream(std::unique_ptr<grpc::ClientReader<Response>> (v1::Gateway::Stub::*method)(grpc::ClientContext*,
-                                                                                                const Request&),
+  absl::Status Stream(std::unique_ptr<grpc::ClientReader<Response>> (v1::Gateway::Stub::*method)(
+                          grpc::ClientContext*, const Request&),
                       const Request& request, absl::FunctionRef<bool(const Response&)> receive) {
     HG_RETURN_IF_ERROR(Connect());
     grpc::ClientContext context;
@@ -135,8 +134,9 @@ struct Client::Impl {
     const std::lock_guard lock(mutex);
     stream = nullptr;
     if (!wanted || cancelled) return absl::OkStatus();
-    return status.ok() ? absl::UnavailableError(absl::StrCat("the agent at ", endpoint.address, " ended the stream"))
-                       : ToStatus(status);
+    return status.ok()
+               ? absl::UnavailableError(absl::StrCat("the agent at ", endpoint.address, " ended the stream"))
+               : ToStatus(status);
   }
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The gateway's service as plain calls. The only place of hgctl that knows gRPC: its headers take longer to compile
-// than everything else here together.
+// The gateway's service as plain calls. The only place of hgctl that knows gRPC: its headers take longer to
+// compile than everything else here together.
 #pragma once
 
 #include <absl/functional/function_ref.h>
@@ -22,7 +22,7 @@ struct Endpoint {
   std::string address = "unix:/run/headgate/headgated.sock";
   // PEM files. Without a CA the system's are trusted.
   std::string tls_ca, tls_cert, tls_key;
-  bool insecure = false;  // TCP without TLS
+  bool insecure = false;                       // TCP without TLS
   absl::Duration timeout = absl::Seconds(60);  // of a call; of connecting for streams
 
   bool IsUnix() const { return address.rfind("unix:", 0) == 0; }

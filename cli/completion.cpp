@@ -6,6 +6,7 @@
 #include <absl/strings/str_split.h>
 
 #include <optional>
+#include <set>
 
 #include "cli/kinds.h"
 
@@ -137,6 +138,10 @@ Completion Complete(const CLI::App& app, const std::vector<std::string>& words, 
   std::string before_value;
   const size_t equals = typed.find('=');
   if (place.pending != nullptr) {
+    // The last of a list: "sample,dri".
+    const size_t separator =
+        place.pending->get_delimiter() == 0 ? std::string::npos : typed.rfind(place.pending->get_delimiter());
+    if (separator != std::string::npos) before_value = typed.substr(0, separator + 1);
     AddValues(*place.pending, place, names, completion);
   } else if (absl::StartsWith(typed, "--") && equals != std::string::npos) {
     before_value = typed.substr(0, equals + 1);
@@ -151,8 +156,10 @@ Completion Complete(const CLI::App& app, const std::vector<std::string>& words, 
     if (positional != nullptr) AddValues(*positional, place, names, completion);
   }
   for (Candidate& candidate : completion.candidates) candidate.text = before_value + candidate.text;
-  std::erase_if(completion.candidates,
-                [&](const Candidate& candidate) { return !absl::StartsWith(candidate.text, typed); });
+  std::set<std::string> seen;
+  std::erase_if(completion.candidates, [&](const Candidate& candidate) {
+    return !absl::StartsWith(candidate.text, typed) || !seen.insert(candidate.text).second;
+  });
   return completion;
 }
 

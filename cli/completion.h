@@ -4,8 +4,8 @@
 // are, completion knows them.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <absl/functional/function_ref.h>
+#include <CLI/CLI.hpp>
 
 #include <map>
 #include <string>
@@ -26,8 +26,8 @@ struct Completion {
 };
 
 // The names of the gateway's objects; `globals` has the global options given so far, by long name.
-using NameSource = absl::FunctionRef<std::vector<std::string>(
-    v1::Kind kind, const std::map<std::string, std::string>& globals)>;
+using NameSource =
+    absl::FunctionRef<std::vector<std::string>(v1::Kind kind, const std::map<std::string, std::string>& globals)>;
 
 // `words` are those after the program's name; the last is the one being typed, perhaps empty.
 Completion Complete(const CLI::App& app, const std::vector<std::string>& words, NameSource names);

@@ -25,7 +25,8 @@ std::vector<std::string> CounterNames(Client& client) {
 }
 
 // Silent when there is no agent: completion is no place for errors.
-std::vector<std::string> AgentNames(Endpoint endpoint, v1::Kind kind, const std::map<std::string, std::string>& globals) {
+std::vector<std::string> AgentNames(Endpoint endpoint, v1::Kind kind,
+                                    const std::map<std::string, std::string>& globals) {
   const auto set = [&](const char* name, std::string& value) {
     if (const auto found = globals.find(name); found != globals.end()) value = found->second;
   };

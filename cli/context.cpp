@@ -7,12 +7,12 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <iterator>
 
 #include "agent/api/text.h"
 #include "agent/api/text_values.h"
 #include "agent/base/status.h"
+#include "cli/file.h"
 
 namespace headgate::cli {
 
@@ -44,7 +44,8 @@ bool Context::Print(const google::protobuf::Message& message) {
 
 bool Context::PrintNext(const google::protobuf::Message& message) {
   if (format() == OutputFormat::kTable) return false;
-  out << (format() == OutputFormat::kJson ? ToJsonText(message, -1) + "\n" : "---\n" + ToYaml(message)) << std::flush;
+  out << (format() == OutputFormat::kJson ? ToJsonText(message, -1) + "\n" : "---\n" + ToYaml(message))
+      << std::flush;
   return true;
 }
 
@@ -60,7 +61,8 @@ void AddGlobalOptions(CLI::App& app, Context& context) {
   cert->needs(key);
   key->needs(cert);
   app.add_flag("--insecure", endpoint.insecure, "TCP without TLS");
-  AddDuration(app, "--timeout", endpoint.timeout, "How long to wait for an answer, or for a stream to begin (60s)");
+  AddDuration(app, "--timeout", endpoint.timeout,
+              "How long to wait for an answer, or for a stream to begin (60s)");
   app.add_option("-o,--output", context.output, "Output for people or for programs")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"table", "json", "yaml"}))
@@ -68,8 +70,9 @@ void AddGlobalOptions(CLI::App& app, Context& context) {
   app.parse_complete_callback([&endpoint] {
     if (!endpoint.address.empty() && endpoint.address[0] == '/') endpoint.address = "unix:" + endpoint.address;
     if (!endpoint.IsUnix() && !endpoint.insecure && endpoint.tls_cert.empty()) {
-      throw CLI::ValidationError("--address", "TCP needs --tls-cert and --tls-key (and --tls-ca unless the system "
-                                              "trusts the agent's), or --insecure");
+      throw CLI::ValidationError("--address",
+                                 "TCP needs --tls-cert and --tls-key (and --tls-ca unless the system "
+                                 "trusts the agent's), or --insecure");
     }
   });
 }
@@ -90,12 +93,7 @@ CLI::Option* AddDuration(CLI::App& app, const std::string& names, absl::Duration
 
 absl::StatusOr<std::string> ReadInput(Context& context, const std::string& path) {
   if (path == "-") return std::string(std::istreambuf_iterator<char>(context.in), {});
-  std::ifstream file(path, std::ios::binary);
-  if (!file.is_open()) return ErrnoStatus("reading ", path);
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  // Opening a directory works; reading it does not.
-  if (file.bad()) return ErrnoStatus("reading ", path);
-  return text;
+  return ReadFile(path);
 }
 
 }  // namespace headgate::cli

@@ -3,9 +3,9 @@
 // What every verb works with: the global options, the streams, the connection.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <absl/status/statusor.h>
 #include <absl/time/time.h>
+#include <CLI/CLI.hpp>
 
 #include <functional>
 #include <iostream>
@@ -25,11 +25,14 @@ namespace headgate::cli {
 enum class OutputFormat { kTable, kJson, kYaml };
 
 struct Context {
+  Context() : Context(std::cin, std::cout, std::cerr) {}
+  Context(std::istream& from, std::ostream& to, std::ostream& errors) : in(from), out(to), err(errors) {}
+
   Endpoint endpoint;
   std::string output = "table";
-  std::istream& in = std::cin;
-  std::ostream& out = std::cout;
-  std::ostream& err = std::cerr;
+  std::istream& in;
+  std::ostream& out;
+  std::ostream& err;
   // What the verb on the command line does; set while that is parsed.
   std::function<absl::StatusOr<ExitCode>()> run;
 
@@ -67,7 +70,8 @@ void AddTrace(CLI::App& app, Context& context);       // trace
 void AddAgent(CLI::App& app, Context& context);       // status, confirm, log-level, version
 void AddCompletion(CLI::App& app, Context& context);  // completion
 
-// Prints what may come next on a command line, a candidate a line with its help after a tab; ":files" for file names.
+// Prints what may come next on a command line, a candidate a line with its help after a tab; ":files" for file
+// names.
 ExitCode RunComplete(const CLI::App& app, Context& context, const std::vector<std::string>& words);
 
 }  // namespace headgate::cli

@@ -14,8 +14,28 @@
 namespace headgate::cli {
 namespace {
 
-template <typename Violations>
-absl::Status Invalid(const Violations& violations, const Document* document) {
+// What the agent calls the field, without the part that is not in the file.
+absl::string_view PathInFile(const v1::Violation& violation) {
+  absl::string_view path = violation.field();
+  if (!absl::ConsumePrefix(&path, "config.")) absl::ConsumePrefix(&path, "patch.");
+  return path;
+}
+
+// By their place in the file; those without one first.
+void Sort(const Document& document, std::vector<v1::Violation>& violations) {
+  const auto place = [&](const v1::Violation& violation) {
+    return document.positions.Find(PathInFile(violation));
+  };
+  std::stable_sort(violations.begin(), violations.end(),
+                   [&](const v1::Violation& a, const v1::Violation& b) { return place(a) < place(b); });
+}
+
+// For people on standard error by way of the status; for programs on standard output as well.
+absl::Status Invalid(Context& context, std::vector<v1::Violation> violations, const Document* document) {
+  if (document != nullptr) Sort(*document, violations);
+  v1::ApplyResponse response;
+  response.mutable_violations()->Assign(violations.begin(), violations.end());
+  context.Print(response);
   return InvalidConfiguration(
       absl::StrJoin(violations, "\n", [&](std::string* out, const v1::Violation& violation) {
         absl::StrAppend(out, ViolationLine(violation, document));
@@ -36,10 +56,8 @@ absl::StatusOr<Document> LoadDocument(Context& context, const std::string& path,
 }
 
 std::string ViolationLine(const v1::Violation& violation, const Document* document) {
-  absl::string_view path = violation.field();
-  // The file holds what is below these.
-  if (!absl::ConsumePrefix(&path, "config.")) absl::ConsumePrefix(&path, "patch.");
-  const std::string what = absl::StrCat(path, path.empty() ? "" : ": ", violation.description());
+  const absl::string_view path = PathInFile(violation);
+  std::string what = absl::StrCat(path, path.empty() ? "" : ": ", violation.description());
   if (document == nullptr) return what;
   const std::optional<TextPosition> position = document->positions.Find(path);
   if (!position) return absl::StrCat(document->source, ": ", what);
@@ -51,13 +69,15 @@ absl::StatusOr<v1::ApplyResponse> ApplyDocument(Context& context, const v1::Appl
   HG_ASSIGN_OR_RETURN(Client* const client, context.client());
   absl::StatusOr<v1::ApplyResponse> response = client->Apply(request);
   if (!response.ok()) {
-    const std::vector<v1::Violation> violations = ViolationsOf(response.status());
-    if (!violations.empty()) return Invalid(violations, document);
+    std::vector<v1::Violation> violations = ViolationsOf(response.status());
+    if (!violations.empty()) return Invalid(context, std::move(violations), document);
     // Refused as invalid without saying where.
     if (absl::IsInvalidArgument(response.status())) return InvalidConfiguration(response.status().message());
     return response.status();
   }
-  if (response->violations_size() != 0) return Invalid(response->violations(), document);
+  if (response->violations_size() != 0) {
+    return Invalid(context, {response->violations().begin(), response->violations().end()}, document);
+  }
   return response;
 }
 
@@ -65,14 +85,17 @@ void PrintOutcome(Context& context, const v1::ApplyRequest& request, const v1::A
   if (context.Print(response)) return;
   const uint64_t generation = response.generation();
   if (request.dry_run()) {
-    context.out << "would be generation " << generation << ": " << ChangeSummary(response) << "; nothing was changed\n";
+    context.out << "would be generation " << generation << ": " << ChangeSummary(response)
+                << "; nothing was changed\n";
     return;
   }
   context.out << "generation " << generation << ": " << ChangeSummary(response) << "\n";
   if (response.applied_generation() != generation) {
-    context.out << "not in use yet, generation " << response.applied_generation() << " is\n";
+    context.out << "the data path still uses generation " << response.applied_generation()
+                << "; --wait waits for the new one\n";
   }
-  if (request.has_confirm_timeout()) {
+  // What changes nothing has nothing to roll back.
+  if (request.has_confirm_timeout() && response.difference_count() != 0) {
     const auto& timeout = request.confirm_timeout();
     context.out << "rolls back in "
                 << DurationText(absl::Seconds(timeout.seconds()) + absl::Nanoseconds(timeout.nanos()))

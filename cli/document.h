@@ -28,7 +28,8 @@ absl::StatusOr<Document> LoadDocument(Context& context, const std::string& path,
 // "FILE:LINE:COLUMN: rules[3].match.source: what is wrong"; without a file "rules[3]...: what is wrong".
 std::string ViolationLine(const v1::Violation& violation, const Document* document);
 
-// What the agent said to a change of configuration: its violations become an InvalidConfiguration.
+// What the agent said to a change of configuration: its violations become an InvalidConfiguration, in the order of
+// the file, and are printed as an ApplyResponse when the output is JSON or YAML.
 absl::StatusOr<v1::ApplyResponse> ApplyDocument(Context& context, const v1::ApplyRequest& request,
                                                 const Document* document);
 

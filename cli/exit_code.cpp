@@ -25,8 +25,10 @@ ExitCode ExitCodeOf(const absl::Status& status) {
   if (IsInvalidConfiguration(status)) return ExitCode::kInvalid;
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kDeadlineExceeded: return ExitCode::kUnreachable;
-    default: return ExitCode::kFailed;
+    case absl::StatusCode::kDeadlineExceeded:
+      return ExitCode::kUnreachable;
+    default:
+      return ExitCode::kFailed;
   }
 }
 

@@ -70,9 +70,10 @@ void AddGet(CLI::App& app, Context& context) {
   get->callback([&context, options] {
     const std::optional<v1::Kind> kind = ParseKind(options->kind);
     if ((!kind && absl::AsciiStrToLower(options->kind) != "all") || kind == v1::KIND_COUNTER) {
-      throw CLI::ValidationError("kind", absl::StrCat("\"", options->kind,
-                                                      "\": interfaces, rules, prefix-sets, next-hops, steer-targets, "
-                                                      "settings or all is needed"));
+      throw CLI::ValidationError("kind",
+                                 absl::StrCat("\"", options->kind,
+                                              "\": interfaces, rules, prefix-sets, next-hops, steer-targets, "
+                                              "settings or all is needed"));
     }
     context.run = [&context, options, kind] { return Get(context, *options, kind); };
   });

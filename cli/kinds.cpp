@@ -44,31 +44,44 @@ std::optional<v1::Kind> ParseKind(absl::string_view text) {
 
 v1::Kind KindOf(const v1::Object& object) {
   switch (object.object_case()) {
-    case v1::Object::kInterface: return v1::KIND_INTERFACE;
-    case v1::Object::kPrefixSet: return v1::KIND_PREFIX_SET;
-    case v1::Object::kRule: return v1::KIND_RULE;
-    case v1::Object::kNextHop: return v1::KIND_NEXT_HOP;
-    case v1::Object::kSteerTarget: return v1::KIND_STEER_TARGET;
-    case v1::Object::kSettings: return v1::KIND_SETTINGS;
-    case v1::Object::OBJECT_NOT_SET: return v1::KIND_UNSPECIFIED;
+    case v1::Object::kInterface:
+      return v1::KIND_INTERFACE;
+    case v1::Object::kPrefixSet:
+      return v1::KIND_PREFIX_SET;
+    case v1::Object::kRule:
+      return v1::KIND_RULE;
+    case v1::Object::kNextHop:
+      return v1::KIND_NEXT_HOP;
+    case v1::Object::kSteerTarget:
+      return v1::KIND_STEER_TARGET;
+    case v1::Object::kSettings:
+      return v1::KIND_SETTINGS;
+    case v1::Object::OBJECT_NOT_SET:
+      return v1::KIND_UNSPECIFIED;
   }
   return v1::KIND_UNSPECIFIED;
 }
 
 std::string NameOf(const v1::Object& object) {
   switch (object.object_case()) {
-    case v1::Object::kInterface: return object.interface().name();
-    case v1::Object::kPrefixSet: return object.prefix_set().name();
-    case v1::Object::kRule: return object.rule().name();
-    case v1::Object::kNextHop: return object.next_hop().name();
-    case v1::Object::kSteerTarget: return object.steer_target().name();
-    default: return "";
+    case v1::Object::kInterface:
+      return object.interface().name();
+    case v1::Object::kPrefixSet:
+      return object.prefix_set().name();
+    case v1::Object::kRule:
+      return object.rule().name();
+    case v1::Object::kNextHop:
+      return object.next_hop().name();
+    case v1::Object::kSteerTarget:
+      return object.steer_target().name();
+    default:
+      return "";
   }
 }
 
 const std::vector<v1::Kind>& ConfigurationKinds() {
-  static const std::vector<v1::Kind> kinds = {v1::KIND_SETTINGS,  v1::KIND_INTERFACE, v1::KIND_RULE,
-                                              v1::KIND_PREFIX_SET, v1::KIND_NEXT_HOP, v1::KIND_STEER_TARGET};
+  static const std::vector<v1::Kind> kinds = {v1::KIND_SETTINGS,   v1::KIND_INTERFACE, v1::KIND_RULE,
+                                              v1::KIND_PREFIX_SET, v1::KIND_NEXT_HOP,  v1::KIND_STEER_TARGET};
   return kinds;
 }
 

@@ -39,9 +39,8 @@ class Cursor {
 };
 
 std::string Mac(absl::string_view bytes) {
-  return absl::StrJoin(bytes, ":", [](std::string* out, char c) {
-    absl::StrAppendFormat(out, "%02x", static_cast<uint8_t>(c));
-  });
+  return absl::StrJoin(
+      bytes, ":", [](std::string* out, char c) { absl::StrAppendFormat(out, "%02x", static_cast<uint8_t>(c)); });
 }
 
 std::string Address(absl::string_view bytes) {
@@ -52,19 +51,32 @@ std::string Address(absl::string_view bytes) {
 
 std::string ProtocolName(uint8_t protocol) {
   switch (protocol) {
-    case IPPROTO_ICMP: return "icmp";
-    case IPPROTO_IGMP: return "igmp";
-    case IPPROTO_IPIP: return "ipip";
-    case IPPROTO_TCP: return "tcp";
-    case IPPROTO_UDP: return "udp";
-    case IPPROTO_DCCP: return "dccp";
-    case IPPROTO_GRE: return "gre";
-    case IPPROTO_ESP: return "esp";
-    case IPPROTO_AH: return "ah";
-    case IPPROTO_ICMPV6: return "icmpv6";
-    case IPPROTO_SCTP: return "sctp";
-    case IPPROTO_UDPLITE: return "udplite";
-    default: return absl::StrCat(protocol);
+    case IPPROTO_ICMP:
+      return "icmp";
+    case IPPROTO_IGMP:
+      return "igmp";
+    case IPPROTO_IPIP:
+      return "ipip";
+    case IPPROTO_TCP:
+      return "tcp";
+    case IPPROTO_UDP:
+      return "udp";
+    case IPPROTO_DCCP:
+      return "dccp";
+    case IPPROTO_GRE:
+      return "gre";
+    case IPPROTO_ESP:
+      return "esp";
+    case IPPROTO_AH:
+      return "ah";
+    case IPPROTO_ICMPV6:
+      return "icmpv6";
+    case IPPROTO_SCTP:
+      return "sctp";
+    case IPPROTO_UDPLITE:
+      return "udplite";
+    default:
+      return absl::StrCat(protocol);
   }
 }
 
@@ -108,7 +120,8 @@ class Decoder {
   void Ethernet() {
     if (!Need("ethernet", 14)) return;
     uint16_t type = cursor_.U16(12);
-    Line("ethernet ", Mac(cursor_.Bytes(6, 6)), " > ", Mac(cursor_.Bytes(0, 6)), absl::StrFormat(" type 0x%04x", type));
+    Line("ethernet ", Mac(cursor_.Bytes(6, 6)), " > ", Mac(cursor_.Bytes(0, 6)),
+         absl::StrFormat(" type 0x%04x", type));
     cursor_.Skip(14);
     for (int tags = 0; (type == kEtherVlan || type == kEtherProviderVlan) && tags < kMaxVlanTags; ++tags) {
       if (!Need("vlan", 4)) return;
@@ -145,8 +158,9 @@ class Decoder {
     Network(Address(cursor_.Bytes(12, 4)), Address(cursor_.Bytes(16, 4)), protocol, cursor_.U8(8));
     Line("ipv4 ", source_, " > ", destination_, " ", ProtocolName(protocol), " ttl ", cursor_.U8(8), " dscp ",
          cursor_.U8(1) >> 2, " id ", cursor_.U16(4), (fragment & 0x4000) != 0 ? " df" : "",
-         (fragment & 0x3fff) != 0 ? absl::StrCat(" fragment ", (fragment & 0x1fff) * 8, (fragment & 0x2000) != 0 ? "+" : "")
-                                  : "",
+         (fragment & 0x3fff) != 0
+             ? absl::StrCat(" fragment ", (fragment & 0x1fff) * 8, (fragment & 0x2000) != 0 ? "+" : "")
+             : "",
          " length ", cursor_.U16(2), header > 20 ? absl::StrCat(" options ", header - 20) : "",
          absl::StrFormat(" checksum 0x%04x", cursor_.U16(10)));
     if (header < 20 || !Need("ipv4 options", header)) return;
@@ -207,8 +221,9 @@ class Decoder {
       case IPPROTO_TCP:
         if (!Need(name, 20)) return;
         Ports(name);
-        Line("tcp ", cursor_.U16(0), " > ", cursor_.U16(2), " flags ", TcpFlags(cursor_.U8(13)), " seq ", cursor_.U32(4),
-             " ack ", cursor_.U32(8), " window ", cursor_.U16(14), absl::StrFormat(" checksum 0x%04x", cursor_.U16(16)));
+        Line("tcp ", cursor_.U16(0), " > ", cursor_.U16(2), " flags ", TcpFlags(cursor_.U8(13)), " seq ",
+             cursor_.U32(4), " ack ", cursor_.U32(8), " window ", cursor_.U16(14),
+             absl::StrFormat(" checksum 0x%04x", cursor_.U16(16)));
         if (cursor_.U8(13) != 0) extras_.push_back("flags " + TcpFlags(cursor_.U8(13)));
         cursor_.Skip(std::max<size_t>(20, (cursor_.U8(12) >> 4) * size_t{4}));
         break;
@@ -230,11 +245,13 @@ class Decoder {
       case IPPROTO_ICMP:
       case IPPROTO_ICMPV6:
         if (!Need(name, 4)) return;
-        Line(name, " type ", cursor_.U8(0), " code ", cursor_.U8(1), absl::StrFormat(" checksum 0x%04x", cursor_.U16(2)));
+        Line(name, " type ", cursor_.U8(0), " code ", cursor_.U8(1),
+             absl::StrFormat(" checksum 0x%04x", cursor_.U16(2)));
         Sides(name, "", absl::StrCat(":", cursor_.U8(0), "/", cursor_.U8(1)));
         cursor_.Skip(4);
         break;
-      default: break;
+      default:
+        break;
     }
     Payload();
   }
@@ -248,7 +265,8 @@ class Decoder {
       const bool brackets = !port.empty() && address.find(':') != std::string::npos;
       return brackets ? absl::StrCat("[", address, "]", port) : absl::StrCat(address, port);
     };
-    result_.summary = absl::StrCat(name, " ", side(source_, source_port), " > ", side(destination_, destination_port));
+    result_.summary =
+        absl::StrCat(name, " ", side(source_, source_port), " > ", side(destination_, destination_port));
   }
 
   void Payload() {
@@ -276,7 +294,8 @@ std::string HexDump(absl::string_view bytes, absl::string_view indent) {
     std::string text;
     for (size_t i = 0; i < row.size(); ++i) {
       const auto byte = static_cast<unsigned char>(row[i]);
-      absl::StrAppendFormat(&hex, i % 8 == 0 && i > 0 ? "  %02x" : " %02x", byte);
+      if (i % 8 == 0 && i > 0) hex += ' ';
+      absl::StrAppendFormat(&hex, " %02x", byte);
       text += absl::ascii_isprint(byte) ? row[i] : '.';
     }
     absl::StrAppendFormat(&out, "%s%04x %-49s  %s\n", indent, at, hex, text);

@@ -49,7 +49,14 @@ std::string Entries(const char* sign, const std::vector<std::string>& of, const 
 void Compare(const std::string& path, const ordered_json* before, const ordered_json* after,
              std::vector<std::string>& out) {
   if (before != nullptr && after != nullptr && *before == *after) return;
-  if (before != nullptr && after != nullptr && before->is_object() && after->is_object()) {
+  // What is not there is compared as one without fields, unless that would say nothing.
+  static const ordered_json nothing = ordered_json::object();
+  const auto is_object = [](const ordered_json* value, const ordered_json* other) {
+    return value != nullptr ? value->is_object() : other->is_object() && !other->empty();
+  };
+  if (is_object(before, after) && is_object(after, before)) {
+    if (before == nullptr) before = &nothing;
+    if (after == nullptr) after = &nothing;
     const std::string prefix = path.empty() ? "" : path + ".";
     for (const auto& [key, value] : before->items()) Compare(prefix + key, &value, Member(*after, key), out);
     for (const auto& [key, value] : after->items()) {
@@ -61,8 +68,7 @@ void Compare(const std::string& path, const ordered_json* before, const ordered_
   if ((before != nullptr && before->is_array()) || (after != nullptr && after->is_array())) {
     const std::vector<std::string> old_entries = Sorted(before != nullptr ? *before : empty);
     const std::vector<std::string> new_entries = Sorted(after != nullptr ? *after : empty);
-    const std::string changes =
-        Entries("+", new_entries, old_entries) + Entries("-", old_entries, new_entries);
+    const std::string changes = Entries("+", new_entries, old_entries) + Entries("-", old_entries, new_entries);
     out.push_back(absl::StrCat(path, ":", changes.empty() ? " another order" : changes));
     return;
   }

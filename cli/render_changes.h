@@ -20,6 +20,7 @@ std::string DifferenceLine(const v1::Difference& difference);
 
 // The fields that differ between two versions of an object, a line each: "match.destination: 10.0.0.0/8 ->
 // 10.1.0.0/16", lists by what was added and removed.
-std::vector<std::string> FieldChanges(const google::protobuf::Message& before, const google::protobuf::Message& after);
+std::vector<std::string> FieldChanges(const google::protobuf::Message& before,
+                                      const google::protobuf::Message& after);
 
 }  // namespace headgate::cli

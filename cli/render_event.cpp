@@ -26,8 +26,8 @@ std::string ObjectText(const v1::Event& event) {
 
 std::string SampleText(const v1::PacketSample& sample, bool verbose) {
   const DecodedFrame frame = DecodeFrame(sample.data());
-  std::string text = absl::StrCat("sample ", sample.interface(), " ", sample.rule().empty() ? "no rule" : sample.rule(),
-                                  " ", sample.reason(), " ", sample.length(), " bytes: ", frame.summary);
+  std::string text = absl::StrCat("sample in ", sample.interface(), " by ", sample.rule(), ": ", sample.reason(),
+                                  ", ", sample.length(), " bytes: ", frame.summary);
   if (verbose) {
     for (const std::string& header : frame.headers) absl::StrAppend(&text, "\n    ", header);
     absl::StrAppend(&text, "\n", HexDump(sample.data(), "    "));
@@ -38,17 +38,22 @@ std::string SampleText(const v1::PacketSample& sample, bool verbose) {
 
 std::string WhatHappened(const v1::Event& event, bool verbose) {
   switch (event.type()) {
-    case v1::EVENT_TYPE_GENERATION_APPLIED: return absl::StrCat("generation ", event.generation(), " applied");
-    case v1::EVENT_TYPE_OBJECT_STATUS: return absl::StrCat(ObjectText(event), " ", StatusText(event.status()));
+    case v1::EVENT_TYPE_GENERATION_APPLIED:
+      return absl::StrCat("generation ", event.generation(), " applied");
+    case v1::EVENT_TYPE_OBJECT_STATUS:
+      return absl::StrCat(ObjectText(event), " ", StatusText(event.status()));
     case v1::EVENT_TYPE_INTERFACE_CHANGE:
-      return absl::StrCat(ObjectText(event), " changed",
-                          event.has_status() ? absl::StrCat(": ", StatusText(event.status())) : "");
+      // The message says what; the status has an event of its own.
+      return ObjectText(event);
     case v1::EVENT_TYPE_DRIFT_REPAIRED:
-      return absl::StrCat("drift repaired", event.kind() == v1::KIND_UNSPECIFIED ? "" : " in " + ObjectText(event));
+      return absl::StrCat("drift repaired",
+                          event.kind() == v1::KIND_UNSPECIFIED ? "" : " in " + ObjectText(event));
     case v1::EVENT_TYPE_ROLLED_BACK:
       return absl::StrCat("rolled back, now generation ", event.generation());
-    case v1::EVENT_TYPE_SAMPLE: return SampleText(event.sample(), verbose);
-    default: return absl::StrCat("event type ", static_cast<int>(event.type()));
+    case v1::EVENT_TYPE_SAMPLE:
+      return SampleText(event.sample(), verbose);
+    default:
+      return absl::StrCat("event type ", static_cast<int>(event.type()));
   }
 }
 
@@ -66,7 +71,7 @@ std::string Local(const google::protobuf::Timestamp& time, absl::TimeZone zone) 
 }
 
 void Field(absl::string_view name, const std::string& value, std::string& out) {
-  absl::StrAppend(&out, name, std::string(12 - name.size(), ' '), value, "\n");
+  absl::StrAppend(&out, name, std::string(13 - name.size(), ' '), value, "\n");
 }
 
 }  // namespace
@@ -83,7 +88,7 @@ std::string TraceText(const v1::TraceResponse& trace) {
   std::string out;
   const DecodedFrame input = DecodeFrame(trace.frame());
   Field("packet", absl::StrCat(input.summary, ", ", trace.frame().size(), " bytes"), out);
-  Field("stages", absl::StrJoin(trace.stages(), " > "), out);
+  Field("stages", trace.stages().empty() ? "none passed" : absl::StrJoin(trace.stages(), " > "), out);
   Field("rule", trace.rule().empty() ? "none matched" : trace.rule(), out);
   Field("verdict", trace.verdict(), out);
   const absl::string_view meaning = ReasonText(trace.reason());
@@ -104,29 +109,35 @@ std::string TraceText(const v1::TraceResponse& trace) {
 std::string AgentStatusText(const v1::StatusResponse& status, absl::Time now, absl::TimeZone zone, size_t width) {
   std::string out;
   Field("version", status.version(), out);
-  Field("started", absl::StrCat(Local(status.started(), zone), " (", Since(now - TimeOf(status.started())), " ago)"),
-        out);
-  Field("generation", status.desired_generation() == status.applied_generation()
-                          ? absl::StrCat(status.desired_generation(), ", applied")
-                          : absl::StrCat(status.desired_generation(), ", ", status.applied_generation(), " is in use"),
+  Field("started",
+        absl::StrCat(Local(status.started(), zone), " (", Since(now - TimeOf(status.started())), " ago)"), out);
+  Field("generation",
+        status.desired_generation() == status.applied_generation()
+            ? absl::StrCat(status.desired_generation(), ", applied")
+            : absl::StrCat(status.desired_generation(), ", ", status.applied_generation(), " is in use"),
         out);
   if (!status.apply_error().empty()) Field("error", status.apply_error(), out);
   if (status.unconfirmed_generation() != 0) {
-    Field("unconfirmed", absl::StrCat("generation ", status.unconfirmed_generation(), " rolls back at ",
-                                      Local(status.confirm_deadline(), zone), " (in ",
-                                      Since(TimeOf(status.confirm_deadline()) - now), ") unless confirmed"),
+    Field("unconfirmed",
+          absl::StrCat("generation ", status.unconfirmed_generation(), " rolls back at ",
+                       Local(status.confirm_deadline(), zone), " (in ",
+                       Since(TimeOf(status.confirm_deadline()) - now), ") unless confirmed"),
           out);
   }
-  Field("drift", absl::StrCat(status.drift_repaired(), " repaired, ",
-                              status.has_last_drift_check()
-                                  ? absl::StrCat("last checked ", Local(status.last_drift_check(), zone))
-                                  : "not checked yet"),
+  Field("drift",
+        absl::StrCat(status.drift_repaired(), " repaired, ",
+                     status.has_last_drift_check()
+                         ? absl::StrCat("last checked ", Local(status.last_drift_check(), zone))
+                         : "not checked yet"),
         out);
   Field("memory", BriefBytes(status.resident_bytes()), out);
   Field("log level", status.log_level(), out);
 
-  Table table({{"TABLE"}, {"USED", Table::Align::kRight}, {"CAPACITY", Table::Align::kRight},
-               {"FULL", Table::Align::kRight}, {"MEMORY", Table::Align::kRight}});
+  Table table({{"TABLE"},
+               {"USED", Table::Align::kRight},
+               {"CAPACITY", Table::Align::kRight},
+               {"FULL", Table::Align::kRight},
+               {"MEMORY", Table::Align::kRight}});
   for (const v1::TableStatus& entry : status.tables()) {
     const double full = entry.capacity() == 0
                             ? 0

@@ -42,8 +42,10 @@ void AddSides(const std::string& source, const std::string& destination, std::ve
 
 std::string VerdictText(const v1::Action& action) {
   switch (action.verdict_case()) {
-    case v1::Action::kPass: return "pass";
-    case v1::Action::kDrop: return "drop";
+    case v1::Action::kPass:
+      return "pass";
+    case v1::Action::kDrop:
+      return "drop";
     case v1::Action::kTx:
       return action.tx().swap() == v1::TX_SWAP_UNSPECIFIED ? "tx" : "tx " + EnumName(action.tx().swap());
     case v1::Action::kRedirect: {
@@ -53,10 +55,14 @@ std::string VerdictText(const v1::Action& action) {
       if (!redirect.destination_mac().empty()) absl::StrAppend(&text, " to ", redirect.destination_mac());
       return text;
     }
-    case v1::Action::kRoute: return "route";
-    case v1::Action::kNextHop: return "next-hop " + action.next_hop().name();
-    case v1::Action::kSteer: return "steer " + action.steer().target();
-    case v1::Action::VERDICT_NOT_SET: return "none";
+    case v1::Action::kRoute:
+      return "route";
+    case v1::Action::kNextHop:
+      return "next-hop " + action.next_hop().name();
+    case v1::Action::kSteer:
+      return "steer " + action.steer().target();
+    case v1::Action::VERDICT_NOT_SET:
+      return "none";
   }
   return "unknown";
 }
@@ -98,7 +104,8 @@ std::string MatchText(const v1::Match& match) {
   if (match.has_icmp_type()) parts.push_back(absl::StrCat("type ", match.icmp_type()));
   if (match.has_icmp_code()) parts.push_back(absl::StrCat("code ", match.icmp_code()));
   if (match.has_dscp()) parts.push_back(absl::StrCat("dscp ", match.dscp()));
-  if (match.fragment() != v1::FRAGMENT_MATCH_UNSPECIFIED) parts.push_back("fragment " + EnumName(match.fragment()));
+  if (match.fragment() != v1::FRAGMENT_MATCH_UNSPECIFIED)
+    parts.push_back("fragment " + EnumName(match.fragment()));
   if (!match.packet_length().empty()) parts.push_back("len " + match.packet_length());
   return AnyIfEmpty(parts);
 }
@@ -122,6 +129,11 @@ std::string ActionText(const v1::Action& action) {
   return absl::StrJoin(parts, ", ");
 }
 
+std::string RuleText(const v1::Rule& rule) {
+  return absl::StrCat("priority ", rule.priority(), ": ", MatchText(rule.match()), ": ",
+                      ActionText(rule.action()));
+}
+
 std::string StatusText(const v1::ObjectStatus& status) {
   const std::string state = status.state() == v1::ObjectStatus::STATE_UNSPECIFIED ? "-" : EnumName(status.state());
   return status.reason().empty() ? state : absl::StrCat(state, ": ", status.reason());
@@ -129,30 +141,43 @@ std::string StatusText(const v1::ObjectStatus& status) {
 
 std::string InterfaceTable(const v1::GetResponse& response, size_t width) {
   std::string warnings;
-  const std::string table = Render(
-      Table({{"INTERFACE"}, {"DEVICE"}, {"MODE"}, {"LINK"}, {"INDEX", Table::Align::kRight},
-             {"MTU", Table::Align::kRight}, {"MAC"}, {"STATUS", Table::Align::kLeft, true}}),
-      v1::KIND_INTERFACE, response, width, [&](Table& rows, const v1::Object& object) {
-        const v1::Interface& interface = object.interface();
-        const v1::InterfaceState& state = object.interface_state();
-        const bool exists = state.ifindex() != 0;
-        // What it became; before that, what is wanted, in brackets.
-        const std::string wanted = interface.mode() == v1::ATTACH_MODE_UNSPECIFIED ? "auto" : EnumName(interface.mode());
-        rows.Add({interface.name(), interface.device().empty() ? interface.name() : interface.device(),
-                  state.mode() == v1::ATTACH_MODE_UNSPECIFIED ? absl::StrCat("(", wanted, ")") : EnumName(state.mode()),
-                  !exists ? "-" : state.up() ? "up" : "down", NumberOr(exists, state.ifindex(), "-"),
-                  NumberOr(exists, state.mtu(), "-"), state.mac().empty() ? "-" : state.mac(),
-                  StatusText(object.status())});
-        for (const std::string& warning : state.warnings()) {
-          absl::StrAppend(&warnings, "warning: ", interface.name(), ": ", warning, "\n");
-        }
-      });
+  const std::string table =
+      Render(Table({{"INTERFACE"},
+                    {"DEVICE"},
+                    {"MODE"},
+                    {"LINK"},
+                    {"INDEX", Table::Align::kRight},
+                    {"MTU", Table::Align::kRight},
+                    {"MAC"},
+                    {"STATUS", Table::Align::kLeft, true}}),
+             v1::KIND_INTERFACE, response, width, [&](Table& rows, const v1::Object& object) {
+               const v1::Interface& interface = object.interface();
+               const v1::InterfaceState& state = object.interface_state();
+               const bool exists = state.ifindex() != 0;
+               // What it became; before that, what is wanted, in brackets.
+               const std::string wanted =
+                   interface.mode() == v1::ATTACH_MODE_UNSPECIFIED ? "auto" : EnumName(interface.mode());
+               rows.Add({interface.name(), interface.device().empty() ? interface.name() : interface.device(),
+                         state.mode() == v1::ATTACH_MODE_UNSPECIFIED ? absl::StrCat("(", wanted, ")")
+                                                                     : EnumName(state.mode()),
+                         !exists      ? "-"
+                         : state.up() ? "up"
+                                      : "down",
+                         NumberOr(exists, state.ifindex(), "-"), NumberOr(exists, state.mtu(), "-"),
+                         state.mac().empty() ? "-" : state.mac(), StatusText(object.status())});
+               for (const std::string& warning : state.warnings()) {
+                 absl::StrAppend(&warnings, "warning: ", interface.name(), ": ", warning, "\n");
+               }
+             });
   return table + warnings;
 }
 
 std::string RuleTable(const v1::GetResponse& response, size_t width) {
-  return Render(Table({{"PRIORITY", Table::Align::kRight}, {"NAME"}, {"MATCH", Table::Align::kLeft, true},
-                       {"ACTION", Table::Align::kLeft, true}, {"STATUS", Table::Align::kLeft, true}}),
+  return Render(Table({{"PRIORITY", Table::Align::kRight},
+                       {"NAME"},
+                       {"MATCH", Table::Align::kLeft, true},
+                       {"ACTION", Table::Align::kLeft, true},
+                       {"STATUS", Table::Align::kLeft, true}}),
                 v1::KIND_RULE, response, width, [](Table& rows, const v1::Object& object) {
                   const v1::Rule& rule = object.rule();
                   rows.Add({absl::StrCat(rule.priority()), rule.name(), MatchText(rule.match()),
@@ -161,7 +186,9 @@ std::string RuleTable(const v1::GetResponse& response, size_t width) {
 }
 
 std::string PrefixSetTable(const v1::GetResponse& response, size_t width) {
-  return Render(Table({{"SET"}, {"PREFIXES", Table::Align::kRight}, {"FIRST", Table::Align::kLeft, true},
+  return Render(Table({{"SET"},
+                       {"PREFIXES", Table::Align::kRight},
+                       {"FIRST", Table::Align::kLeft, true},
                        {"STATUS", Table::Align::kLeft, true}}),
                 v1::KIND_PREFIX_SET, response, width, [](Table& rows, const v1::Object& object) {
                   const auto& prefixes = object.prefix_set().prefixes();
@@ -174,20 +201,27 @@ std::string PrefixSetTable(const v1::GetResponse& response, size_t width) {
 }
 
 std::string NextHopTable(const v1::GetResponse& response, size_t width) {
-  return Render(Table({{"NEXT HOP"}, {"INTERFACE"}, {"MAC"}, {"SOURCE MAC"}, {"VLAN"}, {"TTL"},
-                       {"STATUS", Table::Align::kLeft, true}}),
-                v1::KIND_NEXT_HOP, response, width, [](Table& rows, const v1::Object& object) {
-                  const v1::NextHop& hop = object.next_hop();
-                  rows.Add({hop.name(), hop.interface(), hop.mac(),
-                            hop.source_mac().empty() ? "device's" : hop.source_mac(),
-                            !hop.has_vlan() ? "keep" : hop.vlan() == 0 ? "strip" : absl::StrCat(hop.vlan()),
-                            hop.decrement_ttl() ? "decrement" : "keep", StatusText(object.status())});
-                });
+  return Render(
+      Table({{"NEXT HOP"},
+             {"INTERFACE"},
+             {"MAC"},
+             {"SOURCE MAC"},
+             {"VLAN"},
+             {"TTL"},
+             {"STATUS", Table::Align::kLeft, true}}),
+      v1::KIND_NEXT_HOP, response, width, [](Table& rows, const v1::Object& object) {
+        const v1::NextHop& hop = object.next_hop();
+        rows.Add({hop.name(), hop.interface(), hop.mac(), hop.source_mac().empty() ? "device's" : hop.source_mac(),
+                  !hop.has_vlan()   ? "keep"
+                  : hop.vlan() == 0 ? "strip"
+                                    : absl::StrCat(hop.vlan()),
+                  hop.decrement_ttl() ? "decrement" : "keep", StatusText(object.status())});
+      });
 }
 
 std::string SteerTargetTable(const v1::GetResponse& response, size_t width) {
-  return Render(Table({{"STEER TARGET"}, {"FALLBACK"}, {"STATUS", Table::Align::kLeft, true}}), v1::KIND_STEER_TARGET,
-                response, width, [](Table& rows, const v1::Object& object) {
+  return Render(Table({{"STEER TARGET"}, {"FALLBACK"}, {"STATUS", Table::Align::kLeft, true}}),
+                v1::KIND_STEER_TARGET, response, width, [](Table& rows, const v1::Object& object) {
                   const v1::SteerTarget& target = object.steer_target();
                   rows.Add({target.name(),
                             target.fallback() == v1::FALLBACK_UNSPECIFIED ? "pass" : EnumName(target.fallback()),
@@ -210,13 +244,20 @@ std::string SettingsTable(const v1::GetResponse& response, size_t width) {
 
 std::string ObjectTable(v1::Kind kind, const v1::GetResponse& response, size_t width) {
   switch (kind) {
-    case v1::KIND_INTERFACE: return InterfaceTable(response, width);
-    case v1::KIND_RULE: return RuleTable(response, width);
-    case v1::KIND_PREFIX_SET: return PrefixSetTable(response, width);
-    case v1::KIND_NEXT_HOP: return NextHopTable(response, width);
-    case v1::KIND_STEER_TARGET: return SteerTargetTable(response, width);
-    case v1::KIND_SETTINGS: return SettingsTable(response, width);
-    default: return "";
+    case v1::KIND_INTERFACE:
+      return InterfaceTable(response, width);
+    case v1::KIND_RULE:
+      return RuleTable(response, width);
+    case v1::KIND_PREFIX_SET:
+      return PrefixSetTable(response, width);
+    case v1::KIND_NEXT_HOP:
+      return NextHopTable(response, width);
+    case v1::KIND_STEER_TARGET:
+      return SteerTargetTable(response, width);
+    case v1::KIND_SETTINGS:
+      return SettingsTable(response, width);
+    default:
+      return "";
   }
 }
 
@@ -224,16 +265,27 @@ v1::GatewayConfig ToConfig(const v1::GetResponse& response) {
   v1::GatewayConfig config;
   for (const v1::Object& object : response.objects()) {
     switch (object.object_case()) {
-      case v1::Object::kInterface: *config.add_interfaces() = object.interface(); break;
-      case v1::Object::kPrefixSet: *config.add_prefix_sets() = object.prefix_set(); break;
-      case v1::Object::kRule: *config.add_rules() = object.rule(); break;
-      case v1::Object::kNextHop: *config.add_next_hops() = object.next_hop(); break;
-      case v1::Object::kSteerTarget: *config.add_steer_targets() = object.steer_target(); break;
+      case v1::Object::kInterface:
+        *config.add_interfaces() = object.interface();
+        break;
+      case v1::Object::kPrefixSet:
+        *config.add_prefix_sets() = object.prefix_set();
+        break;
+      case v1::Object::kRule:
+        *config.add_rules() = object.rule();
+        break;
+      case v1::Object::kNextHop:
+        *config.add_next_hops() = object.next_hop();
+        break;
+      case v1::Object::kSteerTarget:
+        *config.add_steer_targets() = object.steer_target();
+        break;
       case v1::Object::kSettings:
         config.set_default_action(object.settings().default_action());
         if (object.settings().has_management()) *config.mutable_management() = object.settings().management();
         break;
-      case v1::Object::OBJECT_NOT_SET: break;
+      case v1::Object::OBJECT_NOT_SET:
+        break;
     }
   }
   return config;

@@ -14,6 +14,8 @@ std::string MatchText(const v1::Match& match);
 std::string MatchText(const v1::ManagementAllow& allow);
 // "limit 20000 pps per source, pass".
 std::string ActionText(const v1::Action& action);
+// "priority 500: udp * > *:53: limit 20000 pps, pass".
+std::string RuleText(const v1::Rule& rule);
 // "applied", "pending: no device eth1".
 std::string StatusText(const v1::ObjectStatus& status);
 

@@ -57,21 +57,32 @@ absl::string_view ReasonText(absl::string_view reason) {
 }
 
 std::string InterfaceStatsTable(const v1::StatsResponse& stats, size_t width) {
-  Table table({{"INTERFACE"}, {"RECEIVED", kRight}, {"BYTES", kRight}, {"PASSED", kRight}, {"FORWARDED", kRight},
-               {"DROPPED", kRight}, {"MALFORMED", kRight}, {"SENT", kRight}, {"SEND DROPPED", kRight},
+  Table table({{"INTERFACE"},
+               {"RECEIVED", kRight},
+               {"BYTES", kRight},
+               {"PASSED", kRight},
+               {"FORWARDED", kRight},
+               {"DROPPED", kRight},
+               {"MALFORMED", kRight},
+               {"SENT", kRight},
+               {"SEND DROPPED", kRight},
                {"SEND REFUSED", kRight}});
   for (const v1::InterfaceStats& s : stats.interfaces()) {
     const ClassCounts counts = CountClasses(s);
-    table.Add({s.name(), absl::StrCat(s.received_packets()), absl::StrCat(s.received_bytes()), absl::StrCat(counts.pass),
-               absl::StrCat(counts.forward), absl::StrCat(counts.drop), absl::StrCat(counts.malformed),
-               absl::StrCat(s.transmitted_packets()), absl::StrCat(s.transmit_dropped_packets()),
-               absl::StrCat(s.transmit_refused_packets())});
+    table.Add({s.name(), absl::StrCat(s.received_packets()), absl::StrCat(s.received_bytes()),
+               absl::StrCat(counts.pass), absl::StrCat(counts.forward), absl::StrCat(counts.drop),
+               absl::StrCat(counts.malformed), absl::StrCat(s.transmitted_packets()),
+               absl::StrCat(s.transmit_dropped_packets()), absl::StrCat(s.transmit_refused_packets())});
   }
   return table.Render(width);
 }
 
 std::string ReasonTable(const v1::StatsResponse& stats, size_t width) {
-  Table table({{"INTERFACE"}, {"REASON"}, {"CLASS"}, {"PACKETS", kRight}, {"BYTES", kRight},
+  Table table({{"INTERFACE"},
+               {"REASON"},
+               {"CLASS"},
+               {"PACKETS", kRight},
+               {"BYTES", kRight},
                {"MEANING", Table::Align::kLeft, true}});
   for (const v1::InterfaceStats& s : stats.interfaces()) {
     for (const v1::ReasonStats& reason : s.reasons()) {
@@ -107,7 +118,8 @@ std::string StatsText(const v1::StatsResponse& stats, size_t width) {
   tables.Add(RuleStatsTable(stats, width), stats.rules_size() > 0);
   tables.Add(CounterTable(stats, width), stats.counters_size() > 0);
   if (stats.unconfigured_packets() != 0) {
-    tables.Add(absl::StrCat(stats.unconfigured_packets(), " packets arrived on devices that are not interfaces\n"), true);
+    tables.Add(absl::StrCat(stats.unconfigured_packets(), " packets arrived on devices that are not interfaces\n"),
+               true);
   }
   if (stats.samples_lost() != 0) tables.Add(absl::StrCat(stats.samples_lost(), " samples were lost\n"), true);
   std::string text = std::move(tables).Text();

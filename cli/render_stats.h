@@ -4,6 +4,7 @@
 #pragma once
 
 #include <absl/strings/string_view.h>
+#include <absl/time/time.h>
 
 #include <string>
 
@@ -25,8 +26,14 @@ std::string StatsText(const v1::StatsResponse& stats, size_t width);
 enum class TopView { kInterfaces, kRules };
 enum class TopOrder { kPackets, kBits, kName };
 
-// The rates between two readings, at most `height` lines (0: all).
+// How much of them fits.
+struct TopSize {
+  size_t width = 0;   // 0: as wide as it takes
+  size_t height = 0;  // lines; 0: all
+};
+
+// The rates between two readings.
 std::string TopText(const v1::StatsResponse& before, const v1::StatsResponse& now, TopView view, TopOrder order,
-                    size_t width, size_t height);
+                    TopSize size, absl::TimeZone zone);
 
 }  // namespace headgate::cli

@@ -8,7 +8,7 @@
 #include <map>
 #include <vector>
 
-#include "agent/api/text_values.h"
+#include "cli/kinds.h"
 #include "cli/render_stats.h"
 #include "cli/table.h"
 
@@ -60,8 +60,10 @@ std::vector<TopRow> Rows(const google::protobuf::RepeatedPtrField<Stats>& before
 }
 
 TopRow InterfaceRow(const v1::InterfaceStats& before, const v1::InterfaceStats& now) {
-  TopRow row{now.name(), Grown(before.received_packets(), now.received_packets()),
-             8 * Grown(before.received_bytes(), now.received_bytes()), {}};
+  TopRow row{now.name(),
+             Grown(before.received_packets(), now.received_packets()),
+             8 * Grown(before.received_bytes(), now.received_bytes()),
+             {}};
   for (const char* name : {"pass", "forward", "drop", "malformed"}) {
     row.others.push_back(Grown(ClassPackets(before, name), ClassPackets(now, name)));
   }
@@ -72,9 +74,13 @@ TopRow InterfaceRow(const v1::InterfaceStats& before, const v1::InterfaceStats& 
 }
 
 TopRow RuleRow(const v1::RuleStats& before, const v1::RuleStats& now) {
-  return {now.name(), Grown(before.packets(), now.packets()), 8 * Grown(before.bytes(), now.bytes()),
+  return {now.name(),
+          Grown(before.packets(), now.packets()),
+          8 * Grown(before.bytes(), now.bytes()),
           {Grown(before.limited_packets(), now.limited_packets())}};
 }
+
+std::string KindCount(v1::Kind kind, size_t count) { return absl::StrCat(count, " ", KindName(kind, count)); }
 
 void Sort(TopOrder order, std::vector<TopRow>& rows) {
   std::sort(rows.begin(), rows.end(), [&](const TopRow& a, const TopRow& b) {
@@ -87,7 +93,7 @@ void Sort(TopOrder order, std::vector<TopRow>& rows) {
 }  // namespace
 
 std::string TopText(const v1::StatsResponse& before, const v1::StatsResponse& now, TopView view, TopOrder order,
-                    size_t width, size_t height) {
+                    TopSize size, absl::TimeZone zone) {
   const double seconds = std::max(absl::ToDoubleSeconds(TimeOf(now) - TimeOf(before)), 1e-3);
   const bool interfaces = view == TopView::kInterfaces;
   std::vector<TopRow> rows = interfaces ? Rows(before.interfaces(), now.interfaces(), InterfaceRow)
@@ -95,25 +101,33 @@ std::string TopText(const v1::StatsResponse& before, const v1::StatsResponse& no
   Sort(order, rows);
 
   Table table(interfaces ? std::vector<Table::Column>{{"INTERFACE", Table::Align::kLeft, true},
-                                                      {"PACKETS/S", kRight}, {"BIT/S", kRight}, {"PASS", kRight},
-                                                      {"FORWARD", kRight}, {"DROP", kRight}, {"MALFORMED", kRight},
-                                                      {"SENT", kRight}, {"NOT SENT", kRight}}
-                         : std::vector<Table::Column>{{"RULE", Table::Align::kLeft, true}, {"PACKETS/S", kRight},
-                                                      {"BIT/S", kRight}, {"LIMITED", kRight}});
+                                                      {"PACKETS/S", kRight},
+                                                      {"BIT/S", kRight},
+                                                      {"PASS", kRight},
+                                                      {"FORWARD", kRight},
+                                                      {"DROP", kRight},
+                                                      {"MALFORMED", kRight},
+                                                      {"SENT", kRight},
+                                                      {"NOT SENT", kRight}}
+                         : std::vector<Table::Column>{{"RULE", Table::Align::kLeft, true},
+                                                      {"PACKETS/S", kRight},
+                                                      {"BIT/S", kRight},
+                                                      {"LIMITED", kRight}});
   double packets = 0;
   double bits = 0;
   for (const TopRow& row : rows) {
     std::vector<std::string> cells = {row.name, Brief(row.packets / seconds), Brief(row.bits / seconds)};
     for (const double other : row.others) cells.push_back(Brief(other / seconds));
     // The summary and the titles take a line each.
-    if (height == 0 || table.rows() + 2 < height) table.Add(std::move(cells));
+    if (size.height == 0 || table.rows() + 2 < size.height) table.Add(std::move(cells));
     packets += row.packets;
     bits += row.bits;
   }
-  std::string summary = absl::StrCat(TimeText(absl::FromUnixSeconds(now.time().seconds())), "  ", rows.size(),
-                                     interfaces ? " interfaces" : " rules", "  ", Brief(packets / seconds),
-                                     " packets/s  ", Brief(bits / seconds), "bit/s");
-  return absl::StrCat(width == 0 ? summary : Cut(summary, width), "\n", table.Render(width));
+  const std::string summary =
+      absl::StrCat(absl::FormatTime("%Y-%m-%d %H:%M:%S", TimeOf(now), zone), "  ",
+                   KindCount(interfaces ? v1::KIND_INTERFACE : v1::KIND_RULE, rows.size()), "  ",
+                   Brief(packets / seconds), " packets/s  ", Brief(bits / seconds), " bit/s");
+  return absl::StrCat(size.width == 0 ? summary : Cut(summary, size.width), "\n", table.Render(size.width));
 }
 
 }  // namespace headgate::cli

@@ -4,6 +4,8 @@
 #include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 
+#include <set>
+
 #include "agent/base/status.h"
 #include "cli/context.h"
 #include "cli/kinds.h"
@@ -20,6 +22,17 @@ struct StatsOptions {
   uint64_t count = 0;
 };
 
+// Says which of the names asked for nothing counts by.
+ExitCode CheckNames(Context& context, const std::vector<std::string>& names, const v1::StatsResponse& response) {
+  std::set<std::string> missing(names.begin(), names.end());
+  for (const auto& stats : response.interfaces()) missing.erase(stats.name());
+  for (const auto& stats : response.rules()) missing.erase(stats.name());
+  for (const auto& stats : response.counters()) missing.erase(stats.name());
+  for (const std::string& name : missing)
+    context.err << "hgctl: nothing is counted by the name \"" << name << "\"\n";
+  return missing.empty() ? ExitCode::kOk : ExitCode::kFailed;
+}
+
 absl::StatusOr<ExitCode> Stats(Context& context, const StatsOptions& options, std::optional<v1::Kind> kind) {
   v1::StatsRequest request;
   if (kind) request.add_kinds(*kind);
@@ -29,7 +42,7 @@ absl::StatusOr<ExitCode> Stats(Context& context, const StatsOptions& options, st
   if (options.interval == absl::ZeroDuration()) {
     HG_ASSIGN_OR_RETURN(const v1::StatsResponse response, client->Stats(request));
     if (!context.Print(response)) context.out << StatsText(response, context.width());
-    return ExitCode::kOk;
+    return options.nonzero ? ExitCode::kOk : CheckNames(context, options.names, response);
   }
   absl::Duration rest;
   request.mutable_interval()->set_seconds(absl::IDivDuration(options.interval, absl::Seconds(1), &rest));
@@ -60,7 +73,8 @@ void AddStats(CLI::App& app, Context& context) {
   stats->add_option("-n,--count", options->count, "With --interval: end after so many")->type_name("NUMBER");
   stats->callback([&context, options] {
     const std::optional<v1::Kind> kind = ParseKind(options->kind);
-    const bool counted = kind == v1::KIND_INTERFACE || kind == v1::KIND_RULE || kind == v1::KIND_COUNTER;
+    const v1::Kind given = kind.value_or(v1::KIND_UNSPECIFIED);
+    const bool counted = given == v1::KIND_INTERFACE || given == v1::KIND_RULE || given == v1::KIND_COUNTER;
     if (!counted && absl::AsciiStrToLower(options->kind) != "all") {
       throw CLI::ValidationError(
           "kind", absl::StrCat("\"", options->kind, "\": interfaces, rules, counters or all is needed"));

@@ -87,7 +87,8 @@ std::string Brief(double number) {
     number /= 1000;
     ++prefix;
   }
-  if (prefix == 0) return number == std::floor(number) ? absl::StrFormat("%.0f", number) : absl::StrFormat("%.1f", number);
+  if (prefix == 0)
+    return number == std::floor(number) ? absl::StrFormat("%.0f", number) : absl::StrFormat("%.1f", number);
   return absl::StrFormat("%.*f%s", number < 9.995 ? 2 : number < 99.95 ? 1 : 0, number, kPrefixes[prefix]);
 }
 
@@ -96,7 +97,8 @@ std::string BriefBytes(uint64_t bytes) {
   auto number = static_cast<double>(bytes);
   size_t unit = 0;
   for (; number >= 1024 && unit + 1 < std::size(kUnits); ++unit) number /= 1024;
-  return unit == 0 ? absl::StrFormat("%.0f %s", number, kUnits[unit]) : absl::StrFormat("%.1f %s", number, kUnits[unit]);
+  return unit == 0 ? absl::StrFormat("%.0f %s", number, kUnits[unit])
+                   : absl::StrFormat("%.1f %s", number, kUnits[unit]);
 }
 
 }  // namespace headgate::cli

@@ -49,10 +49,10 @@ class Readings {
     before_ = std::move(now_);
     now_ = reading;
   }
-  std::string Text(TopView view, TopOrder order, size_t width, size_t height) {
+  std::string Text(TopView view, TopOrder order, TopSize size) {
     const std::lock_guard lock(mutex_);
     if (!before_) return "waiting for a second reading\n";
-    return TopText(*before_, *now_, view, order, width, height);
+    return TopText(*before_, *now_, view, order, size, absl::LocalTimeZone());
   }
 
  private:
@@ -79,10 +79,12 @@ absl::Status OnScreen(Context& context, const TopOptions& options) {
   bool running = true;
   while (running && !ended) {
     const size_t height = terminal->height();
-    terminal->Draw(absl::StrCat(readings.Text(options.view(), order, context.width(), height - 1),
+    terminal->Draw(absl::StrCat(readings.Text(options.view(), order, {context.width(), height - 1}),
                                 "q quit  p by packets  b by bits  n by name"));
     switch (terminal->Next()) {
-      case Terminal::Event::kQuit: running = false; break;
+      case Terminal::Event::kQuit:
+        running = false;
+        break;
       case Terminal::Event::kKey:
         running = terminal->key() != 'q';
         if (terminal->key() == 'p') order = TopOrder::kPackets;
@@ -90,7 +92,8 @@ absl::Status OnScreen(Context& context, const TopOptions& options) {
         if (terminal->key() == 'n') order = TopOrder::kName;
         break;
       case Terminal::Event::kResize:
-      case Terminal::Event::kWake: break;
+      case Terminal::Event::kWake:
+        break;
     }
   }
   client->Cancel();
@@ -105,7 +108,9 @@ absl::Status AsLines(Context& context, const TopOptions& options) {
   return client->StreamStats(RequestFor(options), [&](const v1::StatsResponse& now) {
     if (before) {
       context.out << (seen == 0 ? "" : "\n")
-                  << TopText(*before, now, options.view(), OrderOf(options.order), context.width(), 0) << std::flush;
+                  << TopText(*before, now, options.view(), OrderOf(options.order), {.width = context.width()},
+                             absl::LocalTimeZone())
+                  << std::flush;
       ++seen;
     }
     before = now;
@@ -126,7 +131,7 @@ void AddTop(CLI::App& app, Context& context) {
   AddDuration(*top, "--interval", options->interval, "How often to look (1s)");
   top->add_option("-n,--count", options->count, "When not on a terminal: end after so many")->type_name("NUMBER");
   top->callback([&context, options] {
-    const std::optional<v1::Kind> kind = ParseKind(options->kind);
+    const v1::Kind kind = ParseKind(options->kind).value_or(v1::KIND_UNSPECIFIED);
     if (kind != v1::KIND_INTERFACE && kind != v1::KIND_RULE) {
       throw CLI::ValidationError("kind", absl::StrCat("\"", options->kind, "\": interfaces or rules is needed"));
     }

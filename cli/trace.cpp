@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // hgctl trace.
+#include <absl/strings/match.h>
 #include <absl/strings/str_join.h>
 
 #include "agent/api/text_values.h"
@@ -28,11 +29,12 @@ void AddTrace(CLI::App& app, Context& context) {
   };
   const auto options = std::make_shared<TraceOptions>();
   CLI::App* trace = app.add_subcommand("trace", "Run a packet through the live tables and say what becomes of it");
-  auto* words = trace
-                    ->add_option("packet", options->words,
-                                 "udp 10.0.0.1:1234 '>' 10.1.1.1:53 in uplink [vlan 5] [len 128] [ttl 3] [flags syn] "
-                                 "[dscp 46]")
-                    ->type_name("WORD");
+  auto* words =
+      trace
+          ->add_option("packet", options->words,
+                       "'udp 10.0.0.1:1234 > 10.1.1.1:53 in uplink [vlan 5] [len 128] [ttl 3] [flags syn] "
+                       "[dscp 46]'")
+          ->type_name("WORD");
   trace->add_option("--hex", options->hex, "The frame from the Ethernet header on, in hex")
       ->type_name("HEX")
       ->excludes(words);
@@ -46,6 +48,11 @@ void AddTrace(CLI::App& app, Context& context) {
       request.set_frame(*frame);
     } else if (!options->words.empty()) {
       request.set_description(absl::StrJoin(options->words, " "));
+      if (!absl::StrContains(request.description(), '>')) {
+        throw CLI::ValidationError("packet",
+                                   "there is no \">\": quote the description, or the shell takes it as a "
+                                   "redirection: hgctl trace 'udp 10.0.0.1:1234 > 10.1.1.1:53 in uplink'");
+      }
     } else {
       throw CLI::ValidationError("packet", "describe a packet, or give one with --hex");
     }

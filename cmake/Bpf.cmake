@@ -8,27 +8,35 @@ set(BPF_FLAGS -target bpf -O2 -g -mcpu=v3 -Wall -Wextra -Werror
   # Debian keeps asm/types.h in the multiarch folder.
   -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE})
 
-# bpf_skeleton(NAME stage.bpf.c ...): target NAME_skeleton with header NAME.skel.h.
+# bpf_skeleton(NAME stage.bpf.c ... [SKELETON name] [FLAGS flag ...]): target NAME_skeleton with header
+# SKELETON.skel.h, which is called NAME unless said otherwise.
 function(bpf_skeleton name)
+  cmake_parse_arguments(arg "" "SKELETON" "FLAGS" ${ARGN})
+  if(NOT arg_SKELETON)
+    set(arg_SKELETON ${name})
+  endif()
   set(objects)
-  foreach(source ${ARGN})
+  set(sources)
+  foreach(source ${arg_UNPARSED_ARGUMENTS})
     get_filename_component(stage ${source} NAME_WLE)
+    get_filename_component(source ${source} ABSOLUTE)
     set(object ${CMAKE_CURRENT_BINARY_DIR}/${stage}.o)
     add_custom_command(OUTPUT ${object}
-      COMMAND ${BPF_CLANG} ${BPF_FLAGS} -I${PROJECT_SOURCE_DIR}/bpf -MD -MF ${object}.d
-              -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
-      DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source}
+      COMMAND ${BPF_CLANG} ${BPF_FLAGS} ${arg_FLAGS} -I${PROJECT_SOURCE_DIR}/bpf -MD -MF ${object}.d
+              -c ${source} -o ${object}
+      DEPENDS ${source}
       DEPFILE ${object}.d
-      COMMENT "BPF ${source}" VERBATIM)
+      COMMENT "BPF ${name} ${stage}" VERBATIM)
     list(APPEND objects ${object})
+    list(APPEND sources ${source})
   endforeach()
   set(linked ${CMAKE_CURRENT_BINARY_DIR}/${name}.linked.o)
-  set(header ${CMAKE_CURRENT_BINARY_DIR}/${name}.skel.h)
+  set(header ${CMAKE_CURRENT_BINARY_DIR}/${arg_SKELETON}.skel.h)
   add_custom_command(OUTPUT ${linked} ${header}
     COMMAND ${BPFTOOL} gen object ${linked} ${objects}
     # DWARF is not needed at run time and four times the size; BTF stays.
     COMMAND ${LLVM_STRIP} -g ${linked}
-    COMMAND ${BPFTOOL} gen skeleton ${linked} name ${name} > ${header}
+    COMMAND ${BPFTOOL} gen skeleton ${linked} name ${arg_SKELETON} > ${header}
     DEPENDS ${objects}
     COMMENT "Linking BPF object ${name}" VERBATIM)
   add_custom_target(${name}_bpf DEPENDS ${header})
@@ -36,4 +44,5 @@ function(bpf_skeleton name)
   add_dependencies(${name}_skeleton ${name}_bpf)
   target_include_directories(${name}_skeleton SYSTEM INTERFACE ${CMAKE_CURRENT_BINARY_DIR})
   set_property(TARGET ${name}_skeleton PROPERTY BPF_OBJECT ${linked})
+  set_property(TARGET ${name}_skeleton PROPERTY BPF_SOURCES ${sources})
 endfunction()

@@ -15,10 +15,8 @@ class Reader {
   Reader(std::string path, Violations& violations) : path_(std::move(path)), violations_(violations) {}
 
   const std::string& path() const { return path_; }
-  bool broken() const { return broken_; }
 
   void Fail(absl::string_view field, absl::string_view description) {
-    broken_ = true;
     violations_.push_back({absl::StrCat(path_, ".", field), std::string(description)});
   }
 
@@ -59,7 +57,6 @@ class Reader {
  private:
   std::string path_;
   Violations& violations_;
-  bool broken_ = false;
 };
 
 AttachMode Read(pb::AttachMode mode) {
@@ -222,7 +219,6 @@ void ReadAll(const google::protobuf::RepeatedPtrField<Message>& messages, const 
     Reader reader(absl::StrCat(path, "[", i, "]"), violations);
     Upsert<Object>& upsert = upserts[static_cast<size_t>(i)];
     ReadInto(messages[i], upsert.object, extra..., reader);
-    upsert.broken = reader.broken();
     upsert.path = reader.path();
   }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/api/field_text.h"
 
-#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
@@ -11,6 +10,8 @@
 #include <limits>
 #include <utility>
 #include <vector>
+
+#include "agent/base/number.h"
 
 namespace headgate::api {
 namespace {
@@ -30,7 +31,7 @@ absl::StatusOr<uint8_t> ParseProtocol(absl::string_view text) {
     if (text == name) return number;
   }
   uint32_t number = 0;
-  if (absl::SimpleAtoi(text, &number) && number <= 255) return static_cast<uint8_t>(number);
+  if (ParseDigits(text, number) && number <= 255) return static_cast<uint8_t>(number);
   std::vector<absl::string_view> names;
   for (const auto& known : kProtocols) names.push_back(known.first);
   return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a protocol: use one of ",
@@ -48,7 +49,7 @@ absl::StatusOr<PortRange> ParseRange(absl::string_view text) {
   const std::pair<absl::string_view, absl::string_view> ends = absl::StrSplit(text, absl::MaxSplits('-', 1));
   uint32_t first = 0, last = 0;
   const bool single = text.find('-') == absl::string_view::npos;
-  if (!absl::SimpleAtoi(ends.first, &first) || !absl::SimpleAtoi(single ? ends.first : ends.second, &last) ||
+  if (!ParseDigits(ends.first, first) || !ParseDigits(single ? ends.first : ends.second, last) ||
       first > std::numeric_limits<uint16_t>::max() || last > std::numeric_limits<uint16_t>::max()) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", text, "\" is not a number or range of 0 to 65535: write \"53\" or \"9000-9099\""));

@@ -3,18 +3,23 @@
 
 #include <absl/strings/str_cat.h>
 #include <grp.h>
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
+#include <grpc/support/log.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <filesystem>
 
 #include "agent/api/gateway_service.h"
 #include "agent/base/address.h"
+#include "agent/base/fd.h"
 #include "agent/base/log.h"
 #include "agent/base/status.h"
 
@@ -25,7 +30,7 @@ namespace {
 constexpr int kMaxMessage = 256 << 20;
 // Violations travel in trailers.
 constexpr int kMaxMetadata = 4 << 20;
-constexpr unsigned kTlsReloadSeconds = 60;
+constexpr unsigned kTlsReloadSeconds = 5;
 constexpr mode_t kSocketMode = 0660;
 constexpr std::chrono::seconds kShutdownGrace{2};
 
@@ -72,6 +77,15 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> TcpCredentials(const Se
   return grpc::experimental::TlsServerCredentials(credentials);
 }
 
+// gRPC would take the socket's place from whoever listens there.
+bool SomebodyListens(const std::string& path) {
+  sockaddr_un address{.sun_family = AF_UNIX};
+  if (path.size() >= sizeof(address.sun_path)) return false;
+  path.copy(address.sun_path, path.size());
+  const Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return fd && connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+}
+
 absl::Status SetSocketOwner(const ServerOptions& options) {
   const char* path = options.unix_socket.c_str();
   if (!options.unix_group.empty()) {
@@ -102,6 +116,13 @@ ApiServer::~ApiServer() {
 absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions& options, Controller& controller,
                                                             EventBus& events, ActionPool& actions,
                                                             AgentFacts facts) {
+  // Held to the end of the process: undoing it waits up to 10 s when a long answer was sent lately.
+  grpc_init();
+  // What gRPC has to say goes where everything goes.
+  gpr_set_log_function([](gpr_log_func_args* line) {
+    Log(line->severity == GPR_LOG_SEVERITY_ERROR ? spdlog::level::warn : spdlog::level::debug, "grpc",
+        {{"text", absl::string_view(line->message)}});
+  });
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   std::unique_ptr<ApiServer> api(new ApiServer());
@@ -111,8 +132,14 @@ absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions&
   builder.SetMaxReceiveMessageSize(kMaxMessage);
   builder.SetMaxSendMessageSize(kMaxMessage);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadata);
+  // The default would let two agents share a port, and each answer half of the calls.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   int tcp_port = -1;
   if (!options.unix_socket.empty()) {
+    if (SomebodyListens(options.unix_socket)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("another process listens on ", options.unix_socket, ": stop it, or choose another --socket"));
+    }
     std::error_code error;
     std::filesystem::create_directories(std::filesystem::path(options.unix_socket).parent_path(), error);
     builder.AddListeningPort(absl::StrCat("unix:", options.unix_socket), grpc::InsecureServerCredentials());
@@ -131,6 +158,7 @@ absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions&
   }
   if (!options.unix_socket.empty()) HG_RETURN_IF_ERROR(SetSocketOwner(options));
   api->server_->GetHealthCheckService()->SetServingStatus(true);
+  api->server_->GetHealthCheckService()->SetServingStatus(pb::Gateway::service_full_name(), true);
   Log(spdlog::level::info, "listening", {{"unix", options.unix_socket}, {"tcp", options.tcp}});
   return api;
 }

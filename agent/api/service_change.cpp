@@ -17,8 +17,8 @@ namespace headgate::api {
 namespace {
 
 constexpr uint64_t kMaxDifferences = 10'000;
-constexpr int64_t kMinConfirmSeconds = 1;
-constexpr int64_t kMaxConfirmSeconds = 3600;
+constexpr std::chrono::seconds kMinConfirm{1};
+constexpr std::chrono::seconds kMaxConfirm{3600};
 // Requests of one stream that may wait for their answer; more are not read meanwhile.
 constexpr size_t kMaxInFlight = 16'384;
 
@@ -109,7 +109,7 @@ pb::UpdateResponse AnswerTo(uint64_t id, const ChangeOutcome& outcome) {
   response.set_id(id);
   response.set_code(static_cast<int>(outcome.status.code()));
   response.set_message(std::string(outcome.status.message()));
-  if (outcome.after) response.set_generation(outcome.after->generation);
+  response.set_generation(outcome.generation);
   AddViolations(outcome.violations, response);
   return response;
 }
@@ -120,13 +120,12 @@ grpc::Status GatewayService::Apply(grpc::ServerContext*, const pb::ApplyRequest*
                                    pb::ApplyResponse* response) {
   ChangeOptions options{.expected_generation = request->expected_generation(),
                         .dry_run = request->dry_run(),
-                        .wait_applied = request->wait_applied()};
+                        .wait_applied = request->wait_applied(),
+                        .want_states = true};
   if (request->has_confirm_timeout()) {
-    const auto& timeout = request->confirm_timeout();
-    options.confirm_timeout = std::chrono::seconds(timeout.seconds()) + std::chrono::milliseconds(timeout.nanos() / 1'000'000);
-    if (*options.confirm_timeout < std::chrono::seconds(kMinConfirmSeconds) ||
-        *options.confirm_timeout > std::chrono::seconds(kMaxConfirmSeconds)) {
-      const Violations violations = {{"confirm_timeout", absl::StrCat("must be ", kMinConfirmSeconds, " s to ", kMaxConfirmSeconds, " s")}};
+    options.confirm_timeout = DurationWithin(request->confirm_timeout(), kMinConfirm, kMaxConfirm);
+    if (!options.confirm_timeout) {
+      const Violations violations = {{"confirm_timeout", "must be 1 s to 1 h"}};
       return ToGrpc(absl::InvalidArgumentError(absl::StrCat("confirm_timeout ", violations[0].description)), violations);
     }
   }
@@ -150,12 +149,12 @@ grpc::Status GatewayService::Apply(grpc::ServerContext*, const pb::ApplyRequest*
     return grpc::Status::OK;
   }
   if (!outcome.status.ok()) return ToGrpc(outcome.status, outcome.violations);
-  response->set_generation(outcome.after->generation);
+  response->set_generation(outcome.generation);
   if (const Snapshot applied = controller_.applied()) response->set_applied_generation(applied->generation);
   AddDifferences(*outcome.before, *outcome.after, *response);
   if (!options.dry_run) {
     Log(spdlog::level::info, "configuration changed",
-        {{"generation", outcome.after->generation}, {"differences", response->difference_count()}});
+        {{"generation", outcome.generation}, {"differences", response->difference_count()}});
   }
   return grpc::Status::OK;
 }
@@ -173,6 +172,8 @@ grpc::Status GatewayService::Confirm(grpc::ServerContext*, const pb::ConfirmRequ
 
 grpc::Status GatewayService::Update(grpc::ServerContext*,
                                     grpc::ServerReaderWriter<pb::UpdateResponse, pb::UpdateRequest>* stream) {
+  // Beforehand: together with a message that may be held back it would wait, and the message for it.
+  stream->SendInitialMetadata();
   Answers answers(*stream);
   pb::UpdateRequest request;
   while (!stopping_ && stream->Read(&request)) {

@@ -190,17 +190,17 @@ grpc::Status GatewayService::StreamStats(grpc::ServerContext* context, const pb:
                                          grpc::ServerWriter<pb::StatsResponse>* writer) {
   std::chrono::milliseconds interval = kDefaultInterval;
   if (request->has_interval()) {
-    interval = std::chrono::milliseconds(TimeUtil::DurationToMilliseconds(request->interval()));
-    if (interval < kMinInterval || interval > kMaxInterval) {
+    const auto given = DurationWithin(request->interval(), kMinInterval, kMaxInterval);
+    if (!given) {
       return ToGrpc(absl::InvalidArgumentError("interval must be 100 ms to 1 h"),
                     {{"interval", "must be 100 ms to 1 h"}});
     }
+    interval = *given;
   }
   auto next = std::chrono::steady_clock::now();
   while (!stopping_ && !context->IsCancelled()) {
     pb::StatsResponse response;
-    const grpc::Status status = Stats(context, request, &response);
-    if (!status.ok()) return status;
+    if (grpc::Status status = Stats(context, request, &response); !status.ok()) return status;
     if (!writer->Write(response)) break;
     next += interval;
     while (!stopping_ && !context->IsCancelled() && std::chrono::steady_clock::now() < next) {
@@ -224,8 +224,9 @@ grpc::Status GatewayService::Trace(grpc::ServerContext*, const pb::TraceRequest*
   const Snapshot state = controller_.applied();
   const Interface* interface = state->interfaces.Get(input.interface);
   if (!interface) {
-    const std::string problem = input.interface.empty() ? "an ingress interface is needed"
-                                                        : absl::StrCat("there is no interface \"", input.interface, "\"");
+    const std::string problem =
+        input.interface.empty() ? "an ingress interface is needed: end the description with \"in NAME\", or give interface"
+                                : absl::StrCat("there is no interface \"", input.interface, "\" in the applied configuration");
     return ToGrpc(absl::InvalidArgumentError(problem), {{"interface", problem}});
   }
   const absl::StatusOr<TraceResult> result = controller_.dataplane().Trace(interface->id, input.frame);

@@ -116,6 +116,9 @@ grpc::Status GatewayService::Get(grpc::ServerContext*, const pb::GetRequest* req
                                                   " to ", state->generation, ": begin again")));
   }
   const Listing listing(view, *state, *request);
+  if (token->offset > listing.size()) {
+    return ToGrpc(absl::InvalidArgumentError("page_token: not one that Get has given for this request"));
+  }
   const uint32_t page = request->page_size() == 0 ? kMaxPage : std::min(request->page_size(), kMaxPage);
   const uint64_t end = std::min<uint64_t>(listing.size(), token->offset + page);
   for (uint64_t i = token->offset; i < end; ++i) listing.Put(i, *response->add_objects());

@@ -9,17 +9,37 @@ namespace headgate::api {
 
 namespace pb = ::headgate::v1;
 
+namespace {
+
+// Details travel in trailers, and a peer that is sent more of those than it takes drops the connection.
+constexpr size_t kMaxDetails = 1 << 20;
+constexpr size_t kMaxText = 1024;
+
+// At most kMaxText bytes and a mark that something is missing; of UTF-8, whole characters.
+std::string Shortened(std::string text) {
+  if (text.size() <= kMaxText) return text;
+  size_t end = kMaxText;
+  while (end > 0 && (static_cast<uint8_t>(text[end]) & 0xc0) == 0x80) --end;
+  text.resize(end);
+  return text + "...";
+}
+
+}  // namespace
+
 grpc::Status ToGrpc(const absl::Status& status, const Violations& violations) {
   if (status.ok()) return grpc::Status::OK;
   // The two enums have the same values (google/rpc/code.proto).
   const auto code = static_cast<grpc::StatusCode>(status.code());
-  const std::string message(status.message());
+  const std::string message = Shortened(std::string(status.message()));
   if (violations.empty()) return {code, message};
   google::rpc::BadRequest bad_request;
+  size_t size = 0;
   for (const Violation& violation : violations) {
     auto* field = bad_request.add_field_violations();
-    field->set_field(violation.field);
-    field->set_description(violation.description);
+    field->set_field(Shortened(violation.field));
+    field->set_description(Shortened(violation.description));
+    size += field->ByteSizeLong() + 8;
+    if (size > kMaxDetails) break;
   }
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
@@ -35,6 +55,15 @@ pb::ObjectStatus ToProto(const ObjectStatus& status) {
                                                             : pb::ObjectStatus::STATE_ERROR);
   message.set_reason(status.reason);
   return message;
+}
+
+std::optional<std::chrono::milliseconds> DurationWithin(const google::protobuf::Duration& duration,
+                                                        std::chrono::milliseconds min, std::chrono::milliseconds max) {
+  // Before any arithmetic, which could overflow.
+  if (duration.seconds() < 0 || duration.seconds() > max.count() / 1000) return std::nullopt;
+  if (duration.nanos() < 0 || duration.nanos() > 999'999'999) return std::nullopt;
+  const std::chrono::milliseconds value(duration.seconds() * 1000 + duration.nanos() / 1'000'000);
+  return value < min || value > max ? std::nullopt : std::optional(value);
 }
 
 StatusView::StatusView(const Controller& controller)
@@ -58,7 +87,7 @@ ObjectStatus StatusView::Through(const std::string& interface, ObjectStatus stat
 ObjectStatus StatusView::Of(const Settings& settings) const { return Written(*applied_->settings == settings); }
 
 ObjectStatus StatusView::Of(const Interface& interface) const {
-  const ObjectStatus written = Written(applied_->interfaces.Get(interface.name) == &interface);
+  ObjectStatus written = Written(applied_->interfaces.Get(interface.name) == &interface);
   const auto found = interfaces_.find(interface.name);
   if (written.state != ObjectState::kApplied || found == interfaces_.end()) return written;
   return found->second.status;

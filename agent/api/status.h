@@ -6,7 +6,9 @@
 #include <absl/status/status.h>
 #include <grpcpp/support/status.h>
 
+#include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "agent/control/change.h"
@@ -20,6 +22,10 @@ namespace headgate::api {
 grpc::Status ToGrpc(const absl::Status& status, const Violations& violations = {});
 
 headgate::v1::ObjectStatus ToProto(const ObjectStatus& status);
+
+// Nothing for one that is out of these bounds, or that no duration can be (google/protobuf/duration.proto).
+std::optional<std::chrono::milliseconds> DurationWithin(const google::protobuf::Duration& duration,
+                                                        std::chrono::milliseconds min, std::chrono::milliseconds max);
 
 // What becomes of the objects of the desired state, at one moment.
 class StatusView {

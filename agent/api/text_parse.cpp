@@ -42,6 +42,7 @@ const char* KindName(YamlKind kind) {
 
 std::vector<std::string> Keys(const google::protobuf::Descriptor& type) {
   std::vector<std::string> keys;
+  keys.reserve(static_cast<size_t>(type.field_count()));
   for (int i = 0; i < type.field_count(); ++i) keys.push_back(type.field(i)->name());
   return keys;
 }
@@ -193,6 +194,7 @@ class Reader {
                                       [&](const Entry& e) { return e.field->real_containing_oneof() == oneof; });
       if (first == entries.begin() + static_cast<std::ptrdiff_t>(i)) continue;
       std::vector<std::string> members;
+      members.reserve(static_cast<size_t>(oneof->field_count()));
       for (int m = 0; m < oneof->field_count(); ++m) members.push_back(oneof->field(m)->name());
       Fail(entries[i].key.position(), "\"", entries[i].field->name(), "\" and \"", first->field->name(),
            "\" exclude each other; give one of: ", absl::StrJoin(members, ", "));

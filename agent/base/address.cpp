@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/base/address.h"
 
-#include <absl/strings/numbers.h>
+#include <absl/strings/ascii.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <absl/strings/str_split.h>
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+
+#include "agent/base/number.h"
 
 namespace headgate {
 
@@ -23,11 +26,13 @@ bool Contains(const Prefix& prefix, const IpAddress& address) {
 absl::StatusOr<IpAddress> ParseAddress(absl::string_view text) {
   const std::string copy(text);
   IpAddress address;
-  if (in_addr v4{}; inet_pton(AF_INET, copy.c_str(), &v4) == 1) {
+  // What follows a zero byte would not be looked at.
+  const bool whole = text.find('\0') == absl::string_view::npos;
+  if (in_addr v4{}; whole && inet_pton(AF_INET, copy.c_str(), &v4) == 1) {
     address.words[0] = ntohl(v4.s_addr);
     return address;
   }
-  if (in6_addr v6{}; inet_pton(AF_INET6, copy.c_str(), &v6) == 1) {
+  if (in6_addr v6{}; whole && inet_pton(AF_INET6, copy.c_str(), &v6) == 1) {
     if (IN6_IS_ADDR_V4MAPPED(&v6)) {
       return absl::InvalidArgumentError(
           absl::StrCat("\"", text, "\" is an IPv4-mapped address: write the IPv4 address itself"));
@@ -52,7 +57,7 @@ absl::StatusOr<Prefix> ParsePrefix(absl::string_view text) {
   if (text.find('/') == absl::string_view::npos) return prefix;
 
   uint32_t length = 0;
-  if (!absl::SimpleAtoi(parts.second, &length) || length > prefix.length) {
+  if (!ParseDigits(parts.second, length) || length > prefix.length) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", text, "\": the prefix length must be 0 to ", prefix.length));
   }
@@ -68,10 +73,14 @@ absl::StatusOr<Prefix> ParsePrefix(absl::string_view text) {
 absl::StatusOr<MacAddress> ParseMac(absl::string_view text) {
   const std::string copy(text);
   MacAddress mac{};
+  const bool form = copy.size() == 17 && std::all_of(copy.begin(), copy.end(), [](char c) {
+    return c == ':' || absl::ascii_isxdigit(static_cast<unsigned char>(c));
+  });
   int used = 0;
-  if (std::sscanf(copy.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3],
+  if (!form ||
+      std::sscanf(copy.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3],
                   &mac[4], &mac[5], &used) != 6 ||
-      static_cast<size_t>(used) != copy.size() || copy.size() != 17) {
+      static_cast<size_t>(used) != copy.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", text, "\" is not an Ethernet address: write one like 02:00:00:00:00:01"));
   }

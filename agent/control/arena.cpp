@@ -54,6 +54,12 @@ void RunAllocator::Free(uint32_t index, unsigned order) {
   PutFree(index, order);
 }
 
+size_t RunAllocator::listed() const {
+  size_t sum = 0;
+  for (const auto& list : free_) sum += list.size();
+  return sum;
+}
+
 unsigned RunAllocator::FindFree(uint32_t index, unsigned order) const {
   for (unsigned k = order; k <= kMaxOrder; ++k) {
     const uint32_t start = index & ~((1U << k) - 1);

@@ -9,6 +9,7 @@
 // updated, until Flushed().
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <utility>
@@ -32,6 +33,8 @@ class RunAllocator {
   // Cells ever handed out end here.
   uint32_t end() const { return static_cast<uint32_t>(free_order_.size()); }
   uint32_t used() const { return used_; }
+  // Entries of the lists of free runs, stale ones among them.
+  size_t listed() const;
 
  private:
   void Grow();
@@ -125,6 +128,10 @@ class Arena {
   uint32_t pages() const { return static_cast<uint32_t>(cells_.size() / kCellsPerPage); }
   uint32_t size() const { return static_cast<uint32_t>(cells_.size()); }
   uint32_t used() const { return allocator_.used(); }
+  // Entries of all lists kept beside the cells: what must not grow with the number of changes.
+  size_t listed() const {
+    return allocator_.listed() + fresh_runs_.size() + released_.size() + limbo_.size() + dirty_list_.size();
+  }
 
  private:
   struct Limbo {

@@ -27,8 +27,7 @@ using Violations = std::vector<Violation>;
 template <typename T>
 struct Upsert {
   T object;
-  std::string path;     // "config.rules[3]"
-  bool broken = false;  // its text already has violations: known by name, not checked further
+  std::string path;  // "config.rules[3]"
 };
 
 struct PrefixSetEdit {

@@ -314,14 +314,13 @@ uint64_t RuleTable::Reconcile(const State& state) {
   return differences;
 }
 
-bool RuleTable::Adopt(uint32_t root) {
+bool RuleTable::Adopt(uint32_t root, uint32_t ids) {
   root_ = root;
-  return tree_.Adopt(root, [this](uint32_t entry) {
+  return tree_.Adopt(root, [this, ids](uint32_t entry) {
     if (entry == 0 || entry >= cells.size() || !cells.CanClaim(entry, 0)) return false;
     if (cells[entry].prio == 0 || !actions_.Adopt(cells[entry].action)) return false;
     cells.Claim(entry, 0);
-    // Only ids that a table of counters has; a larger one is garbage.
-    if (cells[entry].id > cells.size()) return false;
+    if (cells[entry].id >= ids) return false;
     Link(cells[entry].id, entry);
     return true;
   });

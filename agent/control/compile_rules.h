@@ -27,8 +27,8 @@ class RuleTable : public EntrySource<HG_WORDS_USED> {
   void Apply(const State& before, const State& after);
   // Brings an adopted table to `state`, whatever it held. Returns how many rules differed.
   uint64_t Reconcile(const State& state);
-  // Takes over a tree read back from the kernel, whose cells are loaded.
-  bool Adopt(uint32_t root);
+  // Takes over a tree read back from the kernel, whose cells are loaded. Rules have ids below `ids`.
+  bool Adopt(uint32_t root, uint32_t ids);
 
   uint32_t root() const { return root_; }
   TreeShape Shape() const { return tree_.Shape(root_); }

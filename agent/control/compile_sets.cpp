@@ -35,19 +35,15 @@ bool Same(const hg_prefix& a, const hg_prefix& b) {
 // Calls visit(prefix, set id, added) for every prefix that differs between the states.
 template <typename Visit>
 void ForEachPrefixDifference(const State& before, const State& after, Visit&& visit) {
-  static const PrefixMap kEmpty;
   Table<PrefixSet>::ForEachDifference(before.prefix_sets, after.prefix_sets, [&](const auto* old, const auto* now) {
-    const bool same_id = old && now && (*old)->id == (*now)->id;
-    const PrefixMap& old_prefixes = old ? (*old)->prefixes : kEmpty;
-    const PrefixMap& new_prefixes = now ? (*now)->prefixes : kEmpty;
-    if (same_id) {
-      PrefixMap::ForEachDifference(old_prefixes, new_prefixes, [&](const Prefix* gone, const Prefix* come) {
+    if (old && now && (*old)->id == (*now)->id) {
+      PrefixMap::ForEachDifference((*old)->prefixes, (*now)->prefixes, [&](const Prefix* gone, const Prefix* come) {
         visit(come ? *come : *gone, (*now)->id, come != nullptr);
       });
       return;
     }
-    old_prefixes.ForEach([&](const Prefix& prefix) { visit(prefix, (*old)->id, false); });
-    new_prefixes.ForEach([&](const Prefix& prefix) { visit(prefix, (*now)->id, true); });
+    if (old) (*old)->prefixes.ForEach([&](const Prefix& prefix) { visit(prefix, (*old)->id, false); });
+    if (now) (*now)->prefixes.ForEach([&](const Prefix& prefix) { visit(prefix, (*now)->id, true); });
   });
 }
 

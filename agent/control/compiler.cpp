@@ -36,6 +36,22 @@ uint64_t Compiler::Used(TableId table) const {
   return used;
 }
 
+uint64_t Compiler::UsedCells(TableId table) const {
+  uint64_t used = 0;
+  const_cast<Compiler*>(this)->ForEachArena([&](TableId id, auto& arena) {
+    if (id == table) used = arena.used();
+  });
+  return used;
+}
+
+uint64_t Compiler::Listed(TableId table) const {
+  uint64_t listed = 0;
+  const_cast<Compiler*>(this)->ForEachArena([&](TableId id, auto& arena) {
+    if (id == table) listed = arena.listed();
+  });
+  return listed;
+}
+
 bool Compiler::Crowded(const Dataplane& dataplane) const {
   for (size_t i = 0; i < kTables; ++i) {
     const auto table = static_cast<TableId>(i);
@@ -104,8 +120,10 @@ absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State
     status = extent <= dataplane.Info(id).capacity ? Load(dataplane, id, extent, arena) : garbage;
   });
   HG_RETURN_IF_ERROR(status);
-  if (!rules_.Adopt(root.rule_tree) || !prefixes_.Adopt(root.set_tree4, root.set_tree6) ||
-      !next_hops_.Adopt(root.next_hop_page) || !targets_.Adopt(root.target_page)) {
+  // A rule's id is the number of a row of counters.
+  if (!rules_.Adopt(root.rule_tree, dataplane.CounterRows(CounterId::kRules)) ||
+      !prefixes_.Adopt(root.set_tree4, root.set_tree6) || !next_hops_.Adopt(root.next_hop_page) ||
+      !targets_.Adopt(root.target_page)) {
     return garbage;
   }
 

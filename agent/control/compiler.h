@@ -43,6 +43,9 @@ class Compiler {
 
   // Values in use, for status.
   uint64_t Used(TableId table) const;
+  // Cells in use or waiting to be reclaimed; and entries of the lists kept beside them.
+  uint64_t UsedCells(TableId table) const;
+  uint64_t Listed(TableId table) const;
   TreeShape RuleShape() const { return rules_.Shape(); }
 
  private:

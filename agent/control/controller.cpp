@@ -4,7 +4,6 @@
 #include "agent/control/controller.h"
 
 #include <absl/strings/str_cat.h>
-#include <malloc.h>
 
 #include <algorithm>
 
@@ -18,11 +17,6 @@ namespace {
 constexpr std::chrono::milliseconds kHeartbeat{500};
 // Commands taken from the queue at once; what comes meanwhile shares the next transaction.
 constexpr size_t kMaxBatch = 8192;
-// After changes of this many entries the heap is given back.
-constexpr uint64_t kTrimAfter = 10'000;
-constexpr std::chrono::seconds kTrimDelay{1};
-
-uint64_t Distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
 
 }  // namespace
 
@@ -34,7 +28,8 @@ Controller::Controller(Dataplane& dataplane, Store& store, EventBus& events, con
       options_(options),
       times_(std::move(times)),
       binder_(dataplane, events),
-      ids_(options.limits.max_entries) {}
+      // Twice what may be in force: a document may replace all rules by others of other names.
+      ids_(2 * options.limits.max_entries) {}
 
 Controller::~Controller() { Stop(); }
 
@@ -100,6 +95,15 @@ void Controller::Run(const std::stop_token& stop) {
   }
 }
 
+ChangeOutcome Controller::Outcome(const ChangeOptions& options, const Snapshot& before, const Snapshot& after) {
+  ChangeOutcome outcome{.generation = after->generation};
+  if (options.want_states) {
+    outcome.before = before;
+    outcome.after = after;
+  }
+  return outcome;
+}
+
 absl::Status Controller::Refusal(const ChangeOptions& options) const {
   if (options.expected_generation != 0 && options.expected_generation != staged_->generation) {
     return absl::FailedPreconditionError(absl::StrCat("the desired state is at generation ", staged_->generation,
@@ -124,6 +128,7 @@ void Controller::Handle(Request request) {
     CommitUnconfirmed(std::move(request));
     return;
   }
+  MakeRoom(request.change);
   std::optional<std::pair<std::string, std::string>> note = std::move(request.change.note);
   ChangeResult result =
       BuildState(staged_, std::move(request.change), options_.limits, ids_, request.options.dry_run);
@@ -133,12 +138,28 @@ void Controller::Handle(Request request) {
                                                               result.violations[0].field, ": ",
                                                               result.violations[0].description));
     }
-    request.done({std::move(result.status), std::move(result.violations), staged_, std::move(result.state)});
+    ChangeOutcome outcome;
+    if (result.state) outcome = Outcome(request.options, staged_, result.state);
+    outcome.status = std::move(result.status);
+    outcome.violations = std::move(result.violations);
+    request.done(std::move(outcome));
     return;
   }
   if (note) notes_.push_back(*std::move(note));
-  batch_.push_back({std::move(request), staged_, result.state});
+  ChangeOutcome outcome = Outcome(request.options, staged_, result.state);
+  batch_.push_back({std::move(request), std::move(outcome)});
+  // One by one: what came and went within the batch is in neither its first nor its last state.
+  ForEachRetiredId(*staged_, *result.state, [this](Kind kind, uint32_t id) { batch_given_.emplace_back(kind, id); });
+  ForEachRetiredId(*result.state, *staged_, [this](Kind kind, uint32_t id) { batch_taken_.emplace_back(kind, id); });
   staged_ = std::move(result.state);
+}
+
+// Deleted rules give their ids back when no packet can use them any more: waits for that where the rest may not do.
+void Controller::MakeRoom(const Change& change) {
+  if (ids_.of(Kind::kRule).available() >= change.rules.size()) return;
+  CommitBatch();
+  if (retired_.empty() || !dataplane_.Quiesce().ok()) return;
+  Handle(Quiet{epoch_});
 }
 
 void Controller::CommitBatch() {
@@ -149,23 +170,27 @@ void Controller::CommitBatch() {
   if (!status.ok()) {
     Log(spdlog::level::err, "cannot make changes durable", {{"reason", status}});
     // The ids taken for what did not come to be.
-    ForEachRetiredId(*staged_, *desired_, [this](Kind kind, uint32_t id) { ids_.of(kind).Free(id); });
+    for (const auto& [kind, id] : batch_taken_) ids_.of(kind).Free(id);
+    batch_taken_.clear();
+    batch_given_.clear();
     staged_ = desired_;
     for (Accepted& accepted : batch_) accepted.request.done({.status = status});
     batch_.clear();
     return;
   }
   const auto now = Clock::now();
+  leaving_.insert(leaving_.end(), batch_given_.begin(), batch_given_.end());
+  batch_taken_.clear();
+  batch_given_.clear();
   if (staged_ != desired_) BecomeDesired(staged_);
   std::vector<Accepted> batch;
   batch.swap(batch_);
   for (Accepted& accepted : batch) {
     times_.durable_seconds(std::chrono::duration<double>(now - accepted.request.received).count());
-    ChangeOutcome outcome{.before = std::move(accepted.before), .after = std::move(accepted.after)};
     if (accepted.request.options.wait_applied) {
-      waiting_applied_.emplace_back(std::move(accepted.request.done), std::move(outcome));
+      waiting_applied_.emplace_back(std::move(accepted.request.done), std::move(accepted.outcome));
     } else {
-      accepted.request.done(std::move(outcome));
+      accepted.request.done(std::move(accepted.outcome));
     }
   }
   ApplyDesired();
@@ -173,26 +198,19 @@ void Controller::CommitBatch() {
 }
 
 void Controller::BecomeDesired(Snapshot next) {
-  // Ids that only a state kept for a rollback still has are not free yet.
-  if (!unconfirmed_) Retire(*desired_, *next);
-  if (Distance(desired_->entry_count, next->entry_count) + Distance(desired_->prefix_count, next->prefix_count) >
-      kTrimAfter) {
-    next_trim_ = Clock::now() + kTrimDelay;
-  }
   desired_ = std::move(next);
   staged_ = desired_;
-  const std::lock_guard lock(mutex_);
-  shown_desired_ = desired_;
+  ShowStatus();
 }
 
 void Controller::CommitUnconfirmed(Request request) {
   ChangeResult result = BuildState(desired_, std::move(request.change), options_.limits, ids_, false);
   if (!result.state) {
     if (!result.violations.empty()) result.status = absl::InvalidArgumentError("the change is not valid");
-    request.done({std::move(result.status), std::move(result.violations), desired_, nullptr});
+    request.done({.status = std::move(result.status), .violations = std::move(result.violations)});
     return;
   }
-  ChangeOutcome outcome{.before = desired_, .after = result.state};
+  ChangeOutcome outcome = Outcome(request.options, desired_, result.state);
   if (result.state == desired_) {
     request.done(std::move(outcome));
     return;
@@ -203,6 +221,7 @@ void Controller::CommitUnconfirmed(Request request) {
     request.done({.status = std::move(status)});
     return;
   }
+  // The ids of what it deletes are not free before it is confirmed.
   unconfirmed_ = Unconfirmed{deadline, desired_};
   unconfirmed_generation_ = result.state->generation;
   BecomeDesired(std::move(result.state));
@@ -214,7 +233,7 @@ void Controller::CommitUnconfirmed(Request request) {
   ApplyDesired();
 }
 
-void Controller::Handle(Confirmation confirmation) {
+void Controller::Handle(const Confirmation& confirmation) {
   CommitBatch();
   if (!unconfirmed_ || (confirmation.generation != 0 && confirmation.generation != unconfirmed_generation_)) {
     confirmation.done(absl::FailedPreconditionError(
@@ -251,6 +270,7 @@ void Controller::RollBack() {
   events_.Publish({.type = EventType::kRolledBack,
                    .generation = next->generation,
                    .message = absl::StrCat("generation ", unconfirmed_generation_, " was not confirmed in time")});
+  Retire(*desired_, *next);
   BecomeDesired(std::move(next));
   ApplyDesired();
 }
@@ -268,7 +288,7 @@ void Controller::Handle(Quiet quiet) {
 }
 
 Controller::Clock::time_point Controller::NextTimer() const {
-  auto next = std::min({Clock::now() + kHeartbeat, next_retry_, next_drift_check_, next_trim_});
+  auto next = std::min({Clock::now() + kHeartbeat, next_retry_, next_drift_check_});
   if (unconfirmed_) {
     const auto left = unconfirmed_->deadline - std::chrono::system_clock::now();
     next = std::min(next, Clock::now() + std::chrono::duration_cast<Clock::duration>(left));
@@ -285,10 +305,6 @@ void Controller::RunTimers() {
     if (interfaces_failed_) ReconcileInterfaces(false);
   }
   if (now >= next_drift_check_) CheckDrift();
-  if (now >= next_trim_) {
-    next_trim_ = Clock::time_point::max();
-    malloc_trim(0);
-  }
 }
 
 void Controller::ShowStatus() {

@@ -35,13 +35,15 @@ struct ChangeOptions {
   bool dry_run = false;
   bool wait_applied = false;
   std::optional<std::chrono::milliseconds> confirm_timeout;
+  // Whether the outcome is to have the states before and after: keeping them costs memory when changes are many.
+  bool want_states = false;
 };
 
 struct ChangeOutcome {
   absl::Status status;  // INVALID_ARGUMENT comes with violations
   Violations violations;
-  Snapshot before;
-  Snapshot after;  // null unless OK
+  uint64_t generation = 0;  // with the change, when OK
+  Snapshot before, after;   // when OK and wanted
 };
 
 struct ControllerStatus {
@@ -121,17 +123,19 @@ class Controller {
   // A request whose change is part of the batch.
   struct Accepted {
     Request request;
-    Snapshot before, after;
+    ChangeOutcome outcome;
   };
 
   // controller.cpp: requests, up to durable.
   void Post(Command command);
   void Run(const std::stop_token& stop);
   void Handle(Request request);
-  void Handle(Confirmation confirmation);
+  void Handle(const Confirmation& confirmation);
   void Handle(Devices devices);
   void Handle(Quiet quiet);
+  static ChangeOutcome Outcome(const ChangeOptions& options, const Snapshot& before, const Snapshot& after);
   absl::Status Refusal(const ChangeOptions& options) const;
+  void MakeRoom(const Change& change);
   void CommitBatch();
   void CommitUnconfirmed(Request request);
   // `next` is durable: it is the desired state from now on.
@@ -175,6 +179,7 @@ class Controller {
   Snapshot applied_;   // in force
   std::vector<Accepted> batch_;
   Store::Notes notes_;  // of the batch
+  std::vector<std::pair<Kind, uint32_t>> batch_taken_, batch_given_;  // ids that its changes took and gave back
   std::vector<std::pair<Done, ChangeOutcome>> waiting_applied_;
   std::optional<Unconfirmed> unconfirmed_;
   uint64_t unconfirmed_generation_ = 0;
@@ -189,7 +194,6 @@ class Controller {
   std::chrono::milliseconds retry_delay_{};
   Clock::time_point next_retry_ = Clock::time_point::max();
   Clock::time_point next_drift_check_ = Clock::time_point::max();
-  Clock::time_point next_trim_ = Clock::time_point::max();
   uint64_t table_drift_ = 0;
   std::optional<std::chrono::system_clock::time_point> last_drift_check_;
 

@@ -192,7 +192,7 @@ void Controller::ApplyDesired() {
   waiting.swap(waiting_applied_);
   for (auto& [done, outcome] : waiting) {
     if (!apply_error_.ok()) {
-      outcome.status = Annotate(apply_error_, "generation ", outcome.after->generation,
+      outcome.status = Annotate(apply_error_, "generation ", outcome.generation,
                                 " is durable but not applied yet (it will be tried again)");
     }
     done(std::move(outcome));

@@ -40,7 +40,8 @@ class StateBuilder {
         limits_(limits),
         ids_(ids),
         next_(*current),
-        violations_(std::move(change_.violations)) {}
+        violations_(std::move(change_.violations)),
+        unread_(violations_) {}
 
   ChangeResult Build(bool dry_run);
 
@@ -81,6 +82,7 @@ class StateBuilder {
   IdAllocators& ids_;
   State next_;
   Violations violations_;
+  const UnreadFields unread_;
 };
 
 template <typename T>
@@ -120,7 +122,7 @@ void StateBuilder::Put(Kind kind, Table<T> State::*table, std::vector<Upsert<T>>
       continue;
     }
     const T* present = (next_.*table).Get(object.name);
-    if (present && !upsert.broken && SameMeaning(*present, object)) continue;
+    if (present && SameMeaning(*present, object)) continue;
     object.id = present ? present->id : 0;
     if constexpr (std::is_same_v<T, Rule>) {
       if (present) next_.priorities.Erase(present->priority);
@@ -139,7 +141,7 @@ void StateBuilder::PutSettings() {
 void StateBuilder::PutPriorities() {
   for (const Upsert<Rule>& upsert : change_.rules) {
     const auto* rule = next_.rules.Find(absl::string_view(upsert.object.name));
-    if (!rule || upsert.broken) continue;
+    if (!rule) continue;
     const auto* holder = next_.priorities.Find(upsert.object.priority);
     if (holder && (*holder)->name != (*rule)->name) {
       Fail(absl::StrCat(upsert.path, ".priority"), "rule \"", (*holder)->name, "\" has priority ",
@@ -170,27 +172,28 @@ void StateBuilder::EditPrefixSets() {
 }
 
 void StateBuilder::CheckObjects() {
-  for (const auto& u : change_.interfaces) {
-    if (!u.broken) CheckInterface(u.object, u.path, violations_);
+  Violations found;
+  const auto report = [&](const std::string& path) {
+    for (Violation& violation : found) {
+      if (!unread_.Explain(path, violation)) violations_.push_back(std::move(violation));
+    }
+    found.clear();
+  };
+  for (const auto& u : change_.interfaces) CheckInterface(u.object, u.path, found), report(u.path);
+  for (const auto& u : change_.prefix_sets) CheckPrefixSet(u.object, u.path, found), report(u.path);
+  for (const auto& u : change_.next_hops) CheckNextHop(u.object, u.path, next_, found), report(u.path);
+  for (const auto& u : change_.steer_targets) CheckSteerTarget(u.object, u.path, found), report(u.path);
+  for (const auto& u : change_.rules) CheckRule(u.object, u.path, next_, found), report(u.path);
+  if (!change_.management) return;
+  for (size_t i = 0; i < change_.management->size(); ++i) {
+    const std::string path = absl::StrCat(change_.management_path, ".allow[", i, "]");
+    CheckManagement((*change_.management)[i], path, next_, found);
+    report(path);
   }
-  for (const auto& u : change_.prefix_sets) {
-    if (!u.broken) CheckPrefixSet(u.object, u.path, violations_);
-  }
-  for (const auto& u : change_.next_hops) {
-    if (!u.broken) CheckNextHop(u.object, u.path, next_, violations_);
-  }
-  for (const auto& u : change_.steer_targets) {
-    if (!u.broken) CheckSteerTarget(u.object, u.path, violations_);
-  }
-  for (const auto& u : change_.rules) {
-    if (!u.broken) CheckRule(u.object, u.path, next_, violations_);
-  }
-  if (change_.management) CheckManagement(*change_.management, change_.management_path, next_, violations_);
 }
 
 void StateBuilder::CheckDevices() {
   for (const auto& upsert : change_.interfaces) {
-    if (upsert.broken) continue;
     next_.interfaces.ForEach([&](const std::shared_ptr<const Interface>& other) {
       if (other->device == upsert.object.device && other->name != upsert.object.name) {
         Fail(absl::StrCat(upsert.path, ".device"), "interface \"", other->name, "\" has device \"",

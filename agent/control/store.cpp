@@ -329,8 +329,8 @@ absl::Status Store::LoadObjects(const std::string& tables, State& state) {
     switch (static_cast<Kind>(select.Int(0))) {
       case Kind::kSettings: {
         absl::StatusOr<Settings> settings = codec_.DecodeSettings(body);
-        if (settings.ok()) state.settings = std::make_shared<const Settings>(*std::move(settings));
         status = settings.status();
+        if (status.ok()) state.settings = std::make_shared<const Settings>(*std::move(settings));
         break;
       }
       case Kind::kInterface:

@@ -29,6 +29,9 @@ double WalkCost(double n) {
 
 double LeafCost(double n) { return 0.5 + n * 0.35; }
 
+// Windows along one path, selected by or passed by, are all different.
+constexpr size_t kMaxPath = 4096;
+
 bool Fits(uint32_t first, uint32_t count, uint32_t cells) { return first != 0 && first < cells && count <= cells - first; }
 
 }  // namespace
@@ -183,27 +186,22 @@ uint32_t Tree<kWords>::Own(uint32_t run, unsigned order) {
 
 template <unsigned kWords>
 void Tree<kWords>::Collect(uint32_t node, std::vector<Keyed>& out) const {
-  const hg_node& n = store_.nodes[node];
-  if (n.bits != 0) {
-    for (uint32_t i = 0; i < (1U << n.bits); ++i) Collect(n.base + i, out);
-  } else {
-    for (uint32_t i = 0; i < n.count; ++i) out.push_back(Load(store_.items[n.base + i].entry));
-  }
-  if (n.rest != 0) Collect(n.rest, out);
+  ForEachEntry(node, [&](uint32_t entry) { out.push_back(Load(entry)); });
 }
 
 template <unsigned kWords>
 void Tree<kWords>::FreeBelow(uint32_t node) {
-  const hg_node n = store_.nodes[node];
-  if (n.bits != 0) {
-    for (uint32_t i = 0; i < (1U << n.bits); ++i) FreeBelow(n.base + i);
-    store_.nodes.Release(n.base, n.bits);
-  } else if (n.count != 0) {
-    store_.items.Release(n.base, OrderFor(n.count));
-  }
-  if (n.rest != 0) {
-    FreeBelow(n.rest);
-    store_.nodes.Release(n.rest, 0);
+  for (bool own = false;; own = true) {
+    const hg_node n = store_.nodes[node];
+    if (n.bits != 0) {
+      for (uint32_t i = 0; i < (1U << n.bits); ++i) FreeBelow(n.base + i);
+      store_.nodes.Release(n.base, n.bits);
+    } else if (n.count != 0) {
+      store_.items.Release(n.base, OrderFor(n.count));
+    }
+    if (own) store_.nodes.Release(node, 0);
+    if (n.rest == 0) return;
+    node = n.rest;
   }
 }
 
@@ -350,14 +348,15 @@ uint32_t Tree<kWords>::Find(uint32_t root, const Ternary<kWords>& key,
 
 template <unsigned kWords>
 void Tree<kWords>::ForEachEntry(uint32_t root, const std::function<void(uint32_t)>& visit) const {
-  if (root == 0) return;
-  const hg_node& n = store_.nodes[root];
-  if (n.bits != 0) {
-    for (uint32_t i = 0; i < (1U << n.bits); ++i) ForEachEntry(n.base + i, visit);
-  } else {
-    for (uint32_t i = 0; i < n.count; ++i) visit(store_.items[n.base + i].entry);
+  // A loop along rest: chains of leaves may be long.
+  for (uint32_t node = root; node != 0; node = store_.nodes[node].rest) {
+    const hg_node& n = store_.nodes[node];
+    if (n.bits != 0) {
+      for (uint32_t i = 0; i < (1U << n.bits); ++i) ForEachEntry(n.base + i, visit);
+    } else {
+      for (uint32_t i = 0; i < n.count; ++i) visit(store_.items[n.base + i].entry);
+    }
   }
-  ForEachEntry(n.rest, visit);
 }
 
 template <unsigned kWords>
@@ -387,46 +386,76 @@ TreeShape Tree<kWords>::Shape(uint32_t root) const {
   return shape;
 }
 
+// A leaf with all that is chained to it.
 template <unsigned kWords>
-bool Tree<kWords>::AdoptAt(uint32_t node, unsigned depth, const std::function<bool(uint32_t)>& claim_entry) {
-  const hg_node n = store_.nodes[node];
-  uint32_t entries = 0, prio = 0;
-  if (n.bits != 0) {
-    if (n.bits > HG_WINDOW_BITS || n.word >= kWords || n.shift + n.bits > 32 || depth >= HG_TREE_STACK ||
-        !Fits(n.base, 1U << n.bits, store_.nodes.size()) || !store_.nodes.CanClaim(n.base, n.bits)) {
-      return false;
+bool Tree<kWords>::AdoptLeaf(uint32_t node, const Path& path, const std::function<bool(uint32_t)>& claim_entry) {
+  std::vector<uint32_t> chain;
+  uint32_t above = std::numeric_limits<uint32_t>::max();
+  for (uint32_t next = node; next != 0;) {
+    const hg_node n = store_.nodes[next];
+    if (n.bits != 0 || n.count > HG_LEAF_ITEMS || (n.count == 0 && (n.rest != 0 || n.prio != 0))) return false;
+    chain.push_back(next);
+    if (n.count != 0) {
+      if (!Fits(n.base, n.count, store_.items.size()) || !store_.items.CanClaim(n.base, OrderFor(n.count))) return false;
+      store_.items.Claim(n.base, OrderFor(n.count));
+      if (n.prio != store_.items[n.base].prio) return false;
     }
-    store_.nodes.Claim(n.base, n.bits);
-    for (uint32_t i = 0; i < (1U << n.bits); ++i) {
-      if (!AdoptAt(n.base + i, depth + 1, claim_entry)) return false;
-      entries += store_.sizes[n.base + i].entries;
-      prio = std::max(prio, store_.nodes[n.base + i].prio);
-    }
-  } else if (n.count != 0) {
-    if (n.count > HG_LEAF_ITEMS || !Fits(n.base, n.count, store_.items.size()) ||
-        !store_.items.CanClaim(n.base, OrderFor(n.count))) {
-      return false;
-    }
-    store_.items.Claim(n.base, OrderFor(n.count));
-    uint32_t above = std::numeric_limits<uint32_t>::max();
     for (uint32_t i = 0; i < n.count; ++i) {
       const hg_item item = store_.items[n.base + i];
       if (!claim_entry(item.entry) || item.prio != entries_.Priority(item.entry) || item.prio > above) return false;
+      if (!LeadsTo(path, entries_.Key(item.entry))) return false;
       above = item.prio;
-      prio = std::max(prio, item.prio);
     }
-    entries = n.count;
+    next = n.rest;
+    if (next == 0) break;
+    if (!Fits(next, 1, store_.nodes.size()) || !store_.nodes.CanClaim(next, 0)) return false;
+    store_.nodes.Claim(next, 0);
+  }
+  uint32_t entries = 0;
+  for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
+    entries += store_.nodes[*link].count;
+    store_.sizes[*link] = {entries, entries};
+  }
+  return true;
+}
+
+template <unsigned kWords>
+bool Tree<kWords>::LeadsTo(const Path& path, const Ternary<kWords>& key) {
+  return std::all_of(path.begin(), path.end(), [&key](const Step& step) {
+    uint32_t child = 0;
+    return Selects(key, step.window, child) ? step.child == child : !step.child;
+  });
+}
+
+template <unsigned kWords>
+bool Tree<kWords>::AdoptAt(uint32_t node, unsigned depth, Path& path, const std::function<bool(uint32_t)>& claim_entry) {
+  const hg_node n = store_.nodes[node];
+  if (n.bits == 0) return AdoptLeaf(node, path, claim_entry);
+  if (n.bits > HG_WINDOW_BITS || n.word >= kWords || n.shift + n.bits > 32 || depth >= HG_TREE_STACK ||
+      path.size() >= kMaxPath || !Fits(n.base, 1U << n.bits, store_.nodes.size()) ||
+      !store_.nodes.CanClaim(n.base, n.bits)) {
+    return false;
+  }
+  store_.nodes.Claim(n.base, n.bits);
+  uint32_t entries = 0, prio = 0;
+  const auto adopt = [&](uint32_t below, unsigned its_depth, std::optional<uint32_t> child) {
+    path.push_back({WindowOf(n), child});
+    const bool good = AdoptAt(below, its_depth, path, claim_entry);
+    path.pop_back();
+    entries += store_.sizes[below].entries;
+    prio = std::max(prio, store_.nodes[below].prio);
+    return good;
+  };
+  for (uint32_t i = 0; i < (1U << n.bits); ++i) {
+    if (!adopt(n.base + i, depth + 1, i)) return false;
   }
   if (n.rest != 0) {
     if (!Fits(n.rest, 1, store_.nodes.size()) || !store_.nodes.CanClaim(n.rest, 0)) return false;
     store_.nodes.Claim(n.rest, 0);
-    if (!AdoptAt(n.rest, depth, claim_entry)) return false;
-    entries += store_.sizes[n.rest].entries;
-    prio = std::max(prio, store_.nodes[n.rest].prio);
+    if (!adopt(n.rest, depth, std::nullopt)) return false;
   }
-  if (n.prio != prio) return false;
   store_.sizes[node] = {entries, entries};
-  return true;
+  return n.prio == prio;
 }
 
 template <unsigned kWords>
@@ -435,7 +464,8 @@ bool Tree<kWords>::Adopt(uint32_t root, const std::function<bool(uint32_t)>& cla
   store_.CoverNodes();
   if (!Fits(root, 1, store_.nodes.size()) || !store_.nodes.CanClaim(root, 0)) return false;
   store_.nodes.Claim(root, 0);
-  return AdoptAt(root, 0, claim_entry);
+  Path path;
+  return AdoptAt(root, 0, path, claim_entry);
 }
 
 template class Tree<HG_WORDS_USED>;

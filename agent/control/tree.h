@@ -13,6 +13,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "agent/control/arena.h"
@@ -95,6 +96,13 @@ class Tree {
     uint8_t word = 0, shift = 0, bits = 0;
   };
 
+  // A node passed on the way to a leaf, by one of its children or by its rest.
+  struct Step {
+    Window window;
+    std::optional<uint32_t> child;
+  };
+  using Path = std::vector<Step>;
+
   // Whether the key fixes all bits of the window, and then their value.
   static bool Selects(const Ternary<kWords>& key, const Window& window, uint32_t& child);
   static Window WindowOf(const hg_node& node) { return {node.word, node.shift, node.bits}; }
@@ -115,7 +123,10 @@ class Tree {
   uint32_t Own(uint32_t run, unsigned order);
   void UpdatePriority(uint32_t node);
   void ShapeOf(uint32_t node, uint32_t depth, TreeShape& shape, uint32_t& walk) const;
-  bool AdoptAt(uint32_t node, unsigned depth, const std::function<bool(uint32_t)>& claim_entry);
+  bool AdoptAt(uint32_t node, unsigned depth, Path& path, const std::function<bool(uint32_t)>& claim_entry);
+  bool AdoptLeaf(uint32_t node, const Path& path, const std::function<bool(uint32_t)>& claim_entry);
+  // Whether an insertion of the key would have come this way.
+  static bool LeadsTo(const Path& path, const Ternary<kWords>& key);
 
   TreeStore& store_;
   const EntrySource<kWords>& entries_;

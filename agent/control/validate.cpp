@@ -2,7 +2,9 @@
 #include "agent/control/validate.h"
 
 #include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/strip.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -21,6 +23,14 @@ constexpr uint64_t kMinBitsPerSecond = 1'000;
 constexpr uint64_t kMaxBitsPerSecond = 1'000'000'000'000;
 constexpr uint64_t kMaxBurstSeconds = 3600;
 constexpr uint16_t kMaxVlan = 4094;
+constexpr char kMissing[] = "there is no ";
+// Fields of a match that are right or wrong whatever the others are.
+constexpr absl::string_view kIndependent[] = {"interface", "vlan", "inner_vlan", "dscp", "packet_length"};
+
+// Whether the path is the other or below it.
+bool IsWithin(absl::string_view path, absl::string_view other) {
+  return absl::ConsumePrefix(&path, other) && (path.empty() || path[0] == '.' || path[0] == '[');
+}
 
 // Collects violations of one object, with paths below the object's.
 class Checker {
@@ -32,19 +42,19 @@ class Checker {
     violations_.push_back({field.empty() ? path_ : absl::StrCat(path_, ".", field), absl::StrCat(description...)});
   }
 
-  void Name(absl::string_view name) {
+  void Name(absl::string_view name, absl::string_view field = "name") {
     if (name.empty()) {
-      Fail("name", "a name is needed");
+      Fail(field, "a name is needed");
     } else if (name.size() > kMaxName || !std::all_of(name.begin(), name.end(), [](char c) {
                  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
                })) {
-      Fail("name", "\"", name, "\": names are 1 to ", kMaxName, " characters of A-Z a-z 0-9 _ . -");
+      Fail(field, "\"", name, "\": names are 1 to ", kMaxName, " characters of A-Z a-z 0-9 _ . -");
     }
   }
 
   template <typename Table>
   void Exists(absl::string_view field, absl::string_view kind, const Table& table, absl::string_view name) {
-    if (!name.empty() && !table.Get(name)) Fail(field, "there is no ", kind, " \"", name, "\"");
+    if (!name.empty() && !table.Get(name)) Fail(field, kMissing, kind, " \"", name, "\"");
   }
 
   void Vlan(absl::string_view field, const std::optional<uint16_t>& vlan) {
@@ -113,8 +123,8 @@ void CheckProtocol(const Match& match, Checker& check) {
     check.Fail(ports ? field : "match.tcp_flags",
                "fragments after the first have no ports or TCP flags: no packet matches");
   }
-  if (match.protocol && *match.protocol == IPPROTO_ICMPV6 && match.source &&
-      match.source->address.family == Family::kIpv4) {
+  const auto& address = match.source ? match.source : match.destination;
+  if (match.protocol && *match.protocol == IPPROTO_ICMPV6 && address && address->address.family == Family::kIpv4) {
     check.Fail("match.protocol", "icmpv6 does not occur in IPv4: use icmp");
   }
   if (EntryCount(match) > kMaxRuleEntries) {
@@ -136,7 +146,8 @@ void CheckRateLimit(const RateLimit& limit, Checker& check) {
       (limit.bits_per_second < kMinBitsPerSecond || limit.bits_per_second > kMaxBitsPerSecond)) {
     check.Fail("action.rate_limit.bits_per_second", "must be ", kMinBitsPerSecond, " to ", kMaxBitsPerSecond);
   }
-  if (limit.burst / kMaxBurstSeconds > std::max(limit.packets_per_second, limit.bits_per_second)) {
+  const uint64_t rate = std::min(std::max(limit.packets_per_second, limit.bits_per_second), kMaxBitsPerSecond);
+  if (limit.burst > rate * kMaxBurstSeconds) {
     check.Fail("action.rate_limit.burst", "more than the rate gives in an hour");
   }
 }
@@ -158,10 +169,35 @@ void CheckAction(const Action& action, const State& state, Checker& check) {
     if (steer->target.empty()) check.Fail("action.steer.target", "a steer target is needed");
     check.Exists("action.steer.target", "steer target", state.steer_targets, steer->target);
   }
+  if (!action.counter.empty()) check.Name(action.counter, "action.count.counter");
   if (action.rate_limit) CheckRateLimit(*action.rate_limit, check);
 }
 
 }  // namespace
+
+UnreadFields::UnreadFields(const Violations& violations) {
+  for (const Violation& violation : violations) {
+    const absl::string_view field = violation.field;
+    // "config.rules[3].match.source", "config.management.allow[0].source"
+    const size_t end = field.find("].");
+    if (end != absl::string_view::npos) fields_[field.substr(0, end + 1)].push_back(violation.field);
+  }
+}
+
+bool UnreadFields::Explain(absl::string_view object, const Violation& violation) const {
+  const auto found = fields_.find(object);
+  if (found == fields_.end()) return false;
+  const absl::string_view field = violation.field;
+  // What a rule or an entry of the management list matches hangs together, but for what is not there and a few fields.
+  const std::string scope = absl::StrCat(object, absl::StrContains(object, ".allow[") ? "." : ".match.");
+  const bool may_follow =
+      absl::StartsWith(field, scope) && !absl::StartsWith(violation.description, kMissing) &&
+      std::none_of(std::begin(kIndependent), std::end(kIndependent),
+                   [field](absl::string_view name) { return absl::EndsWith(field, absl::StrCat(".", name)); });
+  return std::any_of(found->second.begin(), found->second.end(), [&](const std::string& unread) {
+    return IsWithin(unread, field) || IsWithin(field, unread) || (may_follow && absl::StartsWith(unread, scope));
+  });
+}
 
 bool HasPorts(uint8_t protocol) {
   return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP ||
@@ -199,20 +235,16 @@ void CheckSteerTarget(const SteerTarget& target, const std::string& path, Violat
   Checker(path, violations).Name(target.name);
 }
 
-void CheckManagement(const std::vector<ManagementAllow>& allow, const std::string& path, const State& state,
+void CheckManagement(const ManagementAllow& entry, const std::string& path, const State& state,
                      Violations& violations) {
-  for (size_t i = 0; i < allow.size(); ++i) {
-    const ManagementAllow& entry = allow[i];
-    const std::string entry_path = absl::StrCat(path, ".allow[", i, "]");
-    Checker check(entry_path, violations);
-    if (entry == ManagementAllow{}) {
-      check.Fail("", "at least one of source, protocol, destination_ports and interface is needed");
-    }
-    check.Exists("interface", "interface", state.interfaces, entry.interface);
-    check.Ports("destination_ports", entry.destination_ports);
-    if (!entry.destination_ports.empty() && entry.protocol && !HasPorts(*entry.protocol)) {
-      check.Fail("destination_ports", "protocol ", *entry.protocol, " has no ports");
-    }
+  Checker check(path, violations);
+  if (entry == ManagementAllow{}) {
+    check.Fail("", "at least one of source, protocol, destination_ports and interface is needed");
+  }
+  check.Exists("interface", "interface", state.interfaces, entry.interface);
+  check.Ports("destination_ports", entry.destination_ports);
+  if (!entry.destination_ports.empty() && entry.protocol && !HasPorts(*entry.protocol)) {
+    check.Fail("destination_ports", "protocol ", *entry.protocol, " has no ports");
   }
 }
 

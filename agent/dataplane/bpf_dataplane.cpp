@@ -4,7 +4,6 @@
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 #include "agent/base/log.h"
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -24,6 +23,7 @@ namespace {
 constexpr size_t kMaxTraceFrame = 3520;  // what one page of a test run holds
 constexpr size_t kTraceSlack = 64;       // for a tag that is pushed
 constexpr uint32_t kLoopbackIfindex = 1;
+constexpr char kFresh[] = "_new";  // ends the name of a link that is to replace a pinned one
 
 // Attaching to a tracepoint reads its id from tracefs.
 void EnsureTracefs() {
@@ -34,28 +34,7 @@ void EnsureTracefs() {
   }
 }
 
-// The tag of the program behind a link: equal for equal code.
-std::optional<uint64_t> TagOfLink(int link) {
-  bpf_link_info link_info{};
-  uint32_t length = sizeof(link_info);
-  if (bpf_obj_get_info_by_fd(link, &link_info, &length) != 0) return std::nullopt;
-  const Fd program(bpf_prog_get_fd_by_id(link_info.prog_id));
-  bpf_prog_info info{};
-  length = sizeof(info);
-  if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) return std::nullopt;
-  uint64_t tag = 0;
-  std::memcpy(&tag, info.tag, sizeof(tag));
-  return tag;
-}
-
-std::optional<uint64_t> TagOfProgram(int program) {
-  bpf_prog_info info{};
-  uint32_t length = sizeof(info);
-  if (bpf_obj_get_info_by_fd(program, &info, &length) != 0) return std::nullopt;
-  uint64_t tag = 0;
-  std::memcpy(&tag, info.tag, sizeof(tag));
-  return tag;
-}
+constexpr const char* kEgressEvents[] = {"xdp_devmap_xmit", "xdp_bulk_tx", "xdp_redirect_err"};
 
 }  // namespace
 
@@ -159,52 +138,63 @@ absl::Status BpfDataplane::Quiesce() {
   return absl::OkStatus();
 }
 
-// Attaches the new counters beside the old, lets them take over by one write, and drops the old. When the code is
-// the same the old ones stay.
+// Attaches this process's counters beside those of the last one, which hand over to them. Pinned first, so that what
+// is counted by then survives this process, and who comes next can finish what it began.
 absl::Status BpfDataplane::AttachEgressCounters() {
+  HG_RETURN_IF_ERROR(FinishEgressHandOver());
+  EnsureTracefs();
   auto& skeleton = loader_->skeleton();
   bpf_program* const programs[] = {skeleton.progs.hg_devmap_xmit, skeleton.progs.hg_bulk_tx,
                                    skeleton.progs.hg_redirect_err};
-  const char* const events[] = {"xdp_devmap_xmit", "xdp_bulk_tx", "xdp_redirect_err"};
-  std::array<Fd, 3> old;
-  bool same = true;
-  for (size_t i = 0; i < 3; ++i) {
-    old[i] = Fd(bpf_obj_get(loader_->LinkPath(events[i]).c_str()));
-    same = same && old[i] && TagOfLink(old[i].get()) == TagOfProgram(bpf_program__fd(programs[i]));
-  }
-  // Old links count into the maps of their time, which are ours too unless their shape has changed.
-  if (same && loader_->adopted()) {
-    egress_links_ = std::move(old);
-    return absl::OkStatus();
-  }
-
-  EnsureTracefs();
-  for (size_t i = 0; i < 3; ++i) {
-    bpf_link* link = bpf_program__attach_tracepoint(programs[i], "xdp", events[i]);
+  for (size_t i = 0; i < std::size(kEgressEvents); ++i) {
+    bpf_link* link = bpf_program__attach_tracepoint(programs[i], "xdp", kEgressEvents[i]);
     if (link == nullptr) {
-      return ErrnoStatus("attach to tracepoint xdp/", events[i],
+      return ErrnoStatus("attach to tracepoint xdp/", kEgressEvents[i],
                          " (frames that drivers refuse after a redirect will not be counted)");
     }
-    egress_links_[i] = Fd(fcntl(bpf_link__fd(link), F_DUPFD_CLOEXEC, 0));
+    const std::string path = loader_->LinkPath(kEgressEvents[i]) + kFresh;
+    const int error = bpf_obj_pin(bpf_link__fd(link), path.c_str()) == 0 ? 0 : -errno;
+    // Destroying it would switch the event off; what libbpf holds of it stays open as long as this process lives.
     bpf_link__disconnect(link);
     bpf_link__destroy(link);
+    if (error != 0) return ErrnoStatusOf(error, "pin ", path);
   }
   bpf_map_info devmap{};
   uint32_t length = sizeof(devmap);
   if (bpf_obj_get_info_by_fd(bpf_map__fd(skeleton.maps.hg_devmap), &devmap, &length) != 0) {
     return ErrnoStatus("inspect hg_devmap");
   }
-  const hg_egress_owner owner{skeleton.rodata->incarnation, devmap.id};
-  const uint32_t zero = 0;
-  if (bpf_map_update_elem(bpf_map__fd(skeleton.maps.hg_egress_own), &zero, &owner, BPF_ANY) != 0) {
-    return ErrnoStatus("write hg_egress_own");
+  const int map = bpf_map__fd(skeleton.maps.hg_egress_own);
+  HG_ASSIGN_OR_RETURN(auto owners, ReadCpus<hg_egress_owner>(map, 0));
+  for (hg_egress_owner& owner : owners) {
+    owner.devmap_id = devmap.id;
+    owner.next = skeleton.rodata->incarnation;
   }
-  for (size_t i = 0; i < 3; ++i) {
-    const std::string path = loader_->LinkPath(events[i]);
-    unlink(path.c_str());
-    if (bpf_obj_pin(egress_links_[i].get(), path.c_str()) != 0) return ErrnoStatus("pin ", path);
+  HG_RETURN_IF_ERROR(UpdateCpus(map, 0, owners.data()));
+  return FinishEgressHandOver();
+}
+
+// From the counters that count to those pinned as fresh, if it was announced; else those are of no use. On a CPU that
+// has events the program itself hands over, on the others nothing is in its way here.
+absl::Status BpfDataplane::FinishEgressHandOver() {
+  const int map = bpf_map__fd(loader_->skeleton().maps.hg_egress_own);
+  HG_ASSIGN_OR_RETURN(auto owners, ReadCpus<hg_egress_owner>(map, 0));
+  const bool announced = owners[0].next != 0;
+  if (announced) {
+    HG_RETURN_IF_ERROR(Quiesce());
+    for (hg_egress_owner& owner : owners) owner.incarnation = owner.next;
+    HG_RETURN_IF_ERROR(UpdateCpus(map, 0, owners.data()));
   }
-  return absl::OkStatus();
+  for (const char* event : kEgressEvents) {
+    const std::string path = loader_->LinkPath(event), fresh = path + kFresh;
+    if (!announced) {
+      unlink(fresh.c_str());
+    } else if (rename(fresh.c_str(), path.c_str()) != 0 && errno != ENOENT) {
+      return ErrnoStatus("rename ", fresh, " to ", path);
+    }
+  }
+  for (hg_egress_owner& owner : owners) owner.next = 0;
+  return announced ? UpdateCpus(map, 0, owners.data()) : absl::OkStatus();
 }
 
 absl::Status BpfDataplane::TakeOver() {

@@ -46,6 +46,7 @@ class BpfDataplane : public Dataplane {
   explicit BpfDataplane(std::unique_ptr<Loader> loader);
   absl::Status Setup();
   absl::Status AttachEgressCounters();
+  absl::Status FinishEgressHandOver();
   int TableFd(TableId table) const;
   int CounterFd(CounterId table) const;
 
@@ -53,7 +54,6 @@ class BpfDataplane : public Dataplane {
   Ports ports_;
   hg_active* active_ = nullptr;  // the map's memory
   Fd quiesce_inner_, quiesce_outer_;
-  std::array<Fd, 3> egress_links_;
   ring_buffer* samples_ = nullptr;
   absl::FunctionRef<void(const hg_sample&)>* sample_visitor_ = nullptr;
   std::mutex trace_mutex_;  // hg_traces has one record

@@ -39,6 +39,20 @@ absl::Status WriteArray(int map, absl::Span<const uint32_t> indexes, const void*
   return absl::OkStatus();
 }
 
+absl::StatusOr<size_t> CountCpus() {
+  const int cpus = libbpf_num_possible_cpus();
+  if (cpus < 0) return ErrnoStatusOf(cpus, "count CPUs");
+  return static_cast<size_t>(cpus);
+}
+
+absl::Status LookupCpus(int map, uint32_t key, void* values) {
+  return bpf_map_lookup_elem(map, &key, values) == 0 ? absl::OkStatus() : ErrnoStatus("read a per-CPU map");
+}
+
+absl::Status UpdateCpus(int map, uint32_t key, const void* values) {
+  return bpf_map_update_elem(map, &key, values, BPF_ANY) == 0 ? absl::OkStatus() : ErrnoStatus("write a per-CPU map");
+}
+
 absl::StatusOr<std::vector<uint64_t>> ReadPerCpuFields(int map, uint32_t first, uint32_t count, size_t fields) {
   const int cpus = libbpf_num_possible_cpus();
   if (cpus < 0) return ErrnoStatusOf(cpus, "count CPUs");

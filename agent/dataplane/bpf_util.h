@@ -18,6 +18,20 @@ namespace headgate {
 absl::Status ReadArray(int map, uint32_t first, uint32_t count, void* values);
 absl::Status WriteArray(int map, absl::Span<const uint32_t> indexes, const void* values);
 
+// The values that a per-CPU map has for one key, by CPU.
+absl::StatusOr<size_t> CountCpus();
+absl::Status LookupCpus(int map, uint32_t key, void* values);
+absl::Status UpdateCpus(int map, uint32_t key, const void* values);
+
+template <typename Value>
+absl::StatusOr<std::vector<Value>> ReadCpus(int map, uint32_t key) {
+  static_assert(sizeof(Value) % 8 == 0);
+  HG_ASSIGN_OR_RETURN(const size_t cpus, CountCpus());
+  std::vector<Value> values(cpus);
+  HG_RETURN_IF_ERROR(LookupCpus(map, key, values.data()));
+  return values;
+}
+
 // Rows of a per-CPU array whose values are made of u64 fields, summed over CPUs; fields one after the other.
 absl::StatusOr<std::vector<uint64_t>> ReadPerCpuFields(int map, uint32_t first, uint32_t count, size_t fields);
 // Sets rows to zero on all CPUs.

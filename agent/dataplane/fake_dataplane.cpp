@@ -15,14 +15,15 @@ namespace {
 
 constexpr const char* kTableNames[kTables] = {"hg_roots",    "hg_nodes",   "hg_items",     "hg_rules",
                                               "hg_prefixes", "hg_actions", "hg_next_hops", "hg_targets"};
-constexpr uint32_t kRows[kCounterTables] = {HG_PORTS * HG_REASON_SLOTS, 4096, HG_COUNTERS, HG_PORTS, 1};
 constexpr uint32_t kFields[kCounterTables] = {2, 3, 2, 3, 1};
 
 }  // namespace
 
-FakeDataplane::FakeDataplane(uint32_t capacity) : capacity_(capacity) {
-  for (size_t i = 0; i < kTables; ++i) tables_.emplace_back(ValueSize(static_cast<TableId>(i)) * capacity);
-  for (size_t i = 0; i < kCounterTables; ++i) counters_.emplace_back(static_cast<size_t>(kRows[i]) * kFields[i]);
+FakeDataplane::FakeDataplane(uint32_t capacity) : capacity_(capacity), tables_(kTables) {
+  for (size_t i = 0; i < kCounterTables; ++i) {
+    const auto id = static_cast<CounterId>(i);
+    counters_.emplace_back(static_cast<size_t>(CounterRows(id)) * CounterFields(id));
+  }
 }
 
 size_t FakeDataplane::ValueSize(TableId table) {
@@ -32,63 +33,100 @@ size_t FakeDataplane::ValueSize(TableId table) {
   return kSizes[static_cast<size_t>(table)];
 }
 
+uint32_t FakeDataplane::Capacity(TableId table) const { return table == TableId::kRoots ? HG_ROOTS : capacity_; }
+
 absl::Status FakeDataplane::Write(TableId id, absl::Span<const uint32_t> indexes, const void* values) {
+  const std::lock_guard lock(mutex_);
   const size_t size = ValueSize(id);
+  std::vector<char>& table = tables_[static_cast<size_t>(id)];
   for (size_t i = 0; i < indexes.size(); ++i) {
-    if (indexes[i] >= capacity_) {
+    if (indexes[i] >= Capacity(id)) {
       return absl::InvalidArgumentError(absl::StrCat(Info(id).name, ": no value ", indexes[i]));
     }
-    std::memcpy(&table(id)[indexes[i] * size], static_cast<const char*>(values) + i * size, size);
+    if (table.size() < (indexes[i] + 1) * size) table.resize((indexes[i] + 1) * size);
+    std::memcpy(&table[indexes[i] * size], static_cast<const char*>(values) + i * size, size);
   }
   return absl::OkStatus();
 }
 
 absl::Status FakeDataplane::Read(TableId id, uint32_t first, uint32_t count, void* values) const {
-  if (first > capacity_ || count > capacity_ - first) {
-    return absl::InvalidArgumentError(absl::StrCat(Info(id).name, ": no value ", first + count - 1));
+  if (first > Capacity(id) || count > Capacity(id) - first) {
+    return absl::InvalidArgumentError(absl::StrCat(Info(id).name, ": no values ", first, " to ", first + count - 1));
   }
-  if (count != 0) std::memcpy(values, &table(id)[first * ValueSize(id)], count * ValueSize(id));
+  const std::lock_guard lock(mutex_);
+  const std::vector<char>& table = tables_[static_cast<size_t>(id)];
+  const size_t from = std::min(first * ValueSize(id), table.size());
+  const size_t held = std::min(count * ValueSize(id), table.size() - from);
+  if (held != 0) std::memcpy(values, &table[from], held);
+  if (held != count * ValueSize(id)) std::memset(static_cast<char*>(values) + held, 0, count * ValueSize(id) - held);
   return absl::OkStatus();
 }
 
 TableInfo FakeDataplane::Info(TableId id) const {
   const auto size = static_cast<uint32_t>(ValueSize(id));
-  return {kTableNames[static_cast<size_t>(id)], capacity_, size, static_cast<uint64_t>(capacity_) * size};
+  return {kTableNames[static_cast<size_t>(id)], Capacity(id), size, static_cast<uint64_t>(Capacity(id)) * size};
 }
 
 absl::Status FakeDataplane::Activate(uint32_t root) {
+  const std::lock_guard lock(mutex_);
   active_ = root;
   return absl::OkStatus();
+}
+
+std::optional<uint32_t> FakeDataplane::Active() const {
+  const std::lock_guard lock(mutex_);
+  return active_ == 0 ? std::nullopt : std::optional<uint32_t>(active_);
 }
 
 absl::StatusOr<Attachment> FakeDataplane::Attach(uint32_t port, const Device& device,
                                                  std::optional<DriverMode> mode) {
   if (port == 0 || port >= HG_PORTS) return absl::InvalidArgumentError(absl::StrCat("no port ", port));
-  bound_[port] = device.ifindex;
-  return Attachment{.mode = mode.value_or(DriverMode::kNative)};
+  const std::lock_guard lock(mutex_);
+  for (const auto& [other, bound] : ports_) {
+    if (other != port && bound.device.ifindex == device.ifindex) {
+      return absl::FailedPreconditionError(absl::StrCat("attach to ", device.name, ": another program is attached"));
+    }
+  }
+  Port& bound = ports_[port];
+  Attachment result{.mode = mode.value_or(bound.mode)};
+  if (bound.taken_off && bound.device == device) result.repaired = 1;
+  bound = {device, result.mode, false};
+  return result;
 }
 
 absl::Status FakeDataplane::Detach(uint32_t port) {
-  bound_.erase(port);
+  if (port == 0 || port >= HG_PORTS) return absl::InvalidArgumentError(absl::StrCat("no port ", port));
+  const std::lock_guard lock(mutex_);
+  ports_.erase(port);
   return absl::OkStatus();
 }
 
-std::vector<std::pair<uint32_t, uint32_t>> FakeDataplane::Bound() const { return {bound_.begin(), bound_.end()}; }
+std::vector<std::pair<uint32_t, uint32_t>> FakeDataplane::Bound() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::pair<uint32_t, uint32_t>> bound;
+  for (const auto& [port, held] : ports_) bound.emplace_back(port, held.device.ifindex);
+  return bound;
+}
 
-uint32_t FakeDataplane::CounterRows(CounterId id) const { return kRows[static_cast<size_t>(id)]; }
+uint32_t FakeDataplane::CounterRows(CounterId id) const {
+  const uint32_t rows[kCounterTables] = {HG_PORTS * HG_REASON_SLOTS, capacity_, HG_COUNTERS, HG_PORTS, 1};
+  return rows[static_cast<size_t>(id)];
+}
 uint32_t FakeDataplane::CounterFields(CounterId id) const { return kFields[static_cast<size_t>(id)]; }
 
 absl::StatusOr<std::vector<uint64_t>> FakeDataplane::ReadCounters(CounterId id, uint32_t first,
                                                                   uint32_t count) const {
   if (first > CounterRows(id) || count > CounterRows(id) - first) {
-    return absl::InvalidArgumentError(absl::StrCat("no counter row ", first + count - 1));
+    return absl::InvalidArgumentError(absl::StrCat("no counter rows ", first, " to ", first + count - 1));
   }
+  const std::lock_guard lock(mutex_);
   const auto& rows = counters_[static_cast<size_t>(id)];
   const auto begin = rows.begin() + static_cast<ptrdiff_t>(first) * CounterFields(id);
   return std::vector<uint64_t>(begin, begin + static_cast<ptrdiff_t>(count) * CounterFields(id));
 }
 
 absl::Status FakeDataplane::ClearCounters(CounterId id, absl::Span<const uint32_t> rows) {
+  const std::lock_guard lock(mutex_);
   const uint32_t fields = CounterFields(id);
   for (const uint32_t row : rows) {
     if (row >= CounterRows(id)) return absl::InvalidArgumentError(absl::StrCat("no counter row ", row));
@@ -108,11 +146,19 @@ absl::StatusOr<TraceResult> FakeDataplane::Trace(uint32_t, absl::Span<const uint
 }
 
 void FakeDataplane::Count(CounterId id, uint32_t row, uint32_t field, uint64_t amount) {
+  const std::lock_guard lock(mutex_);
   counters_[static_cast<size_t>(id)][static_cast<size_t>(row) * CounterFields(id) + field] += amount;
 }
 
 void FakeDataplane::Scribble(TableId id, uint32_t index) {
-  std::memset(&table(id)[index * ValueSize(id)], 0xa5, ValueSize(id));
+  const std::vector<char> garbage(ValueSize(id), static_cast<char>(0xa5));
+  (void)Write(id, absl::MakeConstSpan(&index, 1), garbage.data());
+}
+
+void FakeDataplane::TakeOff(uint32_t port) {
+  const std::lock_guard lock(mutex_);
+  const auto found = ports_.find(port);
+  if (found != ports_.end()) found->second.taken_off = true;
 }
 
 absl::Status FaultyDataplane::Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) {
@@ -120,6 +166,7 @@ absl::Status FaultyDataplane::Write(TableId table, absl::Span<const uint32_t> in
   return inner_.Write(table, indexes, values);
 }
 absl::Status FaultyDataplane::Read(TableId table, uint32_t first, uint32_t count, void* values) const {
+  HG_RETURN_IF_ERROR(fault("Read"));
   return inner_.Read(table, first, count, values);
 }
 absl::Status FaultyDataplane::Activate(uint32_t root) {
@@ -145,6 +192,7 @@ absl::Status FaultyDataplane::Detach(uint32_t port) {
 }
 absl::StatusOr<std::vector<uint64_t>> FaultyDataplane::ReadCounters(CounterId table, uint32_t first,
                                                                     uint32_t count) const {
+  HG_RETURN_IF_ERROR(fault("ReadCounters"));
   return inner_.ReadCounters(table, first, count);
 }
 absl::Status FaultyDataplane::ClearCounters(CounterId table, absl::Span<const uint32_t> rows) {

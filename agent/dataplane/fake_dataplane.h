@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Stand-ins for the kernel, for tests of what is above the seam: one that keeps the tables in memory and holds
-// to the contract as BpfDataplane does, and one that passes calls on and fails those it is told to.
+// to the contract as BpfDataplane does, and one that passes calls on and fails those it is told to. Any function
+// may be called from any thread.
 #pragma once
-
-#include <absl/container/flat_hash_map.h>
 
 #include <functional>
 #include <map>
@@ -17,14 +16,14 @@ namespace headgate {
 
 class FakeDataplane : public Dataplane {
  public:
-  // Tables of `capacity` values each.
+  // Tables of `capacity` values each, but for root records, of which there are HG_ROOTS. Memory is taken as they fill.
   explicit FakeDataplane(uint32_t capacity);
 
   absl::Status Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) override;
   absl::Status Read(TableId table, uint32_t first, uint32_t count, void* values) const override;
   TableInfo Info(TableId table) const override;
   absl::Status Activate(uint32_t root) override;
-  std::optional<uint32_t> Active() const override { return active_; }
+  std::optional<uint32_t> Active() const override;
   absl::Status Quiesce() override { return absl::OkStatus(); }
   absl::Status TakeOver() override { return absl::OkStatus(); }
   absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
@@ -38,28 +37,36 @@ class FakeDataplane : public Dataplane {
   // There is no program to run.
   absl::StatusOr<TraceResult> Trace(uint32_t port, absl::Span<const uint8_t> frame) override;
 
-  // For tests: counts as the program would, and changes a table behind everyone's back.
+  // For tests: counts as the program would, changes a table behind everyone's back, and takes a port's program off
+  // its device as another tool might.
   void Count(CounterId table, uint32_t row, uint32_t field, uint64_t amount);
   void Scribble(TableId table, uint32_t index);
+  void TakeOff(uint32_t port);
 
  private:
-  static size_t ValueSize(TableId table);
-  std::vector<char>& table(TableId id) { return tables_[static_cast<size_t>(id)]; }
-  const std::vector<char>& table(TableId id) const { return tables_[static_cast<size_t>(id)]; }
+  struct Port {
+    Device device;
+    DriverMode mode = DriverMode::kNative;
+    bool taken_off = false;
+  };
 
-  uint32_t capacity_;
-  std::vector<std::vector<char>> tables_;
+  static size_t ValueSize(TableId table);
+  uint32_t Capacity(TableId table) const;
+
+  const uint32_t capacity_;
+  mutable std::mutex mutex_;  // guards what follows
+  std::vector<std::vector<char>> tables_;  // values written so far; those beyond are zero
   std::vector<std::vector<uint64_t>> counters_;
-  std::optional<uint32_t> active_;
-  std::map<uint32_t, uint32_t> bound_;
+  uint32_t active_ = 0;
+  std::map<uint32_t, Port> ports_;
 };
 
 class FaultyDataplane : public Dataplane {
  public:
   explicit FaultyDataplane(Dataplane& inner) : inner_(inner) {}
 
-  // Asked before each changing call with its name ("Write", "Attach", ...): a status that is not OK is returned
-  // in its place.
+  // Asked before each call that can fail, by its name ("Write", "Attach", ...): a status that is not OK is returned
+  // in its place. To be set before other threads make calls.
   std::function<absl::Status(absl::string_view call)> fault = [](absl::string_view) { return absl::OkStatus(); };
 
   absl::Status Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) override;

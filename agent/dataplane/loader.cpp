@@ -6,6 +6,8 @@
 #include <bpf/libbpf.h>
 #include <linux/magic.h>
 #include "agent/base/log.h"
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -52,6 +54,16 @@ absl::Status MakeDirectory(const std::string& path) {
   return ErrnoStatus("create directory ", path);
 }
 
+// Two agents on the same tables would undo each other's work.
+absl::StatusOr<Fd> LockDirectory(const std::string& path) {
+  Fd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd) return ErrnoStatus("open ", path);
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
+  if (errno != EWOULDBLOCK) return ErrnoStatus("lock ", path);
+  return absl::FailedPreconditionError(
+      absl::StrCat("another headgated uses ", path, ": stop it, or choose another --bpffs-directory"));
+}
+
 // Puts the object where it is to be found, replacing what was there in one step.
 absl::Status PinReplacing(int fd, const std::string& path) {
   const std::string fresh = path + "_new";
@@ -77,6 +89,7 @@ absl::Status Loader::Prepare() {
   for (const char* below : {"", "/maps", "/links", "/programs"}) {
     HG_RETURN_IF_ERROR(MakeDirectory(absl::StrCat(root_, below)));
   }
+  HG_ASSIGN_OR_RETURN(lock_, LockDirectory(root_));
   return absl::OkStatus();
 }
 
@@ -97,10 +110,10 @@ void Loader::SetSizes() {
   bpf_map__set_max_entries(maps.hg_actions, pages(2 * entries, 1));
   bpf_map__set_max_entries(maps.hg_next_hops, pages(2 * HG_NEXT_HOP_PAGES, 1));
   bpf_map__set_max_entries(maps.hg_targets, pages(2 * HG_TARGET_PAGES, 1));
-  bpf_map__set_max_entries(maps.hg_limiters, sizes.max_entries + 1);
+  bpf_map__set_max_entries(maps.hg_limiters, 2 * sizes.max_entries + 1);
   bpf_map__set_max_entries(maps.hg_sources, sizes.max_sources);
-  bpf_map__set_max_entries(maps.hg_rule_stats, sizes.max_entries + 1);
-  bpf_map__set_max_entries(maps.hg_rule_base, sizes.max_entries + 1);
+  bpf_map__set_max_entries(maps.hg_rule_stats, 2 * sizes.max_entries + 1);
+  bpf_map__set_max_entries(maps.hg_rule_base, 2 * sizes.max_entries + 1);
 }
 
 // Adopts pinned maps of the same shape. The tables of a generation only together, and only of the same ABI.
@@ -111,9 +124,12 @@ absl::Status Loader::ReuseMaps() {
     if (!fd) return {};
     bpf_map_info info{};
     uint32_t length = sizeof(info);
-    if (bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0 || info.type != bpf_map__type(map) ||
-        info.key_size != bpf_map__key_size(map) || info.value_size != bpf_map__value_size(map) ||
-        info.max_entries != bpf_map__max_entries(map) || info.map_flags != bpf_map__map_flags(map)) {
+    if (bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return {};
+    // The kernel adds this one to device maps by itself.
+    if (info.type == BPF_MAP_TYPE_DEVMAP) info.map_flags &= ~static_cast<uint32_t>(BPF_F_RDONLY_PROG);
+    if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
+        info.value_size != bpf_map__value_size(map) || info.max_entries != bpf_map__max_entries(map) ||
+        info.map_flags != bpf_map__map_flags(map)) {
       return {};
     }
     return fd;
@@ -130,6 +146,7 @@ absl::Status Loader::ReuseMaps() {
                                         maps.hg_rules,  maps.hg_actions, maps.hg_prefixes,  maps.hg_next_hops,
                                         maps.hg_targets};
   std::vector<Fd> fds;
+  fds.reserve(tables.size());
   for (bpf_map* table : tables) fds.push_back(pinned(table));
   hg_active active{};
   const uint32_t zero = 0;
@@ -148,6 +165,16 @@ absl::Status Loader::ReuseMaps() {
   return absl::OkStatus();
 }
 
+// Of no program that may still be attached.
+absl::StatusOr<uint32_t> Loader::NextIncarnation() const {
+  const int map = bpf_map__fd(skeleton_->maps.hg_egress_own);
+  if (map < 0) return 1;  // not adopted
+  HG_ASSIGN_OR_RETURN(const auto owners, ReadCpus<hg_egress_owner>(map, 0));
+  uint32_t last = 0;
+  for (const hg_egress_owner& owner : owners) last = std::max({last, owner.incarnation, owner.next});
+  return last + 1;
+}
+
 absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options) {
   libbpf_set_print(LogLibbpf);
   std::unique_ptr<Loader> loader(new Loader(options));
@@ -156,7 +183,7 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
   if (loader->skeleton_ == nullptr) return ErrnoStatus("open the BPF object");
   loader->SetSizes();
   HG_RETURN_IF_ERROR(loader->ReuseMaps());
-  loader->skeleton_->rodata->incarnation = static_cast<uint32_t>(getpid());
+  HG_ASSIGN_OR_RETURN(loader->skeleton_->rodata->incarnation, loader->NextIncarnation());
   if (const int error = headgate_bpf__load(loader->skeleton_); error != 0) {
     return ErrnoStatusOf(error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",
                          "log level debug shows the verifier's words)");
@@ -212,6 +239,10 @@ absl::Status Loader::Pin() {
 absl::Status RemoveFrom(const LoadOptions& options) {
   const std::string root = absl::StrCat(options.bpffs, "/", options.directory);
   std::error_code error;
+  Fd lock;
+  if (std::filesystem::exists(root, error)) {
+    HG_ASSIGN_OR_RETURN(lock, LockDirectory(root));
+  }
   std::filesystem::remove_all(root + "/links", error);
   if (!error) std::filesystem::remove_all(root, error);
   if (error) return absl::InternalError(absl::StrCat("remove ", root, ": ", error.message()));

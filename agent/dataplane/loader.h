@@ -13,6 +13,8 @@
 #include <memory>
 #include <string>
 
+#include "agent/base/fd.h"
+
 struct headgate_bpf;  // the skeleton
 struct bpf_map;
 
@@ -54,11 +56,13 @@ class Loader {
   absl::Status Prepare();
   absl::Status ReuseMaps();
   void SetSizes();
+  absl::StatusOr<uint32_t> NextIncarnation() const;
   absl::Status CarryRuleCounters();
   std::string MapPath(const bpf_map* map) const;
 
   LoadOptions options_;
   std::string root_;
+  Fd lock_;  // of the directory of the pins
   headgate_bpf* skeleton_ = nullptr;
   bool adopted_ = false;
 };

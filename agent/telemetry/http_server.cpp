@@ -23,7 +23,8 @@ HttpServer::HttpServer() : server_(std::make_unique<httplib::Server>()) {}
 
 HttpServer::~HttpServer() { server_->stop(); }
 
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& listen, HttpHandlers handlers) {
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string& listen,
+                                                              const HttpHandlers& handlers) {
   const size_t colon = listen.rfind(':');
   int port = 0;
   if (colon == std::string::npos || !absl::SimpleAtoi(listen.substr(colon + 1), &port)) {
@@ -36,6 +37,11 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
   httplib::Server& server = *http->server_;
   server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
   server.set_keep_alive_timeout(kIdleSeconds);
+  // The default would let two agents share a port, and each answer half of the questions.
+  server.set_socket_options([](socket_t socket) {
+    const int yes = 1;
+    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  });
   server.Get("/livez", [alive = handlers.alive](const httplib::Request&, httplib::Response& response) {
     Answer(alive(), response);
   });
@@ -48,7 +54,13 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const std::string&
   if (!server.bind_to_port(host, port)) {
     return absl::UnavailableError(absl::StrCat("cannot listen for HTTP on ", listen, ": is the address in use?"));
   }
-  http->thread_ = std::jthread([&server] { server.listen_after_bind(); });
+  std::atomic<bool>& ended = http->ended_;
+  http->thread_ = std::jthread([&server, &ended] {
+    server.listen_after_bind();
+    ended = true;
+  });
+  // Told to stop before it runs, it would never.
+  while (!server.is_running() && !ended) std::this_thread::yield();
   return http;
 }
 

@@ -5,6 +5,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -27,12 +28,14 @@ struct HttpHandlers {
 class HttpServer {
  public:
   // `listen`: "address:port".
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& listen, HttpHandlers handlers);
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& listen,
+                                                           const HttpHandlers& handlers);
   ~HttpServer();
 
  private:
   HttpServer();
   std::unique_ptr<httplib::Server> server_;
+  std::atomic<bool> ended_ = false;
   std::jthread thread_;
 };
 

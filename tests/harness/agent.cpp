@@ -77,6 +77,7 @@ void Agent::Kill() {
 
 int Agent::Stop() {
   if (pid_ <= 0) return -1;
+  client_.reset();  // a server waits a while for those connected to leave
   kill(pid_, SIGTERM);
   int status = 0;
   const bool ended = WaitFor([&] { return waitpid(pid_, &status, WNOHANG) == pid_; }, std::chrono::seconds(10));

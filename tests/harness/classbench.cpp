@@ -189,19 +189,18 @@ std::array<uint32_t, HG_WORDS> KeyOf(const Header& header) {
   return key;
 }
 
+bool Matches(const Match& match, const Header& header) {
+  if (match.source && !Contains(*match.source, IpAddress{header.source, header.family})) return false;
+  if (match.destination && !Contains(*match.destination, IpAddress{header.destination, header.family})) return false;
+  if (match.protocol && *match.protocol != header.protocol) return false;
+  const bool wants_ports = !match.source_ports.empty() || !match.destination_ports.empty();
+  if (wants_ports && !HasPorts(header.protocol)) return false;
+  return InRanges(match.source_ports, header.source_port) && InRanges(match.destination_ports, header.destination_port);
+}
+
 const Rule* LinearSearch(const std::vector<Rule>& rules, const Header& header) {
-  const IpAddress source{header.source, header.family};
-  const IpAddress destination{header.destination, header.family};
   for (const Rule& rule : rules) {
-    const Match& match = rule.match;
-    if (match.source && !Contains(*match.source, source)) continue;
-    if (match.destination && !Contains(*match.destination, destination)) continue;
-    if (match.protocol && *match.protocol != header.protocol) continue;
-    const bool wants_ports = !match.source_ports.empty() || !match.destination_ports.empty();
-    if (wants_ports && !HasPorts(header.protocol)) continue;
-    if (!InRanges(match.source_ports, header.source_port)) continue;
-    if (!InRanges(match.destination_ports, header.destination_port)) continue;
-    return &rule;
+    if (Matches(rule.match, header)) return &rule;
   }
   return nullptr;
 }

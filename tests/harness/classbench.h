@@ -37,6 +37,9 @@ Header DrawHeader(const std::vector<Rule>& rules, std::mt19937_64& random);
 // The key the parser would produce for the header.
 std::array<uint32_t, HG_WORDS> KeyOf(const Header& header);
 
+// Whether the header has the addresses, protocol and ports that are asked for; other fields are not looked at.
+bool Matches(const Match& match, const Header& header);
+
 // The first rule that matches, null when none does. Uses the model alone, nothing of the compiler.
 const Rule* LinearSearch(const std::vector<Rule>& rules, const Header& header);
 

@@ -54,7 +54,7 @@ bool WaitFor(const std::function<bool()>& condition, std::chrono::milliseconds t
 
 Lab::Lab(const std::string& name, const std::vector<std::string>& namespaces)
     : prefix_(absl::StrCat("hgt-", name, "-")), directory_(absl::StrCat("/run/headgate-test/", name)),
-      namespaces_(namespaces) {
+      namespaces_(namespaces), next_index_(getpid() * 64) {
   Remove();
   std::filesystem::create_directories(directory_);
   for (const std::string& ns : namespaces_) {
@@ -74,8 +74,9 @@ void Lab::Remove() const {
 
 void Lab::Link(const std::string& ns_a, const std::string& device_a, const std::string& ns_b,
                const std::string& device_b, int mtu) {
-  Shell(absl::StrCat("ip link add ", device_a, " netns ", Name(ns_a), " mtu ", mtu, " type veth peer name ", device_b,
-                     " netns ", Name(ns_b), " mtu ", mtu));
+  const int index_a = next_index_++, index_b = next_index_++;
+  Shell(absl::StrCat("ip link add ", device_a, " index ", index_a, " netns ", Name(ns_a), " mtu ", mtu,
+                     " type veth peer name ", device_b, " index ", index_b, " netns ", Name(ns_b), " mtu ", mtu));
   const std::pair<const std::string&, const std::string&> ends[] = {{ns_a, device_a}, {ns_b, device_b}};
   for (const auto& [ns, device] : ends) {
     // Addresses of its own would have the kernel send things no test asked for.

@@ -53,6 +53,9 @@ class Lab {
   std::string prefix_;
   std::string directory_;
   std::vector<std::string> namespaces_;
+  // Tests that run side by side number their devices apart: the kernel's XDP tracepoints are system-wide and name
+  // devices by number.
+  int next_index_;
 };
 
 // The calling thread enters a namespace for as long as this lives.

@@ -147,6 +147,7 @@ class Packet {
   void Add(const Protocol& layer);
   void Add(const Arp& layer);
   void Add(const Payload& layer);
+  void Add(const Packet& rest) { layers_.insert(layers_.end(), rest.layers_.begin(), rest.layers_.end()); }
 
   std::vector<Layer> layers_;
 };

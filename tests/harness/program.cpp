@@ -91,21 +91,29 @@ void Program::Apply(const State& state) {
   compiler_.Reclaim(epoch_);
 }
 
-uint32_t Program::Verdict(const Bytes& frame, Bytes* output) {
+uint32_t Program::Verdict(const Bytes& frame, Bytes* output, int repeat) {
+  Bytes input(ingress_.metadata);
+  if (ingress_.metadata != 0) input.insert(input.end(), frame.begin(), frame.end());
+  const Bytes& data = ingress_.metadata != 0 ? input : frame;
   xdp_md context{};
-  context.data_end = static_cast<uint32_t>(frame.size());
-  context.ingress_ifindex = kIngressIfindex;
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = static_cast<uint32_t>(frame.size()),
-              .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = 1);
+  context.data = ingress_.metadata;
+  context.data_end = static_cast<uint32_t>(data.size());
+  context.ingress_ifindex = ingress_.ifindex;
+  context.rx_queue_index = ingress_.queue;
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data(), .data_size_in = static_cast<uint32_t>(data.size()),
+              .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = repeat);
   if (output != nullptr) {
-    output->resize(frame.size() + 64);
+    output->resize(data.size() + 64);
     options.data_out = output->data();
     options.data_size_out = static_cast<uint32_t>(output->size());
   }
   if (bpf_prog_test_run_opts(program_.get(), &options) != 0) {
     throw std::runtime_error(std::string("BPF_PROG_TEST_RUN: ") + std::strerror(errno));
   }
-  if (output != nullptr) output->resize(options.data_size_out);
+  if (output != nullptr) {
+    output->resize(options.data_size_out);
+    output->erase(output->begin(), output->begin() + ingress_.metadata);
+  }
   return options.retval;
 }
 

@@ -40,8 +40,16 @@ class Program {
   void BindPort(uint32_t port, uint32_t ifindex, const std::string& mac = "02:00:00:00:0a:01");
   // Compiles and puts in force.
   void Apply(const State& state);
-  // One packet through the program that devices run. Throws when the run itself fails.
-  uint32_t Verdict(const Bytes& frame, Bytes* output = nullptr);
+  // How frames of test runs arrive, from now on.
+  struct Ingress {
+    uint32_t ifindex = kIngressIfindex;
+    uint32_t queue = 0;
+    uint32_t metadata = 0;  // bytes of metadata before the frame, a multiple of 4: they take headroom
+  };
+  void SetIngress(const Ingress& ingress) { ingress_ = ingress; }
+  // One packet through the program that devices run, or the same one `repeat` times in a row: then the output and
+  // the verdict are the last one's. Throws when the run itself fails.
+  uint32_t Verdict(const Bytes& frame, Bytes* output = nullptr, int repeat = 1);
   // The same with the name of the one reason that counted; several or none are a test failure.
   RunResult Run(const Bytes& frame, uint32_t port = 1);
 
@@ -55,6 +63,7 @@ class Program {
   std::unique_ptr<BpfDataplane> dataplane_;
   Compiler compiler_;
   uint64_t epoch_ = 0;
+  Ingress ingress_;
   Fd program_;
 };
 

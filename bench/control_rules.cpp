@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/control_rules.h"
+
+#include <absl/container/flat_hash_set.h>
+#include <absl/strings/str_cat.h>
+#include <linux/bpf.h>
+#include <netinet/in.h>
+
+#include <exception>
+#include <utility>
+
+#include "agent/api/convert.h"
+#include "agent/base/status.h"
+#include "bench/frame.h"
+#include "tests/harness/classbench.h"
+
+namespace headgate::bench {
+namespace {
+
+constexpr char kInterface[] = "in";
+constexpr uint32_t kFrameBytes = 100;
+constexpr size_t kTriesPerRule = 1000;
+
+void AddInterface(v1::GatewayConfig& config, const std::string& device) {
+  v1::Interface& interface = *config.add_interfaces();
+  interface.set_name(kInterface);
+  interface.set_device(device);
+}
+
+bool IsGroupSource(const testing::Header& header) { return header.source[0] >> 28 == 0xe || ~header.source[0] == 0; }
+
+absl::StatusOr<std::vector<uint8_t>> MakeFrame(const testing::Header& header) {
+  const FrameSpec spec = {.destination_mac = {2, 0, 0, 0, 0, 1},
+                          .source_mac = {2, 0, 0, 0, 0, 2},
+                          .source = {header.source, header.family},
+                          .destination = {header.destination, header.family},
+                          .transport = header.protocol == IPPROTO_TCP ? Transport::kTcp : Transport::kUdp,
+                          .source_port = header.source_port,
+                          .destination_port = header.destination_port,
+                          .size = kFrameBytes};
+  HG_ASSIGN_OR_RETURN(const hgb_template frame, BuildTemplate(spec));
+  return BuildFrame(spec, frame, 0);
+}
+
+Prefix DrawPrefix(std::mt19937_64& random) {
+  Prefix prefix;
+  const bool is_ipv4 = random() % 4 != 0;
+  prefix.address.family = is_ipv4 ? Family::kIpv4 : Family::kIpv6;
+  prefix.length = static_cast<uint8_t>(is_ipv4 ? 20 + random() % 13 : 32 + random() % 33);
+  for (int i = 0; i < AddressBits(prefix.address.family) / 32; ++i) {
+    prefix.address.words[static_cast<size_t>(i)] = static_cast<uint32_t>(random()) & WordMask(prefix.length, i);
+  }
+  // Unicast: frames from group addresses are dropped for that alone.
+  if (is_ipv4) prefix.address.words[0] &= 0x7fffffff;
+  if (!is_ipv4) prefix.address.words[0] = (prefix.address.words[0] & 0x1fffffff) | 0x20000000;
+  return prefix;
+}
+
+}  // namespace
+
+absl::StatusOr<RuleSet> RuleSet::Load(const std::string& name) {
+  RuleSet set;
+  try {
+    set.rules_ = testing::LoadClassBench(name);
+  } catch (const std::exception& error) {
+    return absl::NotFoundError(absl::StrCat("load the rule set ", name, " of the source tree: ", error.what()));
+  }
+  set.flipped_.resize(set.rules_.size());
+  return set;
+}
+
+v1::GatewayConfig RuleSet::Config(const std::string& device) const {
+  v1::GatewayConfig config;
+  AddInterface(config, device);
+  for (const Rule& rule : rules_) api::Write(rule, *config.add_rules());
+  return config;
+}
+
+absl::StatusOr<std::vector<ShownRule>> RuleSet::DrawShown(size_t count, std::mt19937_64& random) const {
+  std::vector<ShownRule> shown;
+  absl::flat_hash_set<size_t> drawn;
+  for (size_t tries = 0; shown.size() < count; ++tries) {
+    if (tries == count * kTriesPerRule) {
+      return absl::InvalidArgumentError(absl::StrCat("the rule set has too few UDP and TCP rules for ", count, " changes"));
+    }
+    const testing::Header header = testing::DrawHeader(rules_, random);
+    if ((header.protocol != IPPROTO_UDP && header.protocol != IPPROTO_TCP) || IsGroupSource(header)) continue;
+    const Rule* rule = testing::LinearSearch(rules_, header);
+    if (rule == nullptr) continue;
+    const auto index = static_cast<size_t>(rule - rules_.data());
+    if (!drawn.insert(index).second) continue;
+    HG_ASSIGN_OR_RETURN(std::vector<uint8_t> frame, MakeFrame(header));
+    shown.push_back({index, std::move(frame)});
+  }
+  return shown;
+}
+
+uint32_t RuleSet::VerdictOf(size_t index) const {
+  const bool passes = std::holds_alternative<Pass>(rules_[index].action->verdict);
+  return passes != flipped_[index] ? XDP_PASS : XDP_DROP;
+}
+
+v1::UpdateRequest RuleSet::Flip(size_t index) {
+  flipped_[index] = !flipped_[index];
+  v1::UpdateRequest request;
+  v1::Rule& rule = *request.mutable_patch()->mutable_upsert()->add_rules();
+  api::Write(rules_[index], rule);
+  rule.clear_action();
+  if (VerdictOf(index) == XDP_PASS) {
+    rule.mutable_action()->mutable_pass();
+  } else {
+    rule.mutable_action()->mutable_drop();
+  }
+  return request;
+}
+
+void RuleSet::Reset() { flipped_.assign(rules_.size(), false); }
+
+v1::GatewayConfig LargeSetConfig(const std::string& device, size_t count, std::mt19937_64& random) {
+  v1::GatewayConfig config;
+  AddInterface(config, device);
+  v1::PrefixSet& set = *config.add_prefix_sets();
+  set.set_name("large");
+  absl::flat_hash_set<Prefix> drawn;
+  while (drawn.size() < count) {
+    const Prefix prefix = DrawPrefix(random);
+    if (drawn.insert(prefix).second) set.add_prefixes(ToString(prefix));
+  }
+  v1::Rule& rule = *config.add_rules();
+  rule.set_name("drop-large");
+  rule.set_priority(1);
+  rule.mutable_match()->set_source_set("large");
+  rule.mutable_action()->mutable_drop();
+  return config;
+}
+
+absl::StatusOr<std::vector<uint8_t>> FrameFrom(const v1::PrefixSet& set, int index) {
+  HG_ASSIGN_OR_RETURN(const Prefix prefix, ParsePrefix(set.prefixes(index)));
+  testing::Header header{.family = prefix.address.family, .source = prefix.address.words, .protocol = IPPROTO_UDP};
+  header.destination[0] = header.family == Family::kIpv4 ? 0xc6130001 : 0x20010db8;  // 198.19.0.1, 2001:db8::
+  return MakeFrame(header);
+}
+
+}  // namespace headgate::bench

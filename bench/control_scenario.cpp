@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/control_scenario.h"
+
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <linux/bpf.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <random>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "agent/base/status.h"
+#include "bench/agent_process.h"
+#include "bench/control_rules.h"
+#include "bench/gateway_client.h"
+#include "bench/lab.h"
+#include "bench/program_run.h"
+#include "bench/verdict_watch.h"
+
+namespace headgate::bench {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = VerdictWatch::Clock;
+
+constexpr char kNetns[] = "hgb-ctl", kDevice[] = "hgb-ctl0", kPeer[] = "hgb-ctl1";
+constexpr uint64_t kSeed = 1;
+constexpr milliseconds kStartTimeout(30'000), kPoll(10);
+// The agent gives memory back a second after a large change.
+constexpr milliseconds kQuiet(1500), kQuietTimeout(60'000);
+constexpr int kSetSamples = 100;
+constexpr double kMegabyte = 1e6;
+
+double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+double Milliseconds(Clock::duration duration) { return 1e3 * Seconds(duration); }
+
+// An agent that serves, with nothing configured.
+class Gateway {
+ public:
+  static absl::StatusOr<std::unique_ptr<Gateway>> Start(const ControlOptions& options, const std::atomic<bool>& stop) {
+    std::unique_ptr<Gateway> gateway(new Gateway);
+    HG_RETURN_IF_ERROR(gateway->bpffs_.Mount());
+    HG_ASSIGN_OR_RETURN(gateway->process_, AgentProcess::Start({.binary = options.agent,
+                                                                .netns = kNetns,
+                                                                .bpffs = PrivateBpffs::kPath,
+                                                                .directory = options.directory}));
+    gateway->client_ = std::make_unique<GatewayClient>(gateway->process_->socket());
+    HG_RETURN_IF_ERROR(gateway->AwaitServing(stop));
+    HG_ASSIGN_OR_RETURN(Fd program, OpenHeadgateProgram());
+    HG_ASSIGN_OR_RETURN(gateway->watch_, VerdictWatch::Start(kNetns, kDevice, std::move(program)));
+    return gateway;
+  }
+
+  GatewayClient& client() { return *client_; }
+  AgentProcess& process() { return *process_; }
+  VerdictWatch& watch() { return *watch_; }
+
+  // A whole configuration, until it is in force. The time the call took.
+  absl::StatusOr<double> Apply(v1::GatewayConfig config) {
+    v1::ApplyRequest request;
+    *request.mutable_config() = std::move(config);
+    request.set_wait_applied(true);
+    const auto start = Clock::now();
+    HG_ASSIGN_OR_RETURN(const v1::ApplyResponse response, client_->Apply(request));
+    const double seconds = Seconds(Clock::now() - start);
+    if (response.applied_generation() >= response.generation()) return seconds;
+    return absl::InternalError("the agent says that a configuration is in force which is not");
+  }
+
+ private:
+  Gateway() = default;
+
+  absl::Status AwaitServing(const std::atomic<bool>& stop) {
+    const auto deadline = Clock::now() + kStartTimeout;
+    while (true) {
+      if (client_->GetStatus().ok()) return absl::OkStatus();
+      HG_RETURN_IF_ERROR(process_->CheckRunning());
+      if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
+      if (Clock::now() > deadline) return absl::DeadlineExceededError("the agent does not serve");
+      std::this_thread::sleep_for(kPoll);
+    }
+  }
+
+  PrivateBpffs bpffs_;
+  std::unique_ptr<AgentProcess> process_;
+  std::unique_ptr<GatewayClient> client_;
+  std::unique_ptr<VerdictWatch> watch_;
+};
+
+// Latencies of single changes, in milliseconds.
+struct ChangeLatencies {
+  std::vector<double> durable;          // from sending to the durable acknowledgement
+  std::vector<double> visible;          // from the acknowledgement to the first frame with the new verdict
+  std::vector<double> sent_to_visible;  // from sending to that frame
+};
+
+// Each is sent when the one before is in the data path.
+absl::StatusOr<ChangeLatencies> MeasureChanges(Gateway& gateway, RuleSet& rules, const std::vector<ShownRule>& shown,
+                                               const std::atomic<bool>& stop) {
+  ChangeLatencies latencies;
+  const auto stream = gateway.client().Update();
+  for (const ShownRule& rule : shown) {
+    if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
+    const v1::UpdateRequest request = rules.Flip(rule.index);
+    HG_RETURN_IF_ERROR(gateway.watch().Watch(rule.frame, rules.VerdictOf(rule.index)));
+    const auto sent = Clock::now();
+    HG_RETURN_IF_ERROR(stream->Send(request));
+    HG_RETURN_IF_ERROR(stream->Receive().status());
+    const auto durable = Clock::now();
+    HG_ASSIGN_OR_RETURN(const Clock::time_point seen, gateway.watch().AwaitSeen());
+    latencies.durable.push_back(Milliseconds(durable - sent));
+    latencies.visible.push_back(Milliseconds(seen - durable));
+    latencies.sent_to_visible.push_back(Milliseconds(seen - sent));
+  }
+  return latencies;
+}
+
+// Changes to different rules, one a message, as fast as the stream takes them. Changes a second, from the first
+// message to the last acknowledgement.
+absl::StatusOr<double> MeasureUpdates(Gateway& gateway, RuleSet& rules, const std::vector<ShownRule>& shown,
+                                      size_t count, std::mt19937_64& random) {
+  std::vector<size_t> indexes(rules.size());
+  for (size_t i = 0; i < indexes.size(); ++i) indexes[i] = i;
+  std::shuffle(indexes.begin(), indexes.end(), random);
+  indexes.resize(std::min(count, indexes.size()));
+  std::vector<v1::UpdateRequest> requests;
+  for (const size_t index : indexes) requests.push_back(rules.Flip(index));
+
+  const auto stream = gateway.client().Update();
+  absl::Status sent;
+  const auto start = Clock::now();
+  std::thread sender([&] {
+    for (size_t i = 0; i < requests.size() && sent.ok(); ++i) sent = stream->Send(requests[i]);
+  });
+  absl::Status received;
+  for (size_t i = 0; i < requests.size() && received.ok(); ++i) received = stream->Receive().status();
+  const double seconds = Seconds(Clock::now() - start);
+  sender.join();
+  HG_RETURN_IF_ERROR(received);
+  HG_RETURN_IF_ERROR(sent);
+  // They did what they were acknowledged for.
+  for (const ShownRule& rule : shown) {
+    HG_RETURN_IF_ERROR(gateway.watch().AwaitVerdict(rule.frame, rules.VerdictOf(rule.index)));
+  }
+  return static_cast<double>(requests.size()) / seconds;
+}
+
+absl::StatusOr<double> MeasureLargeSet(Gateway& gateway, size_t prefixes, std::mt19937_64& random) {
+  const v1::GatewayConfig config = LargeSetConfig(kDevice, prefixes, random);
+  HG_ASSIGN_OR_RETURN(const double seconds, gateway.Apply(config));
+  for (int i = 0; i < kSetSamples; ++i) {
+    const v1::PrefixSet& set = config.prefix_sets(0);
+    const int index = static_cast<int>(random() % static_cast<uint64_t>(set.prefixes_size()));
+    HG_ASSIGN_OR_RETURN(std::vector<uint8_t> frame, FrameFrom(set, index));
+    HG_RETURN_IF_ERROR(gateway.watch().AwaitVerdict(std::move(frame), XDP_DROP));
+  }
+  return seconds;
+}
+
+struct Case {
+  const char* name;
+  const char* unit;
+};
+// In the order of the table.
+constexpr Case kCases[] = {{"apply_100k_s", "s"},          {"visible_p50_ms", "ms"},
+                           {"visible_p99_ms", "ms"},       {"durable_p99_ms", "ms"},
+                           {"updates_per_s", "updates/s"}, {"set_1m_load_s", "s"},
+                           {"rss_mb", "MB"},               {"sent_to_visible_p50_ms", "ms"},
+                           {"sent_to_visible_p99_ms", "ms"}, {"rss_peak_mb", "MB"}};
+
+class Scenario {
+ public:
+  Scenario(const ControlOptions& options, RuleSet rules, std::vector<ShownRule> shown, const std::atomic<bool>& stop,
+           absl::FunctionRef<void(const std::string&)> progress)
+      : options_(options), rules_(std::move(rules)), shown_(std::move(shown)), stop_(stop), progress_(progress) {}
+
+  absl::Status RunRound(int round) {
+    random_.seed(kSeed + static_cast<uint64_t>(round));
+    HG_RETURN_IF_ERROR(MeasureRules());
+    HG_RETURN_IF_ERROR(MeasureSet());
+    std::string line = absl::StrFormat("round %d:", round);
+    for (const Case& c : kCases) absl::StrAppendFormat(&line, " %s %.3f", c.name, values_[c.name].back());
+    progress_(line);
+    return absl::OkStatus();
+  }
+
+  Result result() const {
+    Result result{.scenario = "control",
+                  .settings = {{"rules", absl::StrCat(options_.rule_set, ", ", rules_.size())},
+                               {"changes", absl::StrCat(options_.changes)},
+                               {"updates", absl::StrCat(options_.updates, ", one change a message")},
+                               {"prefixes", absl::StrCat(options_.prefixes)},
+                               {"state", options_.directory}}};
+    for (const Case& c : kCases) {
+      result.rows.push_back({.name = c.name, .unit = c.unit, .headgate = values_.at(c.name)});
+    }
+    return result;
+  }
+
+ private:
+  absl::Status MeasureRules() {
+    rules_.Reset();
+    HG_ASSIGN_OR_RETURN(const auto gateway, Gateway::Start(options_, stop_));
+    HG_ASSIGN_OR_RETURN(const double apply_seconds, gateway->Apply(rules_.Config(kDevice)));
+    Add("apply_100k_s", apply_seconds);
+    for (const ShownRule& rule : shown_) {
+      HG_RETURN_IF_ERROR(gateway->watch().AwaitVerdict(rule.frame, rules_.VerdictOf(rule.index)));
+    }
+    HG_RETURN_IF_ERROR(gateway->process().AwaitIdle(kQuiet, kQuietTimeout));
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory memory, gateway->process().ReadMemory());
+    Add("rss_mb", static_cast<double>(memory.resident) / kMegabyte);
+    Add("rss_peak_mb", static_cast<double>(memory.peak) / kMegabyte);
+
+    HG_ASSIGN_OR_RETURN(const ChangeLatencies latencies, MeasureChanges(*gateway, rules_, shown_, stop_));
+    Add("visible_p50_ms", Percentile(latencies.visible, 50));
+    Add("visible_p99_ms", Percentile(latencies.visible, 99));
+    Add("durable_p99_ms", Percentile(latencies.durable, 99));
+    Add("sent_to_visible_p50_ms", Percentile(latencies.sent_to_visible, 50));
+    Add("sent_to_visible_p99_ms", Percentile(latencies.sent_to_visible, 99));
+
+    HG_ASSIGN_OR_RETURN(const double rate, MeasureUpdates(*gateway, rules_, shown_, options_.updates, random_));
+    Add("updates_per_s", rate);
+    return gateway->process().CheckRunning();
+  }
+
+  absl::Status MeasureSet() {
+    HG_ASSIGN_OR_RETURN(const auto gateway, Gateway::Start(options_, stop_));
+    HG_ASSIGN_OR_RETURN(const double seconds, MeasureLargeSet(*gateway, options_.prefixes, random_));
+    Add("set_1m_load_s", seconds);
+    return gateway->process().CheckRunning();
+  }
+
+  void Add(const std::string& name, double value) { values_[name].push_back(value); }
+
+  const ControlOptions& options_;
+  RuleSet rules_;
+  const std::vector<ShownRule> shown_;
+  const std::atomic<bool>& stop_;
+  absl::FunctionRef<void(const std::string&)> progress_;
+  std::mt19937_64 random_;
+  std::map<std::string, std::vector<double>> values_;
+};
+
+}  // namespace
+
+absl::StatusOr<Result> RunControl(const ControlOptions& options, const std::atomic<bool>& stop,
+                                  absl::FunctionRef<void(const std::string&)> progress) {
+  HG_ASSIGN_OR_RETURN(const auto lab, Lab::Create({kNetns}));
+  HG_RETURN_IF_ERROR(lab->Connect({kNetns, kDevice}, {kNetns, kPeer}));
+  HG_ASSIGN_OR_RETURN(RuleSet rules, RuleSet::Load(options.rule_set));
+  std::mt19937_64 random(kSeed);
+  HG_ASSIGN_OR_RETURN(std::vector<ShownRule> shown, rules.DrawShown(options.changes, random));
+  Scenario scenario(options, std::move(rules), std::move(shown), stop, progress);
+  for (int round = 1; round <= options.rounds; ++round) HG_RETURN_IF_ERROR(scenario.RunRound(round));
+  return scenario.result();
+}
+
+}  // namespace headgate::bench

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/traffic.h"
+
+#include <absl/strings/str_cat.h>
+
+#include <chrono>
+#include <thread>
+
+#include "agent/base/status.h"
+#include "bench/netns.h"
+#include "bench/report.h"
+
+namespace headgate::bench {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kPoll(10);
+// What has not come this long after the last frame does not come any more.
+constexpr milliseconds kIdle(200), kIdleTimeout(10'000);
+
+absl::StatusOr<std::unique_ptr<Sender>> OpenSender(const SendCommand& command) {
+  SendOptions options = command.options;
+  if (!command.has_source_mac) {
+    HG_RETURN_IF_ERROR(InNamespace(options.netns, [&]() -> absl::Status {
+      HG_ASSIGN_OR_RETURN(const Device device, FindDevice(options.device));
+      options.frame.source_mac = device.mac;
+      return absl::OkStatus();
+    }));
+  }
+  return Sender::Open(options);
+}
+
+absl::Status RunSender(Sender& sender, const std::atomic<bool>& stop) {
+  sender.Start();
+  while (sender.running() && !stop.load(std::memory_order_relaxed)) std::this_thread::sleep_for(kPoll);
+  return sender.Stop();
+}
+
+}  // namespace
+
+absl::StatusOr<Outcome> Send(const SendCommand& command, const std::atomic<bool>& stop) {
+  HG_ASSIGN_OR_RETURN(const auto sender, OpenSender(command));
+  const CpuMeter meter;
+  HG_RETURN_IF_ERROR(RunSender(*sender, stop));
+  const CpuReport cpu = meter.Elapsed();
+  const SendReport report = sender->Report();
+  return Outcome{.json = {{"send", ToJson(report)}, {"cpu", ToJson(cpu)}},
+                 .text = absl::StrCat(ToText(report), "\n", ToText(cpu), "\n")};
+}
+
+absl::StatusOr<Outcome> Receive(const ReceiveCommand& command, const std::atomic<bool>& stop) {
+  HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open(command.options));
+  const CpuMeter meter;
+  const auto start = steady_clock::now();
+  while (!stop.load(std::memory_order_relaxed)) {
+    if (command.duration && steady_clock::now() - start >= *command.duration) break;
+    if (command.count != 0) {
+      HG_ASSIGN_OR_RETURN(const uint64_t frames, receiver->Frames());
+      if (frames >= command.count) break;
+    }
+    std::this_thread::sleep_for(kPoll);
+  }
+  const CpuReport cpu = meter.Elapsed();
+  HG_ASSIGN_OR_RETURN(const ReceiveReport report, receiver->Read());
+  const char* mode = receiver->mode() == DriverMode::kNative ? "native" : "generic";
+  return Outcome{.json = {{"receive", ToJson(report)}, {"mode", mode}, {"cpu", ToJson(cpu)}},
+                 .text = absl::StrCat(ToText(report), "\n", ToText(cpu), "; ", mode, " mode\n")};
+}
+
+absl::StatusOr<Outcome> SendAndReceive(const RunCommand& command, const std::atomic<bool>& stop) {
+  HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open(command.receive));
+  HG_ASSIGN_OR_RETURN(const auto sender, OpenSender(command.send));
+  const CpuMeter meter;
+  HG_RETURN_IF_ERROR(RunSender(*sender, stop));
+  const CpuReport cpu = meter.Elapsed();
+  HG_RETURN_IF_ERROR(receiver->AwaitIdle(kIdle, kIdleTimeout));
+  const SendReport sent = sender->Report();
+  HG_ASSIGN_OR_RETURN(const ReceiveReport received, receiver->Read());
+  // Other senders' streams may arrive as well.
+  uint64_t arrived = 0;
+  for (const StreamReport& stream : received.streams) {
+    if (stream.id == command.send.options.frame.stream) arrived = stream.packets - stream.duplicates;
+  }
+  const uint64_t lost = sent.sent - std::min(arrived, sent.sent);
+  return Outcome{.code = lost == 0 ? ExitCode::kOk : ExitCode::kLost,
+                 .json = {{"send", ToJson(sent)}, {"receive", ToJson(received)}, {"lost", lost}, {"cpu", ToJson(cpu)}},
+                 .text = absl::StrCat(ToText(sent), "\n", ToText(received), "\n", "lost between: ", lost, " of ",
+                                      sent.sent, " frames\n", ToText(cpu), "\n")};
+}
+
+}  // namespace headgate::bench

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The agent is replaced by one of another version under traffic at full rate, and that by the old one again: no
+// packet, rule, id or count is lost, and the other version's program runs.
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
+#include <bpf/bpf.h>
+#include <sys/wait.h>
+
+#include "bpf/hg_abi.h"
+#include "tests/e2e/thousand_rules.h"
+#include "tests/harness/random.h"
+
+namespace headgate::testing {
+namespace {
+
+constexpr uint32_t kOtherAbi = 1000000;  // as in CMakeLists.txt
+
+template <typename Info>
+Info InfoOf(const Fd& fd) {
+  Info info{};
+  uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) throw std::runtime_error("not a BPF object");
+  return info;
+}
+
+std::string TagOf(const Fd& program) {
+  const auto info = InfoOf<bpf_prog_info>(program);
+  std::string tag;
+  for (const uint8_t byte : info.tag) absl::StrAppendFormat(&tag, "%02x", byte);
+  return tag;
+}
+
+class UpgradeTest : public ThousandRulesTest {
+ protected:
+  UpgradeTest() : ThousandRulesTest("upgrade") {}
+
+  // Of the program that a pinned link runs; for one on a device, that it is the one pinned as "headgate".
+  std::string TagOfLink(const std::string& name) {
+    const Fd link(bpf_obj_get((agent().pins() + "/links/" + name).c_str()));
+    return TagOf(Fd(bpf_prog_get_fd_by_id(InfoOf<bpf_link_info>(link).prog_id)));
+  }
+  std::string AttachedTag() {
+    const std::string pinned = TagOf(Fd(bpf_obj_get((agent().pins() + "/programs/headgate").c_str())));
+    for (const char* interface : {"in", "out"}) {
+      EXPECT_EQ(TagOfLink(absl::StrCat("port-", api().GetObject(pb::KIND_INTERFACE, interface).id())), pinned);
+    }
+    return pinned;
+  }
+  uint32_t AbiInForce() {
+    const Fd map(bpf_obj_get((agent().pins() + "/maps/hg_active").c_str()));
+    const uint32_t zero = 0;
+    hg_active active{};
+    EXPECT_EQ(bpf_map_lookup_elem(map.get(), &zero, &active), 0);
+    return active.abi;
+  }
+
+  // Kills what runs and starts that binary; empty: the one under test.
+  void ReplaceBy(const std::string& binary) {
+    SCOPED_TRACE(binary);
+    agent().Kill();
+    AwaitTraffic();  // nobody is there
+    agent().Start({.binary = binary});
+    ExpectNothingChanged();
+    ExpectCountersContinue();
+    AwaitTraffic();
+  }
+};
+
+TEST_F(UpgradeTest, ChangedProgramTakesOverAndGivesBack) {
+  const std::string tag = AttachedTag(), egress_tag = TagOfLink("xdp_devmap_xmit");
+  StartTraffic();
+  for (int i = 0; i < 3; ++i) {
+    SCOPED_TRACE(i);
+    ReplaceBy(HG_CHANGED_AGENT);
+    EXPECT_NE(AttachedTag(), tag);
+    EXPECT_NE(TagOfLink("xdp_devmap_xmit"), egress_tag);
+    ReplaceBy("");
+    EXPECT_EQ(AttachedTag(), tag);
+    EXPECT_EQ(TagOfLink("xdp_devmap_xmit"), egress_tag);
+  }
+  ExpectNothingLost();
+}
+
+// Tables of another ABI are not touched; those of the new one are built beside them.
+TEST_F(UpgradeTest, OtherAbiTakesOverAndGivesBack) {
+  EXPECT_EQ(AbiInForce(), HG_ABI_VERSION);
+  StartTraffic();
+  for (int i = 0; i < 3; ++i) {
+    SCOPED_TRACE(i);
+    ReplaceBy(HG_OTHER_ABI_AGENT);
+    EXPECT_EQ(AbiInForce(), kOtherAbi);
+    ReplaceBy("");
+    EXPECT_EQ(AbiInForce(), HG_ABI_VERSION);
+  }
+  ExpectNothingLost();
+}
+
+// Versions in turn, each killed at any moment of its start.
+TEST_F(UpgradeTest, KillDuringUpgradeLosesNothing) {
+  constexpr int kKills = 12;
+  const std::string binaries[] = {HG_CHANGED_AGENT, HG_OTHER_ABI_AGENT, ""};
+  const std::string tag = AttachedTag();
+  std::mt19937_64 random = MakeRandom();
+  StartTraffic();
+  agent().Kill();
+  const auto begin = std::chrono::steady_clock::now();
+  agent().Start({.binary = HG_CHANGED_AGENT});
+  const std::chrono::duration<double> start_time = std::chrono::steady_clock::now() - begin;
+  agent().Kill();
+  int came_up = 0;
+  for (int i = 0; i < kKills; ++i) {
+    const double life = std::uniform_real_distribution(0.0, 1.2 * start_time.count())(random);
+    try {
+      agent().Start({.binary = binaries[random() % 3], .prefix = absl::StrCat("timeout -s KILL ", life)});
+      ++came_up;
+      siginfo_t ended{};
+      waitid(P_PID, static_cast<id_t>(agent().pid()), &ended, WEXITED | WNOWAIT);
+      agent().Kill();
+    } catch (const std::runtime_error&) {
+      // It did not come that far.
+    }
+  }
+  EXPECT_LT(came_up, kKills) << "nothing was killed during its start: the test tests nothing";
+  agent().Start({});
+  ExpectNothingChanged();
+  EXPECT_EQ(AttachedTag(), tag);
+  ExpectNothingLost();
+}
+
+}  // namespace
+}  // namespace headgate::testing

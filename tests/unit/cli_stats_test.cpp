@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Counters and rates as people read them.
+#include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "agent/api/text.h"
+#include "cli/render_stats.h"
+#include "cli/table.h"
+
+namespace headgate::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+v1::StatsResponse Stats(const std::string& yaml) {
+  v1::StatsResponse stats;
+  const absl::Status status = ParseYaml(yaml, "test", stats);
+  EXPECT_TRUE(status.ok()) << status;
+  return stats;
+}
+
+constexpr char kStats[] = R"(
+interfaces:
+  - name: uplink
+    received_packets: 10
+    received_bytes: 1000
+    reasons:
+      - {reason: pass_rule, class: pass, packets: 1, bytes: 100}
+      - {reason: pass_default, class: pass, packets: 1, bytes: 100}
+      - {reason: forward_route, class: forward, packets: 3, bytes: 300}
+      - {reason: drop_rule, class: drop, packets: 4, bytes: 400}
+      - {reason: ipv4_short, class: malformed, packets: 1, bytes: 100}
+      - {reason: drop_default, class: drop}
+    transmitted_packets: 7
+    transmit_dropped_packets: 5
+    transmit_refused_packets: 6
+rules: [{name: r, packets: 9, bytes: 900, limited_packets: 2}]
+counters: [{name: c, packets: 8, bytes: 800}]
+unconfigured_packets: 3
+samples_lost: 2
+)";
+
+TEST(StatsTest, TablesHaveEveryCounterWithItsReason) {
+  EXPECT_EQ(
+      StatsText(Stats(kStats), 0),
+      "INTERFACE  RECEIVED  BYTES  PASSED  FORWARDED  DROPPED  MALFORMED  SENT  SEND DROPPED  SEND REFUSED\n"
+      "uplink           10   1000       2          3        4          1     7             5             6\n"
+      "\n"
+      "INTERFACE  REASON         CLASS      PACKETS  BYTES  MEANING\n"
+      "uplink     pass_rule      pass             1    100  a rule said pass\n"
+      "uplink     pass_default   pass             1    100  no rule matched and the default action is pass\n"
+      "uplink     forward_route  forward          3    300  forwarded by the kernel's routes and neighbours\n"
+      "uplink     drop_rule      drop             4    400  a rule said drop\n"
+      "uplink     ipv4_short     malformed        1    100  ends within the IPv4 header\n"
+      "\n"
+      "RULE  PACKETS  BYTES  LIMITED\n"
+      "r           9    900        2\n"
+      "\n"
+      "COUNTER  PACKETS  BYTES\n"
+      "c              8    800\n"
+      "\n"
+      "3 packets arrived on devices that are not interfaces\n"
+      "\n"
+      "2 samples were lost\n");
+}
+
+TEST(StatsTest, WhatIsNotThereHasNoTable) {
+  EXPECT_EQ(StatsText(v1::StatsResponse(), 0), "nothing counted\n");
+  const std::string text = StatsText(Stats("rules: [{name: r}]"), 0);
+  EXPECT_EQ(text, "RULE  PACKETS  BYTES  LIMITED\nr           0      0        0\n");
+}
+
+TEST(StatsTest, ANarrowTerminalCutsTheMeaningOnly) {
+  for (const auto line : absl::StrSplit(ReasonTable(Stats(kStats), 70), '\n')) EXPECT_LE(DisplayWidth(line), 70u);
+  EXPECT_THAT(ReasonTable(Stats(kStats), 70),
+              HasSubstr("uplink     ipv4_short     malformed        1    100  ends w"));
+}
+
+TEST(StatsTest, EveryReasonHasAMeaning) {
+  EXPECT_EQ(ReasonText("drop_rate_limit"), "above the rule's rate limit");
+  EXPECT_EQ(ReasonText("no_such_reason"), "");
+}
+
+// ---- top -------------------------------------------------------------------------------------------------------
+
+std::string Interfaces(int seconds, const std::string& list) {
+  return absl::StrCat("time: '2026-01-02T03:04:", seconds, "Z'\ninterfaces:\n", list);
+}
+
+std::string Interface(const std::string& name, uint64_t packets, uint64_t bytes, uint64_t drops) {
+  return absl::StrCat("  - {name: ", name, ", received_packets: ", packets, ", received_bytes: ", bytes,
+                      ", transmitted_packets: ", 2 * packets,
+                      ", reasons: [{reason: drop_rule, class: drop, packets: ", drops,
+                      "}, {reason: pass_rule, class: pass, packets: ", packets - drops, "}]}\n");
+}
+
+TEST(TopTest, ShowsRatesBetweenTwoReadings) {
+  const auto before = Stats(Interfaces(10, Interface("a", 100, 1000, 0) + Interface("b", 0, 0, 0)));
+  const auto now = Stats(Interfaces(12, Interface("a", 300, 251000, 100) + Interface("b", 5000, 10, 0)));
+  EXPECT_EQ(TopText(before, now, TopView::kInterfaces, TopOrder::kPackets, {}, absl::UTCTimeZone()),
+            "2026-01-02 03:04:12  2 interfaces  2.60k packets/s  1.00M bit/s\n"
+            "INTERFACE  PACKETS/S  BIT/S   PASS  FORWARD  DROP  MALFORMED   SENT  NOT SENT\n"
+            "b              2.50k     40  2.50k        0     0          0  5.00k         0\n"
+            "a                100  1.00M     50        0    50          0    200         0\n");
+  const auto order = [&](TopOrder by) {
+    const std::string text = TopText(before, now, TopView::kInterfaces, by, {}, absl::UTCTimeZone());
+    return text.find("\na ") < text.find("\nb ") ? "ab" : "ba";
+  };
+  EXPECT_EQ(order(TopOrder::kBits), std::string("ab"));
+  EXPECT_EQ(order(TopOrder::kName), std::string("ab"));
+}
+
+TEST(TopTest, ObjectsThatComeGoOrStartAgain) {
+  const auto before = Stats(Interfaces(10, Interface("gone", 100, 1000, 0) + Interface("reset", 1000, 1000, 0)));
+  const auto now = Stats(Interfaces(11, Interface("reset", 10, 10, 0) + Interface("new", 500, 500, 0)));
+  const std::string text = TopText(before, now, TopView::kInterfaces, TopOrder::kPackets, {}, absl::UTCTimeZone());
+  EXPECT_THAT(text, HasSubstr("1 interface "));
+  EXPECT_THAT(text, HasSubstr("\nreset             10"));
+  EXPECT_THAT(text, AllOf(Not(HasSubstr("gone")), Not(HasSubstr("new"))));
+}
+
+TEST(TopTest, FitsTheScreen) {
+  std::string before, now;
+  for (int i = 0; i < 100; ++i) {
+    const std::string name = absl::StrCat("rule-with-a-long-name-", i);
+    absl::StrAppend(&before, "  - {name: ", name, "}\n");
+    absl::StrAppend(&now, "  - {name: ", name, ", packets: ", 1000 + i, ", bytes: 1, limited_packets: 1}\n");
+  }
+  const std::string text = TopText(Stats("time: '2026-01-02T03:04:10Z'\nrules:\n" + before),
+                                   Stats("time: '2026-01-02T03:04:11Z'\nrules:\n" + now), TopView::kRules,
+                                   TopOrder::kPackets, {.width = 40, .height = 10}, absl::UTCTimeZone());
+  const std::vector<std::string> lines = absl::StrSplit(text, '\n', absl::SkipEmpty());
+  EXPECT_EQ(lines.size(), 10u);
+  for (const std::string& line : lines) EXPECT_LE(DisplayWidth(line), 40u) << line;
+  EXPECT_THAT(lines[2], HasSubstr("1.10k"));
+}
+
+}  // namespace
+}  // namespace headgate::cli
