@@ -11,6 +11,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "agent/allocator.h"
 #include "agent/api/convert.h"
 #include "agent/api/gateway_service.h"
 #include "agent/api/server.h"
@@ -146,6 +147,7 @@ absl::Status Run(const Options& options) {
   HG_ASSIGN_OR_RETURN(const std::unique_ptr<BpfDataplane> dataplane, BpfDataplane::Open(options.load));
   JoinGroup(options.server.unix_group);
   if (!options.keep_privileges) HG_RETURN_IF_ERROR(DropPrivileges());
+  StartAllocatorThread();
 
   api::ActionPool actions;
   const api::ProtoCodec codec(actions);

@@ -4,9 +4,10 @@
  * XDP_REDIRECT or XDP_TX was returned, and only these tracepoints tell; without them packets would be lost
  * uncounted. They fire once a bulk (16 frames), not once a frame.
  *
- * Tracepoints are system-wide and devices of other network namespaces may share an ifindex: both ends of a
- * redirect must be ours to be counted, and errors name the map.
+ * Tracepoints are system-wide and devices of other network namespaces may share an ifindex: a redirect is counted when
+ * both of its ends are ports in the agent's namespace, an error when it names our map.
  */
+#include <bpf/bpf_core_read.h>
 #include "hg_pkt.h"
 #include "tables.h"
 
@@ -27,36 +28,58 @@ struct {
 	__type(value, struct hg_egress);
 } hg_egress_stats SEC(".maps");
 
-/* Fields as in /sys/kernel/tracing/events/xdp/.../format, after the eight common bytes. */
+/* Of the agent's network namespace (SO_NETNS_COOKIE). Set before loading. */
+const volatile __u64 netns_cookie = 0;
+
+/* What is read of the kernel's structs; libbpf finds the offsets in the running kernel's BTF. */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct net {
+	__u64 net_cookie;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	int ifindex;
+	possible_net_t nd_net;
+};
+#pragma clang attribute pop
+
+/* Arguments as in include/trace/events/xdp.h, TP_PROTO. */
 struct devmap_xmit {
-	__u64 common;
-	__s32 from_ifindex;
-	__u32 act;
-	__s32 to_ifindex;
-	__s32 drops;
-	__s32 sent;
-	__s32 err;
+	const struct net_device *from;
+	const struct net_device *to;
+	__u64 sent;
+	__u64 drops;
+	__u64 err;
 };
 
 struct bulk_tx {
-	__u64 common;
-	__s32 ifindex;
-	__u32 act;
-	__s32 drops;
-	__s32 sent;
-	__s32 err;
+	const struct net_device *dev;
+	__u64 sent;
+	__u64 drops;
+	__u64 err;
 };
 
 struct redirect_err {
-	__u64 common;
-	__s32 prog_id;
-	__u32 act;
-	__s32 ifindex;
-	__s32 err;
-	__s32 to_ifindex;
-	__u32 map_id;
-	__s32 map_index;
+	const struct net_device *dev;
+	const void *program;
+	const void *target;
+	__u64 err;
+	__u64 map_type;
+	__u64 map_id;
+	__u64 index;
 };
+
+/* The device's port, 0 when it has none or is of another namespace. */
+static __always_inline __u32 port_of(const struct net_device *dev)
+{
+	__u32 port = hg_port_of(BPF_CORE_READ(dev, ifindex));
+
+	return port && BPF_CORE_READ(dev, nd_net.net, net_cookie) == netns_cookie ? port : 0;
+}
 
 /* Whether this program is the one that counts the event. A tracepoint runs its programs in the order in which they
  * were attached: one that hands over does so before its successor runs for the same event, which counts it then. */
@@ -85,34 +108,34 @@ static __always_inline void count(__u32 port, __s32 sent, __s32 dropped)
 	stats->dropped += dropped;
 }
 
-SEC("tracepoint/xdp/xdp_devmap_xmit")
+SEC("raw_tp/xdp_devmap_xmit")
 int hg_devmap_xmit(struct devmap_xmit *event)
 {
-	__u32 port = hg_port_of(event->to_ifindex);
+	__u32 port = port_of(event->to);
 
-	if (port && hg_port_of(event->from_ifindex) && own())
+	if (port && port_of(event->from) && own())
 		count(port, event->sent, event->drops);
 	return 0;
 }
 
-SEC("tracepoint/xdp/xdp_bulk_tx")
+SEC("raw_tp/xdp_bulk_tx")
 int hg_bulk_tx(struct bulk_tx *event)
 {
-	__u32 port = hg_port_of(event->ifindex);
+	__u32 port = port_of(event->dev);
 
 	if (port && own())
 		count(port, event->sent, event->drops);
 	return 0;
 }
 
-SEC("tracepoint/xdp/xdp_redirect_err")
+SEC("raw_tp/xdp_redirect_err")
 int hg_redirect_err(struct redirect_err *event)
 {
 	const struct hg_egress_owner *owner = own();
-	__u32 port = event->map_index;
+	__u32 port = event->index;
 	struct hg_egress *stats;
 
-	if (!owner || owner->devmap_id != event->map_id)
+	if (!owner || owner->devmap_id != (__u32)event->map_id)
 		return 0;
 	stats = bpf_map_lookup_elem(&hg_egress_stats, &port);
 	if (stats)

@@ -42,7 +42,8 @@ InterfaceState InterfaceBinder::Bind(const Interface& interface, const Device* d
   InterfaceState state;
   if (device == nullptr) {
     state.status = {ObjectState::kPending, absl::StrCat("device ", interface.device, " does not exist")};
-    if (before && before->state.device) {
+    // Also what an earlier process attached: a device that was renamed or moved since has our program still.
+    if (!before || before->state.device) {
       if (const absl::Status status = dataplane_.Detach(interface.id); !status.ok()) {
         state.status = {ObjectState::kError, std::string(status.message())};
       }

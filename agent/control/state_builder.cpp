@@ -29,9 +29,6 @@ bool SameMeaning(const PrefixSet& a, const PrefixSet& b) {
   return same;
 }
 
-std::string RulePath(absl::string_view name) { return absl::StrCat("rules[\"", name, "\"]"); }
-std::string NextHopPath(absl::string_view name) { return absl::StrCat("next_hops[\"", name, "\"]"); }
-
 class StateBuilder {
  public:
   StateBuilder(const Snapshot& current, Change change, const Limits& limits, IdAllocators& ids)
@@ -72,9 +69,6 @@ class StateBuilder {
   void Fail(std::string field, const Parts&... description) {
     violations_.push_back({std::move(field), absl::StrCat(description...)});
   }
-  // Calls visit(object's path, field below it, referenced kind, referenced name) for all the change leaves.
-  template <typename Visit>
-  void ForEachReference(Visit&& visit) const;
 
   const Snapshot& current_;
   Change change_;
@@ -203,33 +197,6 @@ void StateBuilder::CheckDevices() {
   }
 }
 
-template <typename Visit>
-void StateBuilder::ForEachReference(Visit&& visit) const {
-  next_.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
-    const std::string path = RulePath(rule->name);
-    visit(path, ".match.interface", Kind::kInterface, rule->match.interface);
-    visit(path, ".match.source_set", Kind::kPrefixSet, rule->match.source_set);
-    visit(path, ".match.destination_set", Kind::kPrefixSet, rule->match.destination_set);
-    const Verdict& verdict = rule->action->verdict;
-    if (const auto* redirect = std::get_if<Redirect>(&verdict)) {
-      visit(path, ".action.redirect.interface", Kind::kInterface, redirect->interface);
-    }
-    if (const auto* hop = std::get_if<ToNextHop>(&verdict)) {
-      visit(path, ".action.next_hop.name", Kind::kNextHop, hop->name);
-    }
-    if (const auto* steer = std::get_if<Steer>(&verdict)) {
-      visit(path, ".action.steer.target", Kind::kSteerTarget, steer->target);
-    }
-  });
-  next_.next_hops.ForEach([&](const std::shared_ptr<const NextHop>& hop) {
-    visit(NextHopPath(hop->name), ".interface", Kind::kInterface, hop->interface);
-  });
-  const auto& allow = next_.settings->management;
-  for (size_t i = 0; i < allow.size(); ++i) {
-    visit("management", absl::StrCat(".allow[", i, "].interface"), Kind::kInterface, allow[i].interface);
-  }
-}
-
 // What the change takes away must not be used by what it leaves. Objects the change sets were checked already.
 void StateBuilder::CheckReferences() {
   absl::flat_hash_set<std::pair<Kind, std::string>> gone;
@@ -242,7 +209,7 @@ void StateBuilder::CheckReferences() {
   for (const auto& u : change_.rules) checked.insert(RulePath(u.object.name));
   for (const auto& u : change_.next_hops) checked.insert(NextHopPath(u.object.name));
   if (change_.management) checked.insert("management");
-  ForEachReference([&](const std::string& path, absl::string_view field, Kind kind, const std::string& name) {
+  ForEachReference(next_, [&](const std::string& path, absl::string_view field, Kind kind, const std::string& name) {
     if (name.empty() || checked.contains(path) || !gone.contains(std::make_pair(kind, name))) return;
     Fail(absl::StrCat(path, field), KindName(kind), " \"", name,
          "\" is deleted by this change but still used here");

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/base/status.h"
+#include "agent/control/validate.h"
 
 namespace headgate {
 namespace {
@@ -98,9 +99,13 @@ class Store::Statement {
 
 absl::Status Store::Failed(const std::string& tried) const {
   const int code = sqlite3_errcode(database_);
-  const std::string message = absl::StrCat("state database: ", tried, ": ", sqlite3_errmsg(database_));
+  const char* file = sqlite3_db_filename(database_, "main");
+  const std::string message = absl::StrCat("state database", file != nullptr && *file != '\0' ? " " : "",
+                                           file != nullptr ? file : "", ": ", tried, ": ", sqlite3_errmsg(database_));
   if (code == SQLITE_FULL) return absl::ResourceExhaustedError(message);
-  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) return absl::DataLossError(message);
+  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) {
+    return absl::DataLossError(absl::StrCat(message, " (restore a copy of it, or move it away to begin with nothing)"));
+  }
   if (code == SQLITE_BUSY || code == SQLITE_LOCKED) {
     return absl::UnavailableError(absl::StrCat(message, " (is another headgated running on it?)"));
   }
@@ -117,6 +122,9 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(const std::string& path, cons
                                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   std::unique_ptr<Store> store(new Store(database, codec));
   if (result != SQLITE_OK) return store->Failed(absl::StrCat("open ", path));
+  if (sqlite3_db_readonly(database, "main") == 1) {
+    return absl::PermissionDeniedError(absl::StrCat("state database ", path, " is read-only"));
+  }
   // A write-ahead log with a sync at every commit: an acknowledged change survives a power failure.
   HG_RETURN_IF_ERROR(store->Execute("PRAGMA locking_mode=EXCLUSIVE"));
   HG_RETURN_IF_ERROR(store->Execute("PRAGMA journal_mode=WAL"));
@@ -366,6 +374,7 @@ absl::StatusOr<Snapshot> Store::LoadFrom(const std::string& tables) {
   HG_RETURN_IF_ERROR(LoadObjects(tables, state));
   HG_RETURN_IF_ERROR(LoadPrefixes(tables, state));
   DeriveState(state);
+  HG_RETURN_IF_ERROR(Annotate(CheckWhole(state), "state database"));
   return std::make_shared<const State>(std::move(state));
 }
 

@@ -175,6 +175,63 @@ void CheckAction(const Action& action, const State& state, Checker& check) {
 
 }  // namespace
 
+std::string RulePath(absl::string_view name) { return absl::StrCat("rules[\"", name, "\"]"); }
+std::string NextHopPath(absl::string_view name) { return absl::StrCat("next_hops[\"", name, "\"]"); }
+
+void ForEachReference(const State& state, const ReferenceVisitor& visit) {
+  state.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
+    const std::string path = RulePath(rule->name);
+    visit(path, ".match.interface", Kind::kInterface, rule->match.interface);
+    visit(path, ".match.source_set", Kind::kPrefixSet, rule->match.source_set);
+    visit(path, ".match.destination_set", Kind::kPrefixSet, rule->match.destination_set);
+    visit(path, ".action.count.counter", Kind::kCounter, rule->action->counter);
+    const Verdict& verdict = rule->action->verdict;
+    if (const auto* redirect = std::get_if<Redirect>(&verdict)) {
+      visit(path, ".action.redirect.interface", Kind::kInterface, redirect->interface);
+    }
+    if (const auto* hop = std::get_if<ToNextHop>(&verdict)) {
+      visit(path, ".action.next_hop.name", Kind::kNextHop, hop->name);
+    }
+    if (const auto* steer = std::get_if<Steer>(&verdict)) {
+      visit(path, ".action.steer.target", Kind::kSteerTarget, steer->target);
+    }
+  });
+  state.next_hops.ForEach([&](const std::shared_ptr<const NextHop>& hop) {
+    visit(NextHopPath(hop->name), ".interface", Kind::kInterface, hop->interface);
+  });
+  const auto& allow = state.settings->management;
+  for (size_t i = 0; i < allow.size(); ++i) {
+    visit("management", absl::StrCat(".allow[", i, "].interface"), Kind::kInterface, allow[i].interface);
+  }
+}
+
+absl::Status CheckWhole(const State& state) {
+  const auto exists = [&state](Kind kind, const std::string& name) {
+    switch (kind) {
+      case Kind::kInterface:
+        return state.interfaces.Get(name) != nullptr;
+      case Kind::kPrefixSet:
+        return state.prefix_sets.Get(name) != nullptr;
+      case Kind::kNextHop:
+        return state.next_hops.Get(name) != nullptr;
+      case Kind::kSteerTarget:
+        return state.steer_targets.Get(name) != nullptr;
+      case Kind::kCounter:
+        return state.counters.Get(name) != nullptr;
+      case Kind::kSettings:
+      case Kind::kRule:
+        break;
+    }
+    return true;
+  };
+  absl::Status status;
+  ForEachReference(state, [&](const std::string& path, absl::string_view field, Kind kind, const std::string& name) {
+    if (name.empty() || exists(kind, name)) return;
+    status.Update(absl::DataLossError(absl::StrCat(path, field, ": ", kMissing, KindName(kind), " \"", name, "\"")));
+  });
+  return status;
+}
+
 UnreadFields::UnreadFields(const Violations& violations) {
   for (const Violation& violation : violations) {
     const absl::string_view field = violation.field;

@@ -30,6 +30,16 @@ uint32_t LinkIfindex(int link) {
   return bpf_obj_get_info_by_fd(link, &info, &length) == 0 ? info.xdp.ifindex : 0;
 }
 
+// Whether the link's program is that of this namespace's device. One that was moved to another namespace takes its
+// number and its link along.
+bool IsAttached(int link, uint32_t ifindex) {
+  bpf_link_info info{};
+  uint32_t length = sizeof(info);
+  LIBBPF_OPTS(bpf_xdp_query_opts, query);
+  return bpf_obj_get_info_by_fd(link, &info, &length) == 0 && info.xdp.ifindex == ifindex &&
+         bpf_xdp_query(static_cast<int>(ifindex), 0, &query) == 0 && query.prog_id == info.prog_id;
+}
+
 // Which mode the device's program runs in.
 DriverMode ModeOf(uint32_t ifindex) {
   LIBBPF_OPTS(bpf_xdp_query_opts, query);
@@ -65,7 +75,8 @@ std::string WhyNot(int error, const Device& device) {
     return absl::StrCat("the driver refuses; an MTU of ", device.mtu,
                         " may be too large for it, or native XDP not supported (mode generic works everywhere)");
   }
-  return "";
+  if (error == ENOSPC || error == ENOMEM) return "the device has too few queues (ethtool -L) or resources for XDP";
+  return "the kernel says";
 }
 
 }  // namespace
@@ -166,35 +177,51 @@ absl::StatusOr<Fd> Ports::CreateLink(uint32_t port, const Device& device, Driver
   return link;
 }
 
+// Auto is expected to be native. Why it is not, only the process that tried knows.
+void Ports::AddModeWarning(const Port& bound, Attachment& attachment) {
+  if (bound.mode != DriverMode::kGeneric) return;
+  attachment.warnings.push_back(absl::StrCat("in generic mode, several times slower than native",
+                                             bound.refusal.empty() ? "" : "; native mode was refused: ", bound.refusal));
+}
+
 absl::StatusOr<Attachment> Ports::Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) {
   Port& bound = ports_[port];
   Attachment result{.warnings = WarningsFor(device)};
   const bool same_device = bound.link && bound.ifindex == device.ifindex && bound.device == device;
-  const bool linked = bound.link && LinkIfindex(bound.link.get()) == device.ifindex;
+  const bool linked = bound.link && IsAttached(bound.link.get(), device.ifindex);
   uint32_t changed = 0;
   HG_RETURN_IF_ERROR(Describe(port, device, changed));
   // A new or changed device is no drift; the same one with other entries or without its link is.
   if (same_device) result.repaired = changed + (linked ? 0 : 1);
   bound.ifindex = device.ifindex;
   bound.device = device;
-  result.mode = bound.mode;
-  if (linked && (!mode || *mode == bound.mode)) return result;
+  // What auto became stays, for a second try would interrupt; what was asked for does not.
+  if (linked && (mode ? *mode == bound.mode : !bound.generic_asked)) {
+    result.mode = bound.mode;
+    bound.generic_asked = mode == DriverMode::kGeneric;
+    if (!mode) AddModeWarning(bound, result);
+    return result;
+  }
 
   if (bound.link) {
     unlink(loader_.LinkPath(PortName(port)).c_str());
     bound.link = Fd();
   }
   result.mode = mode.value_or(DriverMode::kNative);
+  bound.refusal.clear();
   absl::StatusOr<Fd> link = CreateLink(port, device, result.mode);
   if (!link.ok() && !mode) {
     const absl::Status native = link.status();
     result.mode = DriverMode::kGeneric;
     link = CreateLink(port, device, result.mode);
     if (!link.ok()) return native;
+    bound.refusal = std::string(native.message());
   }
   HG_RETURN_IF_ERROR(link.status());
   bound.link = *std::move(link);
   bound.mode = result.mode;
+  bound.generic_asked = mode == DriverMode::kGeneric;
+  if (!mode) AddModeWarning(bound, result);
   return result;
 }
 

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -35,11 +36,14 @@ class Ports {
     uint32_t ifindex = 0;
     Device device;  // as last described; empty after a restart
     DriverMode mode = DriverMode::kNative;
+    bool generic_asked = false;  // and not the driver's refusal of native mode
+    std::string refusal;         // the driver's, of native mode
   };
 
   // Each writes what is not as it should be, and counts it in `changed`.
   absl::Status Describe(uint32_t port, const Device& device, uint32_t& changed);
   absl::Status SetIfindexSlots(uint32_t port, uint32_t ifindex, uint32_t& changed);
+  static void AddModeWarning(const Port& bound, Attachment& attachment);
   absl::StatusOr<Fd> CreateLink(uint32_t port, const Device& device, DriverMode mode);
 
   Loader& loader_;

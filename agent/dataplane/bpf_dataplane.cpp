@@ -6,8 +6,6 @@
 #include <bpf/libbpf.h>
 #include "agent/base/log.h"
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,15 +22,6 @@ constexpr size_t kMaxTraceFrame = 3520;  // what one page of a test run holds
 constexpr size_t kTraceSlack = 64;       // for a tag that is pushed
 constexpr uint32_t kLoopbackIfindex = 1;
 constexpr char kFresh[] = "_new";  // ends the name of a link that is to replace a pinned one
-
-// Attaching to a tracepoint reads its id from tracefs.
-void EnsureTracefs() {
-  struct stat info {};
-  if (stat("/sys/kernel/tracing/events", &info) == 0) return;
-  if (mount("tracefs", "/sys/kernel/tracing", "tracefs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
-    spdlog::warn("mount tracefs at /sys/kernel/tracing: {}", std::strerror(errno));
-  }
-}
 
 constexpr const char* kEgressEvents[] = {"xdp_devmap_xmit", "xdp_bulk_tx", "xdp_redirect_err"};
 
@@ -142,22 +131,17 @@ absl::Status BpfDataplane::Quiesce() {
 // is counted by then survives this process, and who comes next can finish what it began.
 absl::Status BpfDataplane::AttachEgressCounters() {
   HG_RETURN_IF_ERROR(FinishEgressHandOver());
-  EnsureTracefs();
   auto& skeleton = loader_->skeleton();
   bpf_program* const programs[] = {skeleton.progs.hg_devmap_xmit, skeleton.progs.hg_bulk_tx,
                                    skeleton.progs.hg_redirect_err};
   for (size_t i = 0; i < std::size(kEgressEvents); ++i) {
-    bpf_link* link = bpf_program__attach_tracepoint(programs[i], "xdp", kEgressEvents[i]);
-    if (link == nullptr) {
-      return ErrnoStatus("attach to tracepoint xdp/", kEgressEvents[i],
+    const Fd link(bpf_raw_tracepoint_open(kEgressEvents[i], bpf_program__fd(programs[i])));
+    if (!link) {
+      return ErrnoStatus("attach to tracepoint ", kEgressEvents[i],
                          " (frames that drivers refuse after a redirect will not be counted)");
     }
     const std::string path = loader_->LinkPath(kEgressEvents[i]) + kFresh;
-    const int error = bpf_obj_pin(bpf_link__fd(link), path.c_str()) == 0 ? 0 : -errno;
-    // Destroying it would switch the event off; what libbpf holds of it stays open as long as this process lives.
-    bpf_link__disconnect(link);
-    bpf_link__destroy(link);
-    if (error != 0) return ErrnoStatusOf(error, "pin ", path);
+    if (bpf_obj_pin(link.get(), path.c_str()) != 0) return ErrnoStatus("pin ", path);
   }
   bpf_map_info devmap{};
   uint32_t length = sizeof(devmap);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
@@ -34,6 +35,16 @@ int LogLibbpf(enum libbpf_print_level level, const char* format, va_list args) {
   // What matters of libbpf's warnings comes back as an error with a context; the text helps who debugs.
   if (level != LIBBPF_DEBUG) spdlog::debug("libbpf: {}", line);
   return 0;
+}
+
+absl::StatusOr<uint64_t> NetnsCookie() {
+  const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  uint64_t cookie = 0;
+  socklen_t length = sizeof(cookie);
+  if (!socket || getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) != 0) {
+    return ErrnoStatus("read the network namespace's cookie (kernel 5.14 or later)");
+  }
+  return cookie;
 }
 
 absl::Status EnsureBpffs(const std::string& path) {
@@ -184,6 +195,7 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
   loader->SetSizes();
   HG_RETURN_IF_ERROR(loader->ReuseMaps());
   HG_ASSIGN_OR_RETURN(loader->skeleton_->rodata->incarnation, loader->NextIncarnation());
+  HG_ASSIGN_OR_RETURN(loader->skeleton_->rodata->netns_cookie, NetnsCookie());
   if (const int error = headgate_bpf__load(loader->skeleton_); error != 0) {
     return ErrnoStatusOf(error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",
                          "log level debug shows the verifier's words)");

@@ -93,11 +93,11 @@ void AddRuleCounters(const Stats& stats, Families& out) {
                 rule.count.limited, {{"rule", rule.name}});
   }
   for (const auto& counter : stats.counters) {
-    out.Counter("headgate_counter_packets_total", "Packets of rules that name the counter.", counter.count.packets,
+    out.Counter("headgate_count_packets_total", "Packets of rules that name the counter.", counter.count.packets,
                 {{"counter", counter.name}});
   }
   for (const auto& counter : stats.counters) {
-    out.Counter("headgate_counter_bytes_total", "Frame bytes of rules that name the counter.", counter.count.bytes,
+    out.Counter("headgate_count_bytes_total", "Frame bytes of rules that name the counter.", counter.count.bytes,
                 {{"counter", counter.name}});
   }
   out.Counter("headgate_unconfigured_packets_total", "Packets on devices that are not interfaces.",

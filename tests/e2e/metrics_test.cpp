@@ -111,7 +111,7 @@ TEST_F(MetricsTest, AgreesWithTheApi) {
     EXPECT_EQ(value("headgate_rule_bytes_total{rule=\"evil\"}"), 4 * kBytes);
     EXPECT_EQ(value("headgate_rule_limited_packets_total{rule=\"evil\"}"), 0);
     EXPECT_EQ(value("headgate_rule_packets_total{rule=\"wire\"}"), 0);
-    EXPECT_EQ(value("headgate_counter_packets_total{counter=\"evil\"}"), 4);
+    EXPECT_EQ(value("headgate_count_packets_total{counter=\"evil\"}"), 4);
     EXPECT_EQ(value("headgate_unconfigured_packets_total"), 0);
     EXPECT_EQ(value("headgate_samples_lost_total"), 0);
     EXPECT_GT(value("headgate_agent_resident_bytes"), 1e6);

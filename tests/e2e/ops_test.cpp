@@ -22,6 +22,10 @@ constexpr char kHttp[] = "http://127.0.0.1:9780";
 class OpsTest : public LiveGatewayTest {
  protected:
   OpsTest() : LiveGatewayTest("ops") {}
+  void TearDown() override {
+    Shell("chown root " + lab().directory());  // of which a test may have made somebody else the owner
+    LiveGatewayTest::TearDown();
+  }
 
   bool Attached() { return absl::StrContains(lab().Ip("gw", "link show g0"), "xdp"); }
   // Whether a packet passes the gateway, agent or not.

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Devices come late, go, come back as others, are renamed, moved and taken down: each heals without a restart, says
+// so in its status and in events, and the rest of the configuration forwards meanwhile.
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+
+#include "tests/harness/traffic.h"
+#include "tests/harness/wire.h"
+
+namespace headgate::testing {
+namespace {
+
+using State = pb::ObjectStatus;
+
+// client c0 -- g0 gw g1 -- s1 server: interfaces "in" and "out".
+//                    g2 -- s2 server: interface "third", which is the one that things happen to.
+class InterfaceTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    HG_REQUIRE_LAB();
+    lab_ = std::make_unique<Lab>("interface", std::vector<std::string>{"client", "gw", "server", "away"});
+    lab_->Link("client", "c0", "gw", "g0");
+    lab_->Link("gw", "g1", "server", "s1");
+    agent_ = std::make_unique<Agent>(*lab_, "gw");
+    client_ = std::make_unique<Wire>(lab_->Name("client"), "c0");
+    server_ = std::make_unique<Wire>(lab_->Name("server"), "s1");
+  }
+
+  // UDP port 7000 goes to "third", the rest of what comes in to "out"; what comes in by "third" is dropped.
+  static std::string Document(const std::string& device = "g2", const std::string& mode = "auto") {
+    return absl::StrCat(R"(
+interfaces: [{name: in, device: g0}, {name: out, device: g1}, {name: third, device: )", device, ", mode: ", mode, R"(}]
+next_hops: [{name: hop, interface: third, mac: "02:00:00:00:0c:01"}]
+rules:
+  - {name: from-third, priority: 30, match: {interface: third, protocol: udp}, action: {drop: {}}}
+  - {name: to-third, priority: 20, match: {protocol: udp, destination_ports: [7000]}, action: {redirect: {interface: third}}}
+  - {name: to-hop, priority: 15, match: {protocol: udp, destination_ports: [7001]}, action: {next_hop: {name: hop}}}
+  - {name: wire, priority: 10, match: {interface: in}, action: {redirect: {interface: out}}}
+)");
+  }
+
+  void LinkThird() { lab_->Link("gw", "g2", "server", "s2"); }
+  pb::Object Third() { return api().GetObject(pb::KIND_INTERFACE, "third"); }
+  Client& api() { return agent_->client(); }
+
+  // Until the third interface has that status (and, where asked for, is attached to that ifindex).
+  void Await(State::State state, std::optional<uint32_t> ifindex = std::nullopt) {
+    pb::Object third;
+    EXPECT_TRUE(WaitFor([&] {
+      third = Third();
+      return third.status().state() == state && (!ifindex || third.interface_state().ifindex() == *ifindex);
+    })) << third.ShortDebugString();
+  }
+  uint32_t Ifindex(const std::string& device, const std::string& ns = "gw") const {
+    const InNetns inside(lab_->Name(ns));
+    return if_nametoindex(device.c_str());
+  }
+  bool HasProgram(const std::string& ns, const std::string& device) {
+    return absl::StrContains(lab_->Ip(ns, "link show " + device), "xdp");
+  }
+
+  static Bytes Frame(uint16_t port) {
+    return Ethernet{} / Ipv4{} / Udp{.destination_port = port} / Payload(Bytes(40, static_cast<uint8_t>(++marks_)));
+  }
+  // The frame comes out of the wire. (Others may, too.)
+  static bool Passes(Wire& from, Wire& to, const Bytes& frame) {
+    from.Send(frame);
+    return to.Receive(CarriesPayload(Bytes(frame.end() - 40, frame.end()))).has_value();
+  }
+  void ExpectRestWorks() { EXPECT_TRUE(Passes(*client_, *server_, Frame(53))); }
+  void ExpectThirdWorks() {
+    Wire third(lab_->Name("server"), "s2");
+    EXPECT_TRUE(Passes(*client_, third, Frame(7000)));
+    const uint64_t before = api().Rule("from-third").packets();
+    third.Send(Frame(1));
+    EXPECT_TRUE(WaitFor([&] { return api().Rule("from-third").packets() == before + 1; }));
+    ExpectRestWorks();
+  }
+  // What is meant for a device that does not exist is dropped and counted as such.
+  void ExpectThirdCountsDrops() {
+    const uint64_t before = api().Reasons("in")["drop_no_device"];
+    client_->Send(Frame(7000));
+    client_->Send(Frame(7001));
+    EXPECT_TRUE(WaitFor([&] { return api().Reasons("in")["drop_no_device"] == before + 2; }));
+    ExpectRestWorks();
+  }
+  void NowAndAfterRestart(const std::function<void()>& check) {
+    check();
+    agent_->Restart();
+    SCOPED_TRACE("after the restart");
+    check();
+  }
+  static bool Is(const pb::Event& event, pb::EventType type) { return event.type() == type && event.name() == "third"; }
+  // An event of that status, and one that the device changed.
+  static void ExpectEvents(Client::Watcher& watcher, State::State state, const std::string& message) {
+    bool status = false, change = false;
+    watcher.Next([&](const pb::Event& event) {
+      status = status || (Is(event, pb::EVENT_TYPE_OBJECT_STATUS) && event.status().state() == state);
+      change = change || (Is(event, pb::EVENT_TYPE_INTERFACE_CHANGE) && absl::StrContains(event.message(), message));
+      return status && change;
+    });
+    EXPECT_TRUE(status) << State::State_Name(state);
+    EXPECT_TRUE(change) << message;
+  }
+
+  std::unique_ptr<Lab> lab_;
+  std::unique_ptr<Agent> agent_;
+  std::unique_ptr<Wire> client_, server_;
+  static int marks_;
+};
+int InterfaceTest::marks_ = 0;
+
+TEST_F(InterfaceTest, ConfiguredBeforeItExists) {
+  api().ApplyYaml(Document());
+  NowAndAfterRestart([&] {
+    Await(State::STATE_PENDING);
+    EXPECT_EQ(Third().status().reason(), "device g2 does not exist");
+    EXPECT_EQ(Third().interface_state().ifindex(), 0u);
+    EXPECT_EQ(Third().interface_state().mode(), pb::ATTACH_MODE_UNSPECIFIED);
+    ExpectThirdCountsDrops();
+  });
+  const auto watcher = api().Watch();
+  LinkThird();
+  Await(State::STATE_APPLIED, Ifindex("g2"));
+  ExpectEvents(*watcher, State::STATE_APPLIED, absl::StrCat("device g2 ifindex ", Ifindex("g2")));
+  NowAndAfterRestart([&] {
+    Await(State::STATE_APPLIED, Ifindex("g2"));
+    EXPECT_TRUE(WaitFor([&] { return Third().interface_state().up(); }));
+    EXPECT_EQ(Third().interface_state().mode(), pb::ATTACH_MODE_NATIVE);
+    ExpectThirdWorks();
+  });
+}
+
+TEST_F(InterfaceTest, RemovedAndCreatedAnew) {
+  LinkThird();
+  api().ApplyYaml(Document());
+  Await(State::STATE_APPLIED, Ifindex("g2"));
+  const uint32_t ifindex = Ifindex("g2"), id = Third().id();
+  ExpectThirdWorks();
+  const uint64_t received = api().Interface("third").received_packets();
+  const auto watcher = api().Watch();
+  lab_->Ip("gw", "link del g2");
+  Await(State::STATE_PENDING);
+  ExpectEvents(*watcher, State::STATE_PENDING, "device g2 is gone");
+  NowAndAfterRestart([&] {
+    Await(State::STATE_PENDING);
+    ExpectThirdCountsDrops();
+  });
+  LinkThird();
+  ASSERT_NE(Ifindex("g2"), ifindex);
+  NowAndAfterRestart([&] {
+    Await(State::STATE_APPLIED, Ifindex("g2"));
+    ExpectThirdWorks();
+  });
+  // The interface is still the same one.
+  EXPECT_EQ(Third().id(), id);
+  EXPECT_EQ(api().Interface("third").received_packets(), received + 2);
+}
+
+TEST_F(InterfaceTest, CreatedAnewWhileNobodyWatched) {
+  LinkThird();
+  api().ApplyYaml(Document());
+  Await(State::STATE_APPLIED);
+  agent_->Kill();
+  lab_->Ip("gw", "link del g2");
+  LinkThird();
+  agent_->Start();
+  Await(State::STATE_APPLIED, Ifindex("g2"));
+  ExpectThirdWorks();
+  agent_->Kill();
+  lab_->Ip("gw", "link del g2");
+  agent_->Start();
+  Await(State::STATE_PENDING);
+  ExpectThirdCountsDrops();
+}
+
+TEST_F(InterfaceTest, RenamedAwayAndBack) {
+  LinkThird();
+  api().ApplyYaml(Document());
+  Await(State::STATE_APPLIED);
+  const auto rename = [&](const std::string& from, const std::string& to) {
+    lab_->Ip("gw", absl::StrCat("link set ", from, " down"));
+    lab_->Ip("gw", absl::StrCat("link set ", from, " name ", to));
+    lab_->Ip("gw", absl::StrCat("link set ", to, " up"));
+  };
+  auto watcher = api().Watch();
+  rename("g2", "other");
+  Await(State::STATE_PENDING);
+  ExpectEvents(*watcher, State::STATE_PENDING, "device g2 is gone");
+  NowAndAfterRestart([&] {
+    Await(State::STATE_PENDING);
+    EXPECT_FALSE(HasProgram("gw", "other"));
+    ExpectThirdCountsDrops();
+  });
+  watcher = api().Watch();
+  rename("other", "g2");
+  Await(State::STATE_APPLIED, Ifindex("g2"));
+  ExpectEvents(*watcher, State::STATE_APPLIED, "device g2");
+  NowAndAfterRestart([&] {
+    Await(State::STATE_APPLIED, Ifindex("g2"));
+    ExpectThirdWorks();
+  });
+  // Another device may take the name.
+  rename("g2", "other");
+  Await(State::STATE_PENDING);
+  lab_->Link("gw", "g2", "server", "s3");
+  Await(State::STATE_APPLIED, Ifindex("g2"));
+  Wire third(lab_->Name("server"), "s3");
+  EXPECT_TRUE(Passes(*client_, third, Frame(7000)));
+}
+
+TEST_F(InterfaceTest, KnownByAnAlternativeName) {
+  LinkThird();
+  api().ApplyYaml(Document("the-third-of-the-devices"));
+  Await(State::STATE_PENDING);
+  lab_->Ip("gw", "link property add dev g2 altname the-third-of-the-devices");
+  NowAndAfterRestart([&] {
+    Await(State::STATE_APPLIED, Ifindex("g2"));
+    ExpectThirdWorks();
+  });
+  lab_->Ip("gw", "link property del dev g2 altname the-third-of-the-devices");
+  Await(State::STATE_PENDING);
+  EXPECT_FALSE(HasProgram("gw", "g2"));
+}
+
+TEST_F(InterfaceTest, DownAndUp) {
+  LinkThird();
+  api().ApplyYaml(Document());
+  Await(State::STATE_APPLIED);
+  ASSERT_TRUE(WaitFor([&] { return Third().interface_state().up(); }));
+  const auto watcher = api().Watch();
+  lab_->Ip("gw", "link set g2 down");
+  EXPECT_TRUE(watcher->Next([](const pb::Event& event) {
+    return Is(event, pb::EVENT_TYPE_INTERFACE_CHANGE) && absl::StrContains(event.message(), "down");
+  }));
+  NowAndAfterRestart([&] {
+    EXPECT_TRUE(WaitFor([&] { return !Third().interface_state().up(); }));
+    Await(State::STATE_APPLIED);
+    const pb::InterfaceStats before = api().Interface("third");
+    const uint64_t forwarded = api().Reasons("in")["forward_redirect"];
+    client_->Send(Frame(7000));
+    // The kernel refuses it, after the program let it go.
+    EXPECT_TRUE(WaitFor([&] {
+      return api().Interface("third").transmit_refused_packets() == before.transmit_refused_packets() + 1;
+    }));
+    EXPECT_EQ(api().Reasons("in")["forward_redirect"], forwarded + 1);
+    EXPECT_EQ(api().Interface("third").transmitted_packets(), before.transmitted_packets());
+    ExpectRestWorks();
+  });
+  lab_->Ip("gw", "link set g2 up");
+  NowAndAfterRestart([&] {
+    EXPECT_TRUE(WaitFor([&] { return Third().interface_state().up(); }));
+    ExpectThirdWorks();
+  });
+}
+
+TEST_F(InterfaceTest, MovedToAnotherNamespaceAndBack) {
+  const auto move = [&](const std::string& from, const std::string& to) {
+    lab_->Ip(from, absl::StrCat("link set g2 netns ", lab_->Name(to)));
+    lab_->Ip(to, "link set g2 up");
+  };
+  const auto expect_gone = [&] {
+    Await(State::STATE_PENDING);
+    EXPECT_FALSE(HasProgram("away", "g2"));
+    ExpectThirdCountsDrops();
+    Wire away(lab_->Name("away"), "g2"), third(lab_->Name("server"), "s2");
+    EXPECT_TRUE(Passes(third, away, Frame(1))) << "the device's new owner does not get what it receives";
+  };
+  LinkThird();
+  api().ApplyYaml(Document());
+  Await(State::STATE_APPLIED);
+  const auto watcher = api().Watch();
+  move("gw", "away");
+  ExpectEvents(*watcher, State::STATE_PENDING, "device g2 is gone");
+  NowAndAfterRestart(expect_gone);
+  move("away", "gw");
+  NowAndAfterRestart([&] {
+    Await(State::STATE_APPLIED, Ifindex("g2"));
+    ExpectThirdWorks();
+  });
+  // And when nobody saw it go.
+  agent_->Kill();
+  move("gw", "away");
+  agent_->Start();
+  NowAndAfterRestart(expect_gone);
+}
+
+TEST_F(InterfaceTest, MtuAndAddressChange) {
+  LinkThird();
+  api().ApplyYaml(Document());
+  Await(State::STATE_APPLIED);
+  lab_->Ip("gw", "link set g2 mtu 1300");
+  lab_->Ip("gw", "link set g2 address 02:00:00:00:33:33");
+  Wire third(lab_->Name("server"), "s2");
+  NowAndAfterRestart([&] {
+    EXPECT_TRUE(WaitFor([&] { return Third().interface_state().mtu() == 1300; }));
+    EXPECT_TRUE(WaitFor([&] { return Third().interface_state().mac() == "02:00:00:00:33:33"; }));
+    EXPECT_EQ(Third().interface_state().mode(), pb::ATTACH_MODE_NATIVE);
+    // A next hop without a source address of its own has the device's.
+    const Bytes frame = Frame(7001);
+    client_->Send(frame);
+    const auto arrived = third.Receive(CarriesPayload(Bytes(frame.end() - 40, frame.end())));
+    ASSERT_TRUE(arrived.has_value());
+    EXPECT_EQ(Bytes(arrived->begin(), arrived->begin() + 12), (Bytes{2, 0, 0, 0, 0x0c, 1, 2, 0, 0, 0, 0x33, 0x33}));
+    // What is too long for the device is refused by the kernel, and counted.
+    const uint64_t refused = api().Interface("third").transmit_refused_packets();
+    client_->Send(Ethernet{} / Ipv4{} / Udp{.destination_port = 7000} / Payload(1400));
+    EXPECT_TRUE(WaitFor([&] { return api().Interface("third").transmit_refused_packets() == refused + 1; }));
+    ExpectThirdWorks();
+  });
+}
+
+TEST_F(InterfaceTest, ModesAreWhatTheyAreSaidToBe) {
+  LinkThird();
+  for (const auto& [mode, wanted] : {std::pair{"native", pb::ATTACH_MODE_NATIVE},
+                                     std::pair{"generic", pb::ATTACH_MODE_GENERIC},
+                                     std::pair{"auto", pb::ATTACH_MODE_NATIVE},
+                                     std::pair{"generic", pb::ATTACH_MODE_GENERIC}}) {
+    SCOPED_TRACE(mode);
+    api().ApplyYaml(Document("g2", mode));
+    NowAndAfterRestart([&, wanted = wanted] {
+      Await(State::STATE_APPLIED);
+      EXPECT_EQ(Third().interface_state().mode(), wanted);
+      EXPECT_EQ(absl::StrContains(lab_->Ip("gw", "link show g2"), "xdpgeneric"), wanted == pb::ATTACH_MODE_GENERIC);
+      ExpectThirdWorks();
+    });
+  }
+}
+
+// A veth whose peer sends from more queues than it receives by refuses native programs.
+TEST_F(InterfaceTest, FallsBackToGenericAndSaysWhy) {
+  lab_->Ip("gw", absl::StrCat("link add g2 numrxqueues 1 type veth peer name s2 netns ", lab_->Name("server"),
+                              " numtxqueues 4"));
+  lab_->In("server", "ethtool -L s2 tx 4");
+  for (const auto& [ns, device] : {std::pair{"gw", "g2"}, std::pair{"server", "s2"}}) {
+    lab_->In(ns, absl::StrCat("sysctl -qw net.ipv6.conf.", device, ".disable_ipv6=1"));
+    lab_->Ip(ns, absl::StrCat("link set ", device, " up"));
+    lab_->In(ns, absl::StrCat("ethtool -K ", device, " gro on tx off tso off gso off"));
+  }
+  api().ApplyYaml(Document("g2", "native"));
+  NowAndAfterRestart([&] {
+    Await(State::STATE_ERROR);
+    EXPECT_TRUE(absl::StrContains(Third().status().reason(), "native")) << Third().status().reason();
+    EXPECT_EQ(Third().interface_state().mode(), pb::ATTACH_MODE_UNSPECIFIED);
+    EXPECT_FALSE(HasProgram("gw", "g2"));
+    ExpectRestWorks();
+  });
+  api().ApplyYaml(Document("g2", "auto"));
+  NowAndAfterRestart([&] {
+    Await(State::STATE_APPLIED);
+    const pb::InterfaceState state = Third().interface_state();
+    EXPECT_EQ(state.mode(), pb::ATTACH_MODE_GENERIC);
+    const bool said = std::any_of(state.warnings().begin(), state.warnings().end(),
+                                  [](const std::string& warning) { return absl::StrContains(warning, "native"); });
+    EXPECT_TRUE(said) << state.ShortDebugString();
+    ExpectThirdWorks();
+  });
+}
+
+// A program that is there already stays, and the status says who is in the way.
+TEST_F(InterfaceTest, AForeignProgramIsNotReplaced) {
+  LinkThird();
+  auto foreign = std::make_unique<Tally>(*lab_, "gw", "g2");
+  Wire third(lab_->Name("server"), "s2");
+  const auto watcher = api().Watch();
+  for (const char* mode : {"auto", "native", "generic"}) {
+    SCOPED_TRACE(mode);
+    api().ApplyYaml(Document("g2", mode));
+    NowAndAfterRestart([&] {
+      Await(State::STATE_ERROR);
+      EXPECT_TRUE(absl::StrContains(Third().status().reason(), "another XDP program")) << Third().status().reason();
+      EXPECT_EQ(Third().interface_state().mode(), pb::ATTACH_MODE_UNSPECIFIED);
+      const uint64_t before = foreign->Frames();
+      third.Send(Frame(1));
+      EXPECT_TRUE(WaitFor([&] { return foreign->Frames() == before + 1; }));
+      ExpectRestWorks();
+    });
+  }
+  api().ApplyYaml(Document("g2", "native"));
+  foreign.reset();
+  NowAndAfterRestart([&] {
+    Await(State::STATE_APPLIED);
+    ExpectThirdWorks();
+  });
+}
+
+// While the third interface comes and goes, all traffic from in to out gets through.
+TEST_F(InterfaceTest, NothingElseIsDisturbed) {
+  LinkThird();
+  api().ApplyYaml(Document());
+  Await(State::STATE_APPLIED);
+  const auto receiver = OpenReceiver(*lab_, "server", "s1");
+  const auto sender = OpenSender(*lab_, FlowFrames(100));
+  sender->Start();
+  for (int i = 0; i < 5; ++i) {
+    lab_->Ip("gw", "link set g2 down");
+    lab_->Ip("gw", "link set g2 up");
+    lab_->Ip("gw", "link set g2 mtu 1400");
+    lab_->Ip("gw", "link del g2");
+    Await(State::STATE_PENDING);
+    LinkThird();
+    Await(State::STATE_APPLIED, Ifindex("g2"));
+    api().ApplyYaml(Document("g2", i % 2 == 0 ? "generic" : "native"));
+    if (i == 2) agent_->Restart();
+  }
+  Ok(sender->Stop());
+  Ok(receiver->AwaitFrames(sender->sent(), std::chrono::seconds(20)));
+  const bench::ReceiveReport report = Value(receiver->Read());
+  EXPECT_EQ(report.packets, sender->sent());
+  EXPECT_EQ(report.Lost() + report.Duplicates() + report.Reordered(), 0u);
+  EXPECT_EQ(api().Rule("wire").packets(), sender->sent());
+}
+
+}  // namespace
+}  // namespace headgate::testing
