@@ -39,7 +39,7 @@ ControlNode::ControlNode(const std::string& name, ControllerOptions options, uin
 ControlNode::~ControlNode() { Stop(); }
 
 absl::Status ControlNode::Start() {
-  auto store = Store::Open(scratch_.path() + "/state.db", codec_);
+  auto store = Store::Open(path(), codec_);
   if (!store.ok()) return store.status();
   store_ = *std::move(store);
   controller_ = std::make_unique<Controller>(faulty_, *store_, bus_, options_);
@@ -106,10 +106,10 @@ std::vector<Event> ControlNode::Events(std::set<EventType> types) {
 
 std::string ControlNode::Stored() {
   // The files as they are, as after a power failure.
-  const std::string path = scratch_.path() + "/state.db", copy = scratch_.path() + "/copy.db";
+  const std::string copy = scratch_.path() + "/copy.db";
   for (const char* suffix : {"", "-wal"}) {
     std::filesystem::remove(copy + suffix);
-    if (std::filesystem::exists(path + suffix)) std::filesystem::copy_file(path + suffix, copy + suffix);
+    if (std::filesystem::exists(path() + suffix)) std::filesystem::copy_file(path() + suffix, copy + suffix);
   }
   const auto store = Store::Open(copy, codec_);
   if (!store.ok()) return store.status().ToString();

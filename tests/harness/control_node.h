@@ -48,6 +48,8 @@ class ControlNode {
   // Of these types, since the last call (or the start).
   std::vector<Event> Events(std::set<EventType> types);
 
+  std::string path() const { return scratch_.path() + "/state.db"; }
+  const ObjectCodec& codec() const { return codec_; }
   // What a process that started now would load.
   std::string Stored();
 
