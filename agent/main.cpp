@@ -34,6 +34,8 @@ constexpr int kExitFailure = 1;
 constexpr int kExitConfig = 5;  // as hgctl's
 // A controller that has not come round for this long hangs.
 constexpr std::chrono::seconds kMaxSilence{5};
+// Marks the status of a run that ended because of the start-up configuration.
+constexpr char kConfigPayload[] = "headgate/startup_config";
 constexpr char kConfigNote[] = "startup_config";
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -222,7 +224,7 @@ int Main(int argc, char** argv) {
   if (status.ok()) return 0;
   Log(spdlog::level::err, "headgated cannot go on", {{"reason", status}});
   sd_notifyf(0, "STATUS=%s", std::string(status.message()).c_str());
-  return absl::IsInvalidArgument(status) ? kExitConfig : kExitFailure;
+  return status.GetPayload(kConfigPayload) ? kExitConfig : kExitFailure;
 }
 
 }  // namespace

@@ -52,9 +52,9 @@ absl::StatusOr<std::unique_ptr<AgentProcess>> AgentProcess::Start(const AgentSet
 }
 
 absl::Status AgentProcess::Spawn(const AgentSetup& setup) {
-  std::vector<std::string> words = {setup.binary, "--state",       absl::StrCat(directory_, "/state.db"),
-                                    "--socket",   socket(),        "--bpffs",
-                                    setup.bpffs,  "--http",        "",
+  std::vector<std::string> words = {setup.binary,  "--state", absl::StrCat(directory_, "/state.db"),
+                                    "--socket",    socket(),  "--bpffs",
+                                    setup.bpffs,   "--http",  "",
                                     "--log-level", "info"};
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());

@@ -27,7 +27,9 @@ void AddInterface(v1::GatewayConfig& config, const std::string& device) {
   interface.set_device(device);
 }
 
-bool IsGroupSource(const testing::Header& header) { return header.source[0] >> 28 == 0xe || ~header.source[0] == 0; }
+bool IsGroupSource(const testing::Header& header) {
+  return header.source[0] >> 28 == 0xe || ~header.source[0] == 0;
+}
 
 absl::StatusOr<std::vector<uint8_t>> MakeFrame(const testing::Header& header) {
   const FrameSpec spec = {.destination_mac = {2, 0, 0, 0, 0, 1},
@@ -81,7 +83,8 @@ absl::StatusOr<std::vector<ShownRule>> RuleSet::DrawShown(size_t count, std::mt1
   absl::flat_hash_set<size_t> drawn;
   for (size_t tries = 0; shown.size() < count; ++tries) {
     if (tries == count * kTriesPerRule) {
-      return absl::InvalidArgumentError(absl::StrCat("the rule set has too few UDP and TCP rules for ", count, " changes"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the rule set has too few UDP and TCP rules for ", count, " changes"));
     }
     const testing::Header header = testing::DrawHeader(rules_, random);
     if ((header.protocol != IPPROTO_UDP && header.protocol != IPPROTO_TCP) || IsGroupSource(header)) continue;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the control benchmark configures: a ClassBench set, changes to single rules of it that a frame can show, and
-// a large prefix set.
+// What the control benchmark configures: a ClassBench set, changes to single rules of it that a frame can show,
+// and a large prefix set.
 #pragma once
 
 #include <absl/status/statusor.h>

@@ -41,7 +41,8 @@ double Milliseconds(Clock::duration duration) { return 1e3 * Seconds(duration); 
 // An agent that serves, with nothing configured.
 class Gateway {
  public:
-  static absl::StatusOr<std::unique_ptr<Gateway>> Start(const ControlOptions& options, const std::atomic<bool>& stop) {
+  static absl::StatusOr<std::unique_ptr<Gateway>> Start(const ControlOptions& options,
+                                                        const std::atomic<bool>& stop) {
     std::unique_ptr<Gateway> gateway(new Gateway);
     HG_RETURN_IF_ERROR(gateway->bpffs_.Mount());
     HG_ASSIGN_OR_RETURN(gateway->process_, AgentProcess::Start({.binary = options.agent,
@@ -99,7 +100,8 @@ struct ChangeLatencies {
 };
 
 // Each is sent when the one before is in the data path.
-absl::StatusOr<ChangeLatencies> MeasureChanges(Gateway& gateway, RuleSet& rules, const std::vector<ShownRule>& shown,
+absl::StatusOr<ChangeLatencies> MeasureChanges(Gateway& gateway, RuleSet& rules,
+                                               const std::vector<ShownRule>& shown,
                                                const std::atomic<bool>& stop) {
   ChangeLatencies latencies;
   const auto stream = gateway.client().Update();
@@ -166,16 +168,16 @@ struct Case {
   const char* unit;
 };
 // In the order of the table.
-constexpr Case kCases[] = {{"apply_100k_s", "s"},          {"visible_p50_ms", "ms"},
-                           {"visible_p99_ms", "ms"},       {"durable_p99_ms", "ms"},
-                           {"updates_per_s", "updates/s"}, {"set_1m_load_s", "s"},
-                           {"rss_mb", "MB"},               {"sent_to_visible_p50_ms", "ms"},
-                           {"sent_to_visible_p99_ms", "ms"}, {"rss_peak_mb", "MB"}};
+constexpr Case kCases[] = {
+    {"apply_100k_s", "s"},    {"visible_p50_ms", "ms"},         {"visible_p99_ms", "ms"},
+    {"durable_p99_ms", "ms"}, {"updates_per_s", "updates/s"},   {"set_1m_load_s", "s"},
+    {"rss_mb", "MB"},         {"sent_to_visible_p50_ms", "ms"}, {"sent_to_visible_p99_ms", "ms"},
+    {"rss_peak_mb", "MB"}};
 
 class Scenario {
  public:
-  Scenario(const ControlOptions& options, RuleSet rules, std::vector<ShownRule> shown, const std::atomic<bool>& stop,
-           absl::FunctionRef<void(const std::string&)> progress)
+  Scenario(const ControlOptions& options, RuleSet rules, std::vector<ShownRule> shown,
+           const std::atomic<bool>& stop, absl::FunctionRef<void(const std::string&)> progress)
       : options_(options), rules_(std::move(rules)), shown_(std::move(shown)), stop_(stop), progress_(progress) {}
 
   absl::Status RunRound(int round) {
@@ -249,6 +251,7 @@ class Scenario {
 
 absl::StatusOr<Result> RunControl(const ControlOptions& options, const std::atomic<bool>& stop,
                                   absl::FunctionRef<void(const std::string&)> progress) {
+  HG_ASSIGN_OR_RETURN(const Fd lock, LockBenchmarks());
   HG_ASSIGN_OR_RETURN(const auto lab, Lab::Create({kNetns}));
   HG_RETURN_IF_ERROR(lab->Connect({kNetns, kDevice}, {kNetns, kPeer}));
   HG_ASSIGN_OR_RETURN(RuleSet rules, RuleSet::Load(options.rule_set));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The control benchmark: a real agent in a namespace of its own, driven over its gRPC socket. What its rows mean is
-// said in hgbench(1).
+// The control benchmark: a real agent in a namespace of its own, driven over its gRPC socket. What its rows mean
+// is said in hgbench(1).
 #pragma once
 
 #include <absl/functional/function_ref.h>

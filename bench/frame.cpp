@@ -36,7 +36,9 @@ uint16_t Fold(uint32_t sum) {
 }
 
 uint32_t IpHeaderBytes(Family family) { return family == Family::kIpv4 ? sizeof(iphdr) : sizeof(ipv6hdr); }
-uint32_t L4HeaderBytes(Transport transport) { return transport == Transport::kUdp ? sizeof(udphdr) : sizeof(tcphdr); }
+uint32_t L4HeaderBytes(Transport transport) {
+  return transport == Transport::kUdp ? sizeof(udphdr) : sizeof(tcphdr);
+}
 uint8_t ProtocolNumber(Transport transport) { return transport == Transport::kUdp ? IPPROTO_UDP : IPPROTO_TCP; }
 
 void WriteIp(const FrameSpec& spec, uint8_t* header) {

@@ -31,7 +31,8 @@ absl::StatusOr<double> TimeProgram(int program, const GatewayPath& path, absl::S
     HG_ASSIGN_OR_RETURN(const Device in, FindDevice(path.in));
     HG_ASSIGN_OR_RETURN(const ProgramRun run, RunProgram(program, in.ifindex, frame, kProgramRuns));
     if (run.verdict != XDP_REDIRECT) {
-      return absl::InternalError(absl::StrCat("the gateway's program answers ", run.verdict, ", not XDP_REDIRECT"));
+      return absl::InternalError(
+          absl::StrCat("the gateway's program answers ", run.verdict, ", not XDP_REDIRECT"));
     }
     nanoseconds = run.nanoseconds;
     return absl::OkStatus();
@@ -81,9 +82,10 @@ State MakeState(const GatewayPath& path, std::vector<Rule> rules) {
   state.counters.Set({.name = "redirected", .id = 1, .references = 1});
   Rule last{.name = "redirect", .priority = 1, .id = static_cast<uint32_t>(rules.size()) + 1};
   last.match.interface = "in";
-  last.action = std::make_shared<const Action>(
-      Action{.verdict = Redirect{.interface = "out", .source_mac = path.source_mac, .destination_mac = path.destination_mac},
-             .counter = "redirected"});
+  last.action = std::make_shared<const Action>(Action{
+      .verdict =
+          Redirect{.interface = "out", .source_mac = path.source_mac, .destination_mac = path.destination_mac},
+      .counter = "redirected"});
   for (Rule& rule : rules) {
     ++rule.priority;
     state.rules.Set(std::move(rule));
@@ -122,9 +124,9 @@ class HeadgateGateway : public Gateway {
     const uint64_t forwarded = reasons[HG_REASON_FORWARD_REDIRECT * fields];
     const uint64_t left = egress[0], dropped = egress[1] + egress[2];
     if (came == sent && left == received && forwarded == left + dropped) return came - left;
-    return absl::DataLossError(absl::StrCat("the account does not add up: ", sent, " frames sent, ", came, " came in, ",
-                                            forwarded, " forwarded, of which ", left, " left and ", dropped,
-                                            " were dropped at the egress, ", received, " received"));
+    return absl::DataLossError(absl::StrCat("the account does not add up: ", sent, " frames sent, ", came,
+                                            " came in, ", forwarded, " forwarded, of which ", left, " left and ",
+                                            dropped, " were dropped at the egress, ", received, " received"));
   }
   absl::StatusOr<double> ProgramNanoseconds(absl::Span<const uint8_t> frame) override {
     HG_ASSIGN_OR_RETURN(const Fd program, OpenHeadgateProgram());

@@ -15,7 +15,8 @@ void Histogram::AddToBucket(uint32_t bucket, uint64_t times) {
 
 uint64_t Histogram::Percentile(double percent) const {
   if (count_ == 0) return 0;
-  const auto rank = std::max<uint64_t>(1, static_cast<uint64_t>(std::ceil(percent / 100 * static_cast<double>(count_))));
+  const auto rank =
+      std::max<uint64_t>(1, static_cast<uint64_t>(std::ceil(percent / 100 * static_cast<double>(count_))));
   uint64_t seen = 0;
   for (uint32_t bucket = 0; bucket < buckets_.size(); ++bucket) {
     seen += buckets_[bucket];

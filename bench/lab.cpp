@@ -5,6 +5,7 @@
 #include <absl/strings/str_join.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 namespace headgate::bench {
 namespace {
 
+constexpr char kLock[] = "/run/hgbench.lock";
 constexpr int kFirstIndex = 1'000'000, kProcesses = 32768, kIndexesPerProcess = 4096;
 
 // Runs ip(8). Its words are in the error.
@@ -58,6 +60,15 @@ std::string NextIndex() {
 }
 
 }  // namespace
+
+absl::StatusOr<Fd> LockBenchmarks() {
+  Fd lock(open(kLock, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock) return ErrnoStatus("open ", kLock, " (needs root)");
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::UnavailableError(absl::StrCat("another benchmark is running (", kLock, " is locked)"));
+  }
+  return lock;
+}
 
 absl::StatusOr<std::unique_ptr<Lab>> Lab::Create(std::vector<std::string> namespaces) {
   std::unique_ptr<Lab> lab(new Lab(std::move(namespaces)));

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/base/fd.h"
+
 namespace headgate::bench {
 
 // One end of a veth pair.
@@ -17,6 +19,10 @@ struct VethEnd {
   std::string netns;
   std::string device;
 };
+
+// Held by a benchmark: one at a time, because their namespaces have fixed names and their figures would be
+// worthless.
+absl::StatusOr<Fd> LockBenchmarks();
 
 class Lab {
  public:

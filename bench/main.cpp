@@ -35,11 +35,13 @@ class Runner {
   absl::StatusOr<Outcome> operator()(const ReceiveCommand& command) const { return Receive(command, stop); }
   absl::StatusOr<Outcome> operator()(const RunCommand& command) const { return SendAndReceive(command, stop); }
   absl::StatusOr<Outcome> operator()(const RedirectOptions& options) const {
-    HG_ASSIGN_OR_RETURN(const auto rows, RunRedirect(options, stop, [this](const std::string& line) { Say(line); }));
+    HG_ASSIGN_OR_RETURN(const auto rows,
+                        RunRedirect(options, stop, [this](const std::string& line) { Say(line); }));
     return ToOutcome(ToResult(options, rows));
   }
   absl::StatusOr<Outcome> operator()(const ControlOptions& options) const {
-    HG_ASSIGN_OR_RETURN(const Result result, RunControl(options, stop, [this](const std::string& line) { Say(line); }));
+    HG_ASSIGN_OR_RETURN(const Result result,
+                        RunControl(options, stop, [this](const std::string& line) { Say(line); }));
     return ToOutcome(result);
   }
 

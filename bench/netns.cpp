@@ -42,7 +42,8 @@ absl::Status ScheduleNapiThreads(const std::string& device, const Scheduling& sc
     if (!absl::SimpleAtoi(entry.path().filename().string(), &pid)) continue;
     std::ifstream comm(entry.path() / "comm");
     std::string name;
-    if (!std::getline(comm, name) || !absl::StartsWith(name, absl::StrCat(kThreadNamePrefix, device, "-"))) continue;
+    if (!std::getline(comm, name) || !absl::StartsWith(name, absl::StrCat(kThreadNamePrefix, device, "-")))
+      continue;
     HG_RETURN_IF_ERROR(Annotate(Schedule(pid, scheduling), name));
     ++found;
   }

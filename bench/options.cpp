@@ -40,9 +40,10 @@ CLI::Option* AddSeconds(CLI::App& app, const std::string& name, std::optional<st
 
 void AddFrame(CLI::App& app, SendCommand& send) {
   FrameSpec& frame = send.options.frame;
-  frame.source = *ParseAddress("198.18.0.1");       // RFC 2544: addresses for benchmarks
+  frame.source = *ParseAddress("198.18.0.1");  // RFC 2544: addresses for benchmarks
   frame.destination = *ParseAddress("198.19.0.1");
-  AddParsed(app, "--destination-mac", frame.destination_mac, ParseMac, "Ethernet address the frames go to")->required();
+  AddParsed(app, "--destination-mac", frame.destination_mac, ParseMac, "Ethernet address the frames go to")
+      ->required();
   app.add_option_function<std::string>(
       "--source-mac",
       [&](const std::string& text) {
@@ -78,7 +79,8 @@ void AddSending(CLI::App& app, SendCommand& send) {
   app.add_option("--cpu", options.scheduling.cpu, "CPU to send on; into a veth, also that of its receiving end")
       ->check(CLI::Range(0, 4095));
   app.add_flag_callback(
-      "--realtime", [&options] { options.scheduling.realtime = 1; }, "Send before all ordinary work of the machine");
+      "--realtime", [&options] { options.scheduling.realtime = 1; },
+      "Send before all ordinary work of the machine");
 }
 
 void AddSend(CLI::App& root, Command& command) {
@@ -116,19 +118,25 @@ void AddRun(CLI::App& root, Command& command) {
 
 void AddRedirect(CLI::App& root, Command& command) {
   CLI::App* app = root.add_subcommand(
-      "redirect", "Rate of Headgate's redirect with 1,000 rules and all counters, against a bare redirect program");
+      "redirect",
+      "Rate of Headgate's redirect with 1,000 rules and all counters, against a bare redirect program");
   auto redirect = std::make_shared<RedirectOptions>();
-  app->add_option("--rounds", redirect->rounds, "Measurements of each")->check(CLI::Range(1, 1000))->capture_default_str();
+  app->add_option("--rounds", redirect->rounds, "Measurements of each")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   app->add_option("--seconds", redirect->seconds, "Seconds of a measurement")
       ->check(CLI::Range(0.05, 3600.0))
       ->capture_default_str();
   app->add_option("--sizes", redirect->sizes, "Bytes of a frame, without FCS [64 1400]")->delimiter(',');
-  static const std::map<std::string, Placement> kPlacements = {{"same", Placement::kSame}, {"split", Placement::kSplit}};
+  static const std::map<std::string, Placement> kPlacements = {{"same", Placement::kSame},
+                                                               {"split", Placement::kSplit}};
   app->add_option("--placement", redirect->placement,
                   "same: all on CPU 0; split: the sender on CPU 0, gateway and receiver on CPU 1 [same]")
       ->type_name("NAME")
       ->transform(CLI::CheckedTransformer(kPlacements, CLI::ignore_case).description(""));
-  app->add_option("--flows", redirect->flows, "Flows in turn")->check(CLI::Range(1u, 1u << 20))->capture_default_str();
+  app->add_option("--flows", redirect->flows, "Flows in turn")
+      ->check(CLI::Range(1u, 1u << 20))
+      ->capture_default_str();
   app->add_flag("--realtime", redirect->realtime, "Run before all ordinary work of the machine");
   app->final_callback([&command, redirect] { command.verb = *redirect; });
 }
@@ -140,7 +148,7 @@ void AddControl(CLI::App& root, Command& command) {
   app->add_option("--rounds", control->rounds, "Repetitions of everything, each with a fresh agent")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  app->add_option("--agent", control->agent, "The headgated to measure")->capture_default_str();
+  app->add_option("--agent", control->agent, "The headgated to measure")->take_last()->capture_default_str();
   app->add_option("--rules", control->rule_set, "ClassBench set of the tests")->capture_default_str();
   app->add_option("--changes", control->changes, "Single changes whose latency is measured, in a round")
       ->check(CLI::Range(1, 100'000))

@@ -15,8 +15,9 @@ absl::StatusOr<ProgramRun> RunProgram(int program, uint32_t ifindex, absl::Span<
   xdp_md context{};
   context.data_end = static_cast<uint32_t>(frame.size());
   context.ingress_ifindex = ifindex;
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_size_in = static_cast<uint32_t>(frame.size()),
-              .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = repeat);
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
+              .data_size_in = static_cast<uint32_t>(frame.size()), .ctx_in = &context,
+              .ctx_size_in = sizeof(context), .repeat = repeat);
   if (bpf_prog_test_run_opts(program, &options) != 0) return ErrnoStatus("run the program on a frame");
   return ProgramRun{.verdict = options.retval, .nanoseconds = static_cast<double>(options.duration)};
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs of an XDP program by BPF_PROG_TEST_RUN, as if a frame came in by a device; and a BPF file system of one run's
-// own to pin programs in.
+// Runs of an XDP program by BPF_PROG_TEST_RUN, as if a frame came in by a device; and a BPF file system of one
+// run's own to pin programs in.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -19,7 +19,8 @@ struct ProgramRun {
 };
 
 // The device is one of the calling thread's namespace.
-absl::StatusOr<ProgramRun> RunProgram(int program, uint32_t ifindex, absl::Span<const uint8_t> frame, int repeat = 1);
+absl::StatusOr<ProgramRun> RunProgram(int program, uint32_t ifindex, absl::Span<const uint8_t> frame,
+                                      int repeat = 1);
 
 // Mounted until destroyed; what an earlier run left there is unmounted first.
 class PrivateBpffs {

@@ -78,8 +78,8 @@ absl::Status Receiver::Attach() {
   for (const DriverMode mode : {DriverMode::kNative, DriverMode::kGeneric}) {
     LIBBPF_OPTS(bpf_link_create_opts, options,
                 .flags = mode == DriverMode::kNative ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
-    link_ = Fd(bpf_link_create(bpf_program__fd(skeleton_->progs.hgb_receive), static_cast<int>(device.ifindex), BPF_XDP,
-                               &options));
+    link_ = Fd(bpf_link_create(bpf_program__fd(skeleton_->progs.hgb_receive), static_cast<int>(device.ifindex),
+                               BPF_XDP, &options));
     mode_ = mode;
     if (link_) return absl::OkStatus();
     if (mode == DriverMode::kNative) native_error = errno;
@@ -91,8 +91,8 @@ absl::Status Receiver::Attach() {
 absl::Status Receiver::ReadStreams(ReceiveReport& report) const {
   std::vector<uint32_t> slots(65536), keys(slots.size());
   uint32_t count = static_cast<uint32_t>(slots.size()), next = 0;
-  if (bpf_map_lookup_batch(bpf_map__fd(skeleton_->maps.hgb_slots), nullptr, &next, keys.data(), slots.data(), &count,
-                           nullptr) != 0 &&
+  if (bpf_map_lookup_batch(bpf_map__fd(skeleton_->maps.hgb_slots), nullptr, &next, keys.data(), slots.data(),
+                           &count, nullptr) != 0 &&
       errno != ENOENT) {
     return ErrnoStatus("read the receiver's streams");
   }
@@ -129,7 +129,8 @@ absl::StatusOr<ReceiveReport> Receiver::Read() const {
     latency_max = std::max<uint64_t>(latency_max, cpu.latency_max);
   }
   for (const hgb_histogram& cpu : latency) {
-    for (uint32_t bucket = 0; bucket < HGB_BUCKETS; ++bucket) report.latency.AddToBucket(bucket, cpu.bucket[bucket]);
+    for (uint32_t bucket = 0; bucket < HGB_BUCKETS; ++bucket)
+      report.latency.AddToBucket(bucket, cpu.bucket[bucket]);
   }
   report.latency.SetMax(latency_max);
   HG_RETURN_IF_ERROR(ReadStreams(report));

@@ -4,6 +4,7 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
@@ -23,7 +24,7 @@ constexpr char kSenderNs[] = "hgb-gen", kGatewayNs[] = "hgb-gw", kSinkNs[] = "hg
 constexpr char kSenderDevice[] = "hgb-gen", kIn[] = "hgb-in", kOut[] = "hgb-out", kSink[] = "hgb-sink";
 constexpr int kSenderCpu = 0, kGatewayCpu = 1;
 constexpr std::chrono::milliseconds kWarmUp(300);
-constexpr std::chrono::milliseconds kReadTime(1);
+constexpr std::chrono::milliseconds kReadTime(1), kStopTime(100);
 constexpr int kReadAttempts = 100;
 constexpr std::chrono::milliseconds kIdle(50), kIdleTimeout(5000);
 constexpr int kTrafficPriority = 1, kMeterPriority = 2;  // of SCHED_FIFO
@@ -56,14 +57,26 @@ absl::StatusOr<Count> ReadCount(const Receiver& receiver, const Sender& sender) 
     HG_ASSIGN_OR_RETURN(count.received, receiver.Frames());
     if (steady_clock::now() - count.time < kReadTime) return count;
   }
-  return absl::UnavailableError("the machine is too busy to read counters in time; --realtime puts the benchmark first");
+  return absl::UnavailableError(
+      "the machine is too busy to read counters in time; --realtime puts the benchmark first");
+}
+
+absl::Status Sleep(std::chrono::duration<double> duration, const std::atomic<bool>& stop) {
+  const auto end = steady_clock::now() + std::chrono::duration_cast<steady_clock::duration>(duration);
+  while (steady_clock::now() < end) {
+    if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
+    std::this_thread::sleep_for(std::min<steady_clock::duration>(kStopTime, end - steady_clock::now()));
+  }
+  return absl::OkStatus();
 }
 
 // In a thread of its own priority; the gateway is in place.
-absl::StatusOr<RedirectSample> Measure(const RedirectOptions& options, const FrameSpec& spec, Gateway& gateway) {
+absl::StatusOr<RedirectSample> Measure(const RedirectOptions& options, const FrameSpec& spec, Gateway& gateway,
+                                       const std::atomic<bool>& stop) {
   HG_RETURN_IF_ERROR(Schedule(0, {.realtime = options.realtime ? kMeterPriority : 0}));
   const int priority = options.realtime ? kTrafficPriority : 0;
-  HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open({.device = kSink, .netns = kSinkNs, .count_only = true}));
+  HG_ASSIGN_OR_RETURN(const auto receiver,
+                      Receiver::Open({.device = kSink, .netns = kSinkNs, .count_only = true}));
   if (options.placement == Placement::kSplit) {
     HG_RETURN_IF_ERROR(RunNapiInThreads(kGatewayNs, kIn, {.cpu = kGatewayCpu, .realtime = priority}));
   }
@@ -72,29 +85,32 @@ absl::StatusOr<RedirectSample> Measure(const RedirectOptions& options, const Fra
                                                        .frame = spec,
                                                        .scheduling = {.cpu = kSenderCpu, .realtime = priority}}));
   sender->Start();
-  std::this_thread::sleep_for(kWarmUp);
+  HG_RETURN_IF_ERROR(Sleep(kWarmUp, stop));
   HG_ASSIGN_OR_RETURN(const Count first, ReadCount(*receiver, *sender));
-  std::this_thread::sleep_for(std::chrono::duration<double>(options.seconds));
+  HG_RETURN_IF_ERROR(Sleep(std::chrono::duration<double>(options.seconds), stop));
   HG_ASSIGN_OR_RETURN(const Count last, ReadCount(*receiver, *sender));
   HG_RETURN_IF_ERROR(sender->Stop());
   const double seconds = std::chrono::duration<double>(last.time - first.time).count();
   HG_RETURN_IF_ERROR(receiver->AwaitIdle(kIdle, kIdleTimeout));
   HG_ASSIGN_OR_RETURN(const uint64_t received, receiver->Frames());
   HG_ASSIGN_OR_RETURN(const uint64_t lost, gateway.CheckAccount(sender->sent(), received));
-  const auto rate = [&](uint64_t Count::*field) { return static_cast<double>(last.*field - first.*field) / seconds; };
+  const auto rate = [&](uint64_t Count::*field) {
+    return static_cast<double>(last.*field - first.*field) / seconds;
+  };
   return RedirectSample{.rate = rate(&Count::received),
                         .offered = rate(&Count::sent),
                         .refused = rate(&Count::refused),
                         .lost = static_cast<double>(lost)};
 }
 
-absl::StatusOr<RedirectSample> MeasureGateway(const RedirectOptions& options, uint32_t size, bool headgate) {
+absl::StatusOr<RedirectSample> MeasureGateway(const RedirectOptions& options, uint32_t size, bool headgate,
+                                              const std::atomic<bool>& stop) {
   const FrameSpec spec = MakeSpec(options, size);
   HG_ASSIGN_OR_RETURN(const hgb_template frame, BuildTemplate(spec));
   const std::vector<uint8_t> bytes = BuildFrame(spec, frame, 0);
   HG_ASSIGN_OR_RETURN(const auto gateway, headgate ? StartHeadgate(kPath, bytes) : StartBareRedirect(kPath));
   absl::StatusOr<RedirectSample> measured;
-  std::thread([&] { measured = Measure(options, spec, *gateway); }).join();
+  std::thread([&] { measured = Measure(options, spec, *gateway, stop); }).join();
   HG_ASSIGN_OR_RETURN(RedirectSample sample, std::move(measured));
   HG_ASSIGN_OR_RETURN(sample.program_nanoseconds, gateway->ProgramNanoseconds(bytes));
   return sample;
@@ -114,6 +130,7 @@ double Median(const std::vector<RedirectSample>& samples, double RedirectSample:
 
 absl::StatusOr<std::vector<RedirectRow>> RunRedirect(const RedirectOptions& options, const std::atomic<bool>& stop,
                                                      absl::FunctionRef<void(const std::string&)> progress) {
+  HG_ASSIGN_OR_RETURN(const Fd lock, LockBenchmarks());
   HG_ASSIGN_OR_RETURN(const auto lab, Lab::Create({kSenderNs, kGatewayNs, kSinkNs}));
   HG_RETURN_IF_ERROR(lab->Connect({kSenderNs, kSenderDevice}, {kGatewayNs, kIn}));
   HG_RETURN_IF_ERROR(lab->Connect({kGatewayNs, kOut}, {kSinkNs, kSink}));
@@ -122,15 +139,14 @@ absl::StatusOr<std::vector<RedirectRow>> RunRedirect(const RedirectOptions& opti
   for (int round = 0; round < options.rounds; ++round) {
     for (RedirectRow& row : rows) {
       for (int turn = 0; turn < 2; ++turn) {
-        if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
         const bool headgate = (round + turn) % 2 == 1;
-        HG_ASSIGN_OR_RETURN(const RedirectSample sample, MeasureGateway(options, row.size, headgate));
+        HG_ASSIGN_OR_RETURN(const RedirectSample sample, MeasureGateway(options, row.size, headgate, stop));
         (headgate ? row.headgate : row.bare).push_back(sample);
-        progress(absl::StrFormat("round %d, %4d bytes, %-13s %9.0f/s (%9.0f in, %9.0f refused), %5.1f ns a frame, "
-                                 "program %5.1f ns", round + 1,
-                                 row.size, headgate ? "headgate" : "bare_redirect", sample.rate, sample.offered,
-                                 sample.refused, 1e9 / sample.rate,
-                                 sample.program_nanoseconds));
+        progress(
+            absl::StrFormat("round %d, %4d bytes, %-13s %9.0f/s (%9.0f in, %9.0f refused), %5.1f ns a frame, "
+                            "program %5.1f ns",
+                            round + 1, row.size, headgate ? "headgate" : "bare_redirect", sample.rate,
+                            sample.offered, sample.refused, 1e9 / sample.rate, sample.program_nanoseconds));
       }
     }
   }

@@ -20,7 +20,9 @@ uint64_t Sum(const std::vector<StreamReport>& streams, uint64_t StreamReport::*f
   return sum;
 }
 
-double Seconds(const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; }
+double Seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+}
 
 }  // namespace
 
@@ -92,7 +94,8 @@ nlohmann::json ToJson(const ReceiveReport& report) {
                        {"highest", stream.next - 1}});
   }
   nlohmann::json latency = {{"count", report.latency.Count()}, {"max", report.latency.Max()}};
-  for (const double percent : kPercentiles) latency[absl::StrCat("p", percent)] = report.latency.Percentile(percent);
+  for (const double percent : kPercentiles)
+    latency[absl::StrCat("p", percent)] = report.latency.Percentile(percent);
   return {{"packets", report.packets},
           {"bytes", report.bytes},
           {"lost", report.Lost()},
@@ -118,22 +121,24 @@ std::string ToText(const SendReport& report) {
 }
 
 std::string ToText(const ReceiveReport& report) {
-  std::string text = absl::StrFormat("received %d frames, %d bytes; %d lost, %d duplicates, %d reordered; %d foreign",
-                                     report.packets, report.bytes, report.Lost(), report.Duplicates(),
-                                     report.Reordered(), report.foreign_packets);
+  std::string text = absl::StrFormat(
+      "received %d frames, %d bytes; %d lost, %d duplicates, %d reordered; %d foreign", report.packets,
+      report.bytes, report.Lost(), report.Duplicates(), report.Reordered(), report.foreign_packets);
   if (report.latency.Count() == 0) return text;
   absl::StrAppend(&text, "\nlatency in us:");
   for (const double percent : kPercentiles) {
     absl::StrAppendFormat(&text, " p%g %.1f", percent,
                           static_cast<double>(report.latency.Percentile(percent)) / kNanosecondsPerMicrosecond);
   }
-  absl::StrAppendFormat(&text, " max %.1f", static_cast<double>(report.latency.Max()) / kNanosecondsPerMicrosecond);
+  absl::StrAppendFormat(&text, " max %.1f",
+                        static_cast<double>(report.latency.Max()) / kNanosecondsPerMicrosecond);
   return text;
 }
 
 std::string ToText(const CpuReport& report) {
   return absl::StrFormat("CPU: this process %.2f s in %.2f s; machine busy %.0f %%, in softirq %.0f %%",
-                         report.process_seconds, report.seconds, 100 * report.busy_share, 100 * report.softirq_share);
+                         report.process_seconds, report.seconds, 100 * report.busy_share,
+                         100 * report.softirq_share);
 }
 
 }  // namespace headgate::bench

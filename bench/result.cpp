@@ -69,17 +69,16 @@ std::string MachineName() {
 }
 
 std::string ToTable(const Result& result) {
-  std::string table =
-      absl::StrFormat("%-22s %-10s %12s  %-14s %12s %6s  %s\n", result.scenario, "unit", "headgate", "baseline",
-                      "value", "ratio", "spread");
+  std::string table = absl::StrFormat("%-22s %-10s %12s  %-14s %12s %6s  %s\n", result.scenario, "unit",
+                                      "headgate", "baseline", "value", "ratio", "spread");
   for (const ResultRow& row : result.rows) {
     const bool has_peer = !row.baseline.empty();
     const Summary spread = row.Spread();
     absl::StrAppendFormat(&table, "%-22s %-10s %12s  %-14s %12s %6s  %s..%s", row.name, row.unit,
                           Number(Summarize(row.headgate).median), has_peer ? row.baseline : "-",
                           has_peer ? Number(Summarize(row.baseline_values).median) : "-",
-                          has_peer ? absl::StrFormat("%.3f", Summarize(row.Ratios()).median) : "-", Number(spread.min),
-                          Number(spread.max));
+                          has_peer ? absl::StrFormat("%.3f", Summarize(row.Ratios()).median) : "-",
+                          Number(spread.min), Number(spread.max));
     for (const auto& [name, value] : row.details) absl::StrAppend(&table, "  ", name, " ", Number(value));
     absl::StrAppend(&table, "\n");
   }

@@ -15,8 +15,8 @@
 #include <limits>
 
 #include "agent/base/status.h"
-#include "bench/pacer.h"
 #include "bench/bpf/wire.h"  // before the skeleton, which has variables of its types
+#include "bench/pacer.h"
 #include "generate_bpf.skel.h"
 
 namespace headgate::bench {
@@ -93,7 +93,8 @@ absl::Status Sender::AttachAnchor() {
   anchor_netns_ = Fd(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
   if (!anchor_netns_) return ErrnoStatus("open /proc/thread-self/ns/net");
   LIBBPF_OPTS(bpf_link_create_opts, options, .flags = XDP_FLAGS_SKB_MODE);
-  anchor_link_ = Fd(bpf_link_create(bpf_program__fd(skeleton_->progs.hgb_generate), kLoopbackIfindex, BPF_XDP, &options));
+  anchor_link_ =
+      Fd(bpf_link_create(bpf_program__fd(skeleton_->progs.hgb_generate), kLoopbackIfindex, BPF_XDP, &options));
   if (!anchor_link_) return ErrnoStatus("attach the sender's program");
   return absl::OkStatus();
 }
@@ -101,7 +102,8 @@ absl::Status Sender::AttachAnchor() {
 absl::Status Sender::AttachAccount() {
   for (bpf_program* program : {skeleton_->progs.hgb_on_xmit, skeleton_->progs.hgb_on_error}) {
     bpf_link* link = bpf_program__attach(program);
-    if (link == nullptr) return ErrnoStatus("attach ", bpf_program__name(program), " to the kernel's XDP tracepoints");
+    if (link == nullptr)
+      return ErrnoStatus("attach ", bpf_program__name(program), " to the kernel's XDP tracepoints");
     account_links_.push_back(link);
   }
   return absl::OkStatus();
@@ -147,8 +149,9 @@ bool Sender::Ended() const {
 
 // Makes up to `frames` frames. How many the device took, sent() says; fails when it takes none for long.
 absl::Status Sender::RunProgram(uint64_t frames) {
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = page_.data(), .data_size_in = static_cast<uint32_t>(page_.size()),
-              .repeat = static_cast<int>(frames), .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = Pacer::kBatch);
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = page_.data(),
+              .data_size_in = static_cast<uint32_t>(page_.size()), .repeat = static_cast<int>(frames),
+              .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = Pacer::kBatch);
   const uint64_t before = sent();
   if (bpf_prog_test_run_opts(bpf_program__fd(skeleton_->progs.hgb_generate), &options) != 0 && errno != EINTR) {
     return ErrnoStatus("send frames of ", page_.size(), " bytes out of ", options_.device);
@@ -160,9 +163,10 @@ absl::Status Sender::RunProgram(uint64_t frames) {
   const uint64_t now = Now();
   if (stuck_since_ == 0) stuck_since_ = now;
   if (now - stuck_since_ > kPatienceNanoseconds) {
-    return absl::UnavailableError(absl::StrCat(
-        options_.device, " takes no frames: is it up, is a frame of ", page_.size(), " bytes within its MTU, and if it "
-        "is a veth, is its peer up and has NAPI (an XDP program, or ethtool -K PEER gro on)?"));
+    return absl::UnavailableError(
+        absl::StrCat(options_.device, " takes no frames: is it up, is a frame of ", page_.size(),
+                     " bytes within its MTU, and if it "
+                     "is a veth, is its peer up and has NAPI (an XDP program, or ethtool -K PEER gro on)?"));
   }
   SleepUntil(now + kRetryNanoseconds);
   return absl::OkStatus();
@@ -173,7 +177,8 @@ absl::Status Sender::Send() {
   prctl(PR_SET_TIMERSLACK, 1UL);  // sleeps end when they are to
   skeleton_->bss->limit = options_.count != 0 ? options_.count : kForever;
   started_ = Now();
-  const uint64_t deadline = options_.duration ? started_ + static_cast<uint64_t>(options_.duration->count()) : kForever;
+  const uint64_t deadline =
+      options_.duration ? started_ + static_cast<uint64_t>(options_.duration->count()) : kForever;
   absl::Status status = options_.packets_per_second != 0 ? SendPaced(deadline) : SendUnpaced(deadline);
   if (status.ok()) status = SettleLeftover();
   ended_ = Now();

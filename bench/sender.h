@@ -28,8 +28,8 @@ struct SendOptions {
   std::string device;
   std::string netns;  // of the device; see netns.h
   FrameSpec frame;
-  uint64_t packets_per_second = 0;              // 0: as fast as it goes
-  uint64_t count = 0;                           // frames the device is to take; 0: no limit
+  uint64_t packets_per_second = 0;  // 0: as fast as it goes
+  uint64_t count = 0;               // frames the device is to take; 0: no limit
   std::optional<std::chrono::nanoseconds> duration;
   Scheduling scheduling;  // frames that go into a veth are received by its peer on the CPU the sender is on
 };
@@ -83,7 +83,7 @@ class Sender {
   std::atomic<bool> stop_ = false;
   std::atomic<bool> running_ = false;
   uint64_t given_up_ = 0;
-  uint64_t stuck_since_ = 0;  // ns; 0: the device takes frames
+  uint64_t stuck_since_ = 0;          // ns; 0: the device takes frames
   uint64_t started_ = 0, ended_ = 0;  // ns
   absl::Status status_;
 };

@@ -84,10 +84,11 @@ absl::StatusOr<Outcome> SendAndReceive(const RunCommand& command, const std::ato
     if (stream.id == command.send.options.frame.stream) arrived = stream.packets - stream.duplicates;
   }
   const uint64_t lost = sent.sent - std::min(arrived, sent.sent);
-  return Outcome{.code = lost == 0 ? ExitCode::kOk : ExitCode::kLost,
-                 .json = {{"send", ToJson(sent)}, {"receive", ToJson(received)}, {"lost", lost}, {"cpu", ToJson(cpu)}},
-                 .text = absl::StrCat(ToText(sent), "\n", ToText(received), "\n", "lost between: ", lost, " of ",
-                                      sent.sent, " frames\n", ToText(cpu), "\n")};
+  return Outcome{
+      .code = lost == 0 ? ExitCode::kOk : ExitCode::kLost,
+      .json = {{"send", ToJson(sent)}, {"receive", ToJson(received)}, {"lost", lost}, {"cpu", ToJson(cpu)}},
+      .text = absl::StrCat(ToText(sent), "\n", ToText(received), "\n", "lost between: ", lost, " of ", sent.sent,
+                           " frames\n", ToText(cpu), "\n")};
 }
 
 }  // namespace headgate::bench

@@ -16,8 +16,8 @@ constexpr std::chrono::seconds kPatience(30);
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<VerdictWatch>> VerdictWatch::Start(const std::string& netns, const std::string& device,
-                                                                  Fd program) {
+absl::StatusOr<std::unique_ptr<VerdictWatch>> VerdictWatch::Start(const std::string& netns,
+                                                                  const std::string& device, Fd program) {
   uint32_t ifindex = 0;
   HG_RETURN_IF_ERROR(InNamespace(netns, [&]() -> absl::Status {
     HG_ASSIGN_OR_RETURN(const Device found, FindDevice(device));
@@ -63,8 +63,8 @@ void VerdictWatch::WatchOne(uint32_t ifindex) {
     const auto now = Clock::now();
     if (!run.ok()) error_ = run.status();
     if (run.ok() && run->verdict != awaited_ && now > deadline) {
-      error_ = absl::DeadlineExceededError(
-          absl::StrCat("a change is not in the data path after ", kPatience.count(), " s: verdict ", run->verdict));
+      error_ = absl::DeadlineExceededError(absl::StrCat("a change is not in the data path after ",
+                                                        kPatience.count(), " s: verdict ", run->verdict));
     }
     if (!error_.ok()) return Enter(State::kFailed);
     seen_at_first_ = first;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sees when a change reaches the data path: a thread that runs a frame through the program in force, over and over,
-// from before the change until the verdict is the new one.
+// Sees when a change reaches the data path: a thread that runs a frame through the program in force, over and
+// over, from before the change until the verdict is the new one.
 #pragma once
 
 #include <absl/status/statusor.h>

@@ -29,6 +29,9 @@ struct {
 
 #define CAS_TRIES 8
 
+/* A CPU may look at the time, and at the bucket only after others took from it at a later time. */
+#define CLOCK_SLACK (1000000000ULL << HG_POLICE_SHIFT)
+
 /* now, cost and depth in 2^-14 ns, modular. */
 static __always_inline bool take(__u64 *full_at, __u64 now, __u64 cost, __u64 depth, bool commit)
 {
@@ -38,9 +41,9 @@ static __always_inline bool take(__u64 *full_at, __u64 now, __u64 cost, __u64 de
 	for (i = 0; i < CAS_TRIES; i++) {
 		seen = *(volatile __u64 *)full_at;
 		ahead = seen - now;
-		/* In the past, or further ahead than a bucket of this depth can be (an idle time past the wrap,
-		 * or a deeper bucket before a rule change): full. */
-		if (ahead > depth)
+		/* In the past, or much further ahead than a bucket of this depth can be (an idle time past the
+		 * wrap, or a deeper bucket before a rule change): full. */
+		if (ahead > depth + CLOCK_SLACK)
 			ahead = 0;
 		if (ahead + cost > depth)
 			return false;
@@ -50,7 +53,7 @@ static __always_inline bool take(__u64 *full_at, __u64 now, __u64 cost, __u64 de
 		if (__sync_val_compare_and_swap(full_at, seen, next) == seen)
 			return true;
 	}
-	/* Eight other CPUs won in a row. */
+	/* Eight other CPUs won in a row; there was room each time, and what is taken too much is waited for later. */
 	__sync_fetch_and_add(full_at, cost);
 	return true;
 }

@@ -2,6 +2,7 @@
 #include "agent/api/server.h"
 
 #include <absl/strings/str_cat.h>
+#include <google/protobuf/stubs/logging.h>
 #include <grp.h>
 #include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
@@ -122,6 +123,9 @@ absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions&
   gpr_set_log_function([](gpr_log_func_args* line) {
     Log(line->severity == GPR_LOG_SEVERITY_ERROR ? spdlog::level::warn : spdlog::level::debug, "grpc",
         {{"text", absl::string_view(line->message)}});
+  });
+  google::protobuf::SetLogHandler([](google::protobuf::LogLevel, const char*, int, const std::string& message) {
+    Log(spdlog::level::debug, "protobuf", {{"text", message}});
   });
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();

@@ -25,17 +25,24 @@
 
 namespace headgate {
 
+// EINVAL and its like are no fault of whoever asked the agent for something: INVALID_ARGUMENT means the request alone.
+template <typename... Parts>
+absl::Status StatusOfErrno(int error, const Parts&... tried) {
+  absl::Status status = absl::ErrnoToStatus(error, absl::StrCat(tried...));
+  return absl::IsInvalidArgument(status) ? absl::InternalError(status.message()) : status;
+}
+
 // The errno of a failed call that returns -1, as a status that begins with what was tried.
 template <typename... Parts>
 absl::Status ErrnoStatus(const Parts&... tried) {
   const int error = errno;
-  return absl::ErrnoToStatus(error, absl::StrCat(tried...));
+  return StatusOfErrno(error, tried...);
 }
 
 // The same for calls that return negative errno.
 template <typename... Parts>
 absl::Status ErrnoStatusOf(int negative_errno, const Parts&... tried) {
-  return absl::ErrnoToStatus(-negative_errno, absl::StrCat(tried...));
+  return StatusOfErrno(-negative_errno, tried...);
 }
 
 // The status with what the caller was about put before its message.

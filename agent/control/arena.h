@@ -9,6 +9,8 @@
 // updated, until Flushed().
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -105,6 +107,16 @@ class Arena {
   void Claim(uint32_t index, unsigned order) {
     allocator_.Claim(index, order);
     Grow();
+  }
+  // Leaves free cells alone until what is published next is all that packets see: they may look there now.
+  void KeepClear(uint32_t first, uint32_t end) {
+    for (uint32_t index = std::max(first, 1U); index < end;) {
+      unsigned order = std::min(static_cast<unsigned>(std::countr_zero(index)), kMaxOrder);
+      while (index + (1U << order) > end && order > 0) --order;
+      Claim(index, order);
+      released_.emplace_back(index, order);
+      index += 1U << order;
+    }
   }
   // The content read back from the kernel, before any Claim.
   void Load(std::vector<Cell> cells) {

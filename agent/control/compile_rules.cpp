@@ -252,7 +252,8 @@ void RuleTable::UpdateTree() {
 }
 
 void RuleTable::Apply(const State& before, const State& after) {
-  if (before.settings->management != after.settings->management) {
+  // Not by value: an interface it names may have come back with another id.
+  if (before.settings != after.settings) {
     RemoveAll(0);
     SetManagement(after);
   }

@@ -55,7 +55,8 @@ uint64_t Compiler::Listed(TableId table) const {
 bool Compiler::Crowded(const Dataplane& dataplane) const {
   for (size_t i = 0; i < kTables; ++i) {
     const auto table = static_cast<TableId>(i);
-    if (Used(table) > dataplane.Info(table).capacity / 4 * 3) return true;
+    // Half of each table is for what is in force, the other half for what comes next.
+    if (Used(table) > dataplane.Info(table).capacity / 2) return true;
   }
   return false;
 }
@@ -149,6 +150,20 @@ absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State
   WriteRoot(next);
   compiled_ = next;
   return differences;
+}
+
+void Compiler::KeepClear(const Dataplane& dataplane) {
+  const std::optional<uint32_t> active = dataplane.Active();
+  hg_root root{};
+  if (!active || !dataplane.Read(TableId::kRoots, *active, 1, &root).ok()) return;
+  ForEachArena([&](TableId id, auto& arena) {
+    const uint32_t pages = std::min(root.extent[static_cast<size_t>(id)], dataplane.Info(id).capacity);
+    if (id == TableId::kRoots) {
+      arena.KeepClear(*active, *active + 1);
+    } else {
+      arena.KeepClear(0, pages * arena.kPerPage);
+    }
+  });
 }
 
 absl::Status Compiler::Flush(Dataplane& dataplane) {

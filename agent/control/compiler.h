@@ -26,6 +26,9 @@ class Compiler {
   // they are not what this compiler could have left, and a fresh one has to compile all of `next`.
   absl::StatusOr<uint64_t> Adopt(const Dataplane& dataplane, const State& next);
 
+  // Has a fresh compiler leave alone what the generation in force may reach, though Adopt refused it.
+  void KeepClear(const Dataplane& dataplane);
+
   // Writes what changed since the last time it succeeded.
   absl::Status Flush(Dataplane& dataplane);
   // The root record of the state compiled last, to be activated once flushed.

@@ -38,9 +38,11 @@ absl::Status Controller::Start(DeviceList devices) {
   HG_RETURN_IF_ERROR(LoadState());
   HG_RETURN_IF_ERROR(ClaimIds());
   HG_RETURN_IF_ERROR(BuildTables());
-  HG_RETURN_IF_ERROR(ClearStaleCounters());
-  if (unconfirmed_ && unconfirmed_->deadline <= std::chrono::system_clock::now()) RollBack();
+  if (unconfirmed_ && confirm_by_ <= Clock::now()) RollBack();
   ReconcileInterfaces(true);
+  // After the last packet of interfaces that were let go.
+  HG_RETURN_IF_ERROR(dataplane_.Quiesce());
+  HG_RETURN_IF_ERROR(ClearStaleCounters());
   next_drift_check_ = Clock::now() + options_.drift_interval;
   ShowStatus();
   reclaimer_ = std::make_unique<Reclaimer>(dataplane_, [this](uint64_t epoch) { Post(Quiet{epoch}); });
@@ -194,7 +196,7 @@ void Controller::CommitBatch() {
     }
   }
   ApplyDesired();
-  times_.visible_seconds(std::chrono::duration<double>(Clock::now() - now).count());
+  if (apply_error_.ok()) times_.visible_seconds(std::chrono::duration<double>(Clock::now() - now).count());
 }
 
 void Controller::BecomeDesired(Snapshot next) {
@@ -223,6 +225,7 @@ void Controller::CommitUnconfirmed(Request request) {
   }
   // The ids of what it deletes are not free before it is confirmed.
   unconfirmed_ = Unconfirmed{deadline, desired_};
+  confirm_by_ = Clock::now() + *request.options.confirm_timeout;
   unconfirmed_generation_ = result.state->generation;
   BecomeDesired(std::move(result.state));
   if (request.options.wait_applied) {
@@ -261,7 +264,7 @@ void Controller::RollBack() {
   auto next = std::make_shared<const State>(std::move(state));
   if (const absl::Status status = store_.Commit(*desired_, *next); !status.ok()) {
     Log(spdlog::level::err, "cannot roll back, will try again", {{"reason", status}});
-    unconfirmed_->deadline = std::chrono::system_clock::now() + kHeartbeat;
+    confirm_by_ = Clock::now() + kHeartbeat;
     return;
   }
   unconfirmed_.reset();
@@ -289,16 +292,13 @@ void Controller::Handle(Quiet quiet) {
 
 Controller::Clock::time_point Controller::NextTimer() const {
   auto next = std::min({Clock::now() + kHeartbeat, next_retry_, next_drift_check_});
-  if (unconfirmed_) {
-    const auto left = unconfirmed_->deadline - std::chrono::system_clock::now();
-    next = std::min(next, Clock::now() + std::chrono::duration_cast<Clock::duration>(left));
-  }
+  if (unconfirmed_) next = std::min(next, confirm_by_);
   return next;
 }
 
 void Controller::RunTimers() {
   const auto now = Clock::now();
-  if (unconfirmed_ && unconfirmed_->deadline <= std::chrono::system_clock::now()) RollBack();
+  if (unconfirmed_ && confirm_by_ <= now) RollBack();
   if (now >= next_retry_) {
     next_retry_ = Clock::time_point::max();
     if (!apply_error_.ok()) ApplyDesired();

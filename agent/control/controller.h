@@ -149,10 +149,12 @@ class Controller {
   absl::Status LoadState();
   absl::Status ClaimIds();
   absl::Status BuildTables();
+  absl::Status RebuildTables();
   absl::Status ClearStaleCounters();
   absl::Status ClearCounters(Kind kind, const std::vector<uint32_t>& ids);
   void ApplyDesired();
   absl::Status TryApply();
+  void ForgetImage();
   absl::Status Activate();
   void ReconcileInterfaces(bool verify);
   // Notes the ids that go from one state to the next; the state in force may still use them.
@@ -183,6 +185,7 @@ class Controller {
   std::vector<std::pair<Done, ChangeOutcome>> waiting_applied_;
   std::optional<Unconfirmed> unconfirmed_;
   uint64_t unconfirmed_generation_ = 0;
+  Clock::time_point confirm_by_;  // of unconfirmed_; the wall clock, which may be set, only counts over a restart
 
   uint64_t epoch_ = 0;        // activations
   uint64_t quiet_epoch_ = 0;  // no packet is older

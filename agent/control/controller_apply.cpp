@@ -52,7 +52,11 @@ std::vector<std::pair<Kind, uint32_t>> IdsOf(const State& state) {
 absl::Status Controller::LoadState() {
   HG_ASSIGN_OR_RETURN(desired_, store_.Load());
   HG_ASSIGN_OR_RETURN(unconfirmed_, store_.LoadUnconfirmed());
-  if (unconfirmed_) unconfirmed_generation_ = desired_->generation;
+  if (unconfirmed_) {
+    unconfirmed_generation_ = desired_->generation;
+    confirm_by_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(unconfirmed_->deadline -
+                                                                             std::chrono::system_clock::now());
+  }
   staged_ = desired_;
   Log(spdlog::level::info, "state loaded",
       {{"generation", desired_->generation}, {"rules", desired_->rules.size()}, {"prefixes", desired_->prefix_count}});
@@ -89,16 +93,32 @@ absl::Status Controller::BuildTables() {
       table_drift_ += *differences;
       Log(spdlog::level::warn, "tables in force differed from the state", {{"objects", *differences}});
     }
+    compiled_ = desired_;
+    HG_RETURN_IF_ERROR(Activate());
   } else {
     if (!absl::IsNotFound(differences.status())) {
       Log(spdlog::level::warn, "tables are built anew", {{"reason", differences.status()}});
     }
-    compiler_ = std::make_unique<Compiler>();
-    compiler_->Compile(*desired_);
+    HG_RETURN_IF_ERROR(RebuildTables());
   }
-  compiled_ = desired_;
-  HG_RETURN_IF_ERROR(Activate());
   return dataplane_.TakeOver();
+}
+
+// Beside what is in force, or where there is no room for both, over it.
+absl::Status Controller::RebuildTables() {
+  absl::Status status;
+  for (const bool beside : {true, false}) {
+    compiler_ = std::make_unique<Compiler>();
+    if (beside) compiler_->KeepClear(dataplane_);
+    compiler_->Compile(*desired_);
+    compiled_ = desired_;
+    status = Activate();
+    if (!absl::IsResourceExhausted(status)) break;
+  }
+  HG_RETURN_IF_ERROR(status);
+  // What is left of the others is no drift to be found later.
+  HG_RETURN_IF_ERROR(dataplane_.Quiesce());
+  return compiler_->Repair(dataplane_).status();
 }
 
 absl::Status Controller::ClearCounters(Kind kind, const std::vector<uint32_t>& ids) {
@@ -166,7 +186,18 @@ absl::Status Controller::TryApply() {
     compiler_->Compile(*desired_);
     compiled_ = desired_;
   }
-  return Activate();
+  const absl::Status status = Activate();
+  if (absl::IsResourceExhausted(status)) ForgetImage();
+  return status;
+}
+
+// The image has outgrown the tables, and cells beyond their end would never be written: the next try begins again
+// from what is in force.
+void Controller::ForgetImage() {
+  auto fresh = std::make_unique<Compiler>();
+  if (!dataplane_.Quiesce().ok() || !fresh->Adopt(dataplane_, *applied_).ok()) return;
+  compiler_ = std::move(fresh);
+  compiled_ = applied_;
 }
 
 void Controller::ApplyDesired() {
@@ -175,7 +206,6 @@ void Controller::ApplyDesired() {
   if (apply_error_.ok()) {
     retry_delay_ = {};
     if (before != applied_) {
-      events_.Publish({.type = EventType::kGenerationApplied, .generation = applied_->generation});
       bool interfaces_differ = false;
       Table<Interface>::ForEachDifference(before->interfaces, applied_->interfaces,
                                           [&](const auto*, const auto*) { interfaces_differ = true; });
@@ -187,7 +217,10 @@ void Controller::ApplyDesired() {
     Log(spdlog::level::err, "generation not applied, will try again",
         {{"generation", desired_->generation}, {"reason", apply_error_}, {"retry_ms", retry_delay_.count()}});
   }
-  ShowStatus();
+  ShowStatus();  // before the event: who sees it finds what it says
+  if (before != applied_) {
+    events_.Publish({.type = EventType::kGenerationApplied, .generation = applied_->generation});
+  }
   std::vector<std::pair<Done, ChangeOutcome>> waiting;
   waiting.swap(waiting_applied_);
   for (auto& [done, outcome] : waiting) {
@@ -231,29 +264,31 @@ void Controller::FreeRetired() {
 
 void Controller::CheckDrift() {
   next_drift_check_ = Clock::now() + options_.drift_interval;
-  if (compiled_ != applied_) return;  // a retry will write the tables
-  uint64_t found = 0;
-  if (dataplane_.Active() != compiler_->root()) {
-    if (const absl::Status status = dataplane_.Activate(compiler_->root()); status.ok()) ++found;
-  }
-  absl::StatusOr<uint64_t> repaired = compiler_->Repair(dataplane_);
-  if (!repaired.ok()) {
-    Log(spdlog::level::err, "cannot compare the kernel's tables with the state", {{"reason", repaired.status()}});
-    return;
-  }
-  found += *repaired;
-  table_drift_ += found;
+  // Attachments first, whatever is wrong with the tables.
   const uint64_t ports_before = binder_.repaired();
   ReconcileInterfaces(true);
-  found += binder_.repaired() - ports_before;
+  uint64_t found = binder_.repaired() - ports_before;
+  // While a generation waits to be applied, the next try writes the tables.
+  if (compiled_ == applied_) {
+    uint64_t values = 0;
+    if (dataplane_.Active() != compiler_->root() && dataplane_.Activate(compiler_->root()).ok()) ++values;
+    absl::StatusOr<uint64_t> repaired = compiler_->Repair(dataplane_);
+    if (repaired.ok()) {
+      values += *repaired;
+    } else {
+      Log(spdlog::level::err, "cannot compare the kernel's tables with the state", {{"reason", repaired.status()}});
+    }
+    table_drift_ += values;
+    found += values;
+  }
   last_drift_check_ = std::chrono::system_clock::now();
+  ShowStatus();
   if (found != 0) {
     Log(spdlog::level::warn, "tables changed by others were put right", {{"values", found}});
     events_.Publish({.type = EventType::kDriftRepaired,
                      .generation = applied_->generation,
                      .message = absl::StrCat(found, " values of the kernel's tables were not as written")});
   }
-  ShowStatus();
 }
 
 }  // namespace headgate

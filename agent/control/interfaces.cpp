@@ -42,8 +42,9 @@ InterfaceState InterfaceBinder::Bind(const Interface& interface, const Device* d
   InterfaceState state;
   if (device == nullptr) {
     state.status = {ObjectState::kPending, absl::StrCat("device ", interface.device, " does not exist")};
-    // Also what an earlier process attached: a device that was renamed or moved since has our program still.
-    if (!before || before->state.device) {
+    // Also what an earlier process attached (a device that was renamed or moved since has our program still), and what
+    // could not be detached the last time.
+    if (!before || before->state.device || before->state.status.state == ObjectState::kError) {
       if (const absl::Status status = dataplane_.Detach(interface.id); !status.ok()) {
         state.status = {ObjectState::kError, std::string(status.message())};
       }

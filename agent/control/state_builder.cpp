@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // BuildState: current state and change in, next state or violations out.
+#include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
 #include <absl/strings/str_cat.h>
 
@@ -26,6 +27,13 @@ bool SameMeaning(const PrefixSet& a, const PrefixSet& b) {
   if (a.prefixes.size() != b.prefixes.size()) return false;
   bool same = true;
   b.prefixes.ForEach([&](const Prefix& prefix) { same = same && a.prefixes.Find(prefix) != nullptr; });
+  return same;
+}
+
+// Cheap for versions of one set: what they share is not looked at.
+bool SamePrefixes(const PrefixMap& a, const PrefixMap& b) {
+  bool same = a.size() == b.size();
+  if (same) PrefixMap::ForEachDifference(a, b, [&same](const Prefix*, const Prefix*) { same = false; });
   return same;
 }
 
@@ -161,7 +169,14 @@ void StateBuilder::EditPrefixSets() {
       changed = true;
     }
     for (const Prefix& prefix : edit.remove) changed = set.prefixes.Erase(prefix) || changed;
-    if (changed) next_.prefix_sets.Set(std::move(set));
+    if (!changed) continue;
+    // Back at what it was is no change either.
+    const auto* was = current_->prefix_sets.Find(absl::string_view(edit.name));
+    if (was && SamePrefixes((*was)->prefixes, set.prefixes)) {
+      next_.prefix_sets.Put(*was);
+    } else {
+      next_.prefix_sets.Set(std::move(set));
+    }
   }
 }
 
@@ -187,13 +202,17 @@ void StateBuilder::CheckObjects() {
 }
 
 void StateBuilder::CheckDevices() {
+  if (change_.interfaces.empty()) return;
+  absl::flat_hash_map<std::string, std::vector<std::string>> names;  // by device
+  next_.interfaces.ForEach(
+      [&names](const std::shared_ptr<const Interface>& other) { names[other->device].push_back(other->name); });
   for (const auto& upsert : change_.interfaces) {
-    next_.interfaces.ForEach([&](const std::shared_ptr<const Interface>& other) {
-      if (other->device == upsert.object.device && other->name != upsert.object.name) {
-        Fail(absl::StrCat(upsert.path, ".device"), "interface \"", other->name, "\" has device \"",
-             other->device, "\" already");
-      }
-    });
+    for (const std::string& other : names[upsert.object.device]) {
+      if (other == upsert.object.name) continue;
+      Fail(absl::StrCat(upsert.path, ".device"), "interface \"", other, "\" has device \"", upsert.object.device,
+           "\" already");
+      break;
+    }
   }
 }
 
@@ -201,7 +220,8 @@ void StateBuilder::CheckDevices() {
 void StateBuilder::CheckReferences() {
   absl::flat_hash_set<std::pair<Kind, std::string>> gone;
   ForEachDifference(*current_, next_, [&gone](Kind kind, const std::string& name, const auto*, const auto* after) {
-    if (!after) gone.emplace(kind, name);
+    // Nothing refers to rules, and a deleted one must not cost a look at all others.
+    if (!after && kind != Kind::kRule) gone.emplace(kind, name);
   });
   if (gone.empty()) return;
 

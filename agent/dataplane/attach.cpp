@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "agent/base/status.h"
 #include "agent/dataplane/bpf_util.h"
@@ -106,27 +107,37 @@ absl::Status Ports::TakeOver() {
   return absl::OkStatus();
 }
 
-// One slot for the device and none else for the port; ifindex 0: none at all.
-absl::Status Ports::SetIfindexSlots(uint32_t port, uint32_t ifindex, uint32_t& changed) {
+// One slot for each device and none else for its port; ifindex 0: none at all. A device that goes from one port to
+// another is at no moment without.
+absl::Status Ports::SetIfindexSlots(absl::Span<const hg_ifindex> wanted, uint32_t& changed) {
   const int map = bpf_map__fd(loader_.skeleton().maps.hg_ifindexes);
   std::vector<hg_ifindex> held(HG_IFINDEX_SLOTS);
   HG_RETURN_IF_ERROR(ReadArray(map, 0, HG_IFINDEX_SLOTS, held.data()));
-  std::optional<uint32_t> wanted;
-  for (uint32_t i = HG_IFINDEX_PROBES; ifindex != 0 && i-- > 0;) {
-    const uint32_t slot = (ifindex + i) % HG_IFINDEX_SLOTS;
-    if (held[slot].ifindex == 0 || held[slot].ifindex == ifindex) wanted = slot;
+  std::map<uint32_t, hg_ifindex> chosen;  // by slot
+  for (const hg_ifindex& entry : wanted) {
+    std::optional<uint32_t> free;
+    for (uint32_t i = HG_IFINDEX_PROBES; entry.ifindex != 0 && i-- > 0;) {
+      const uint32_t slot = (entry.ifindex + i) % HG_IFINDEX_SLOTS;
+      if ((held[slot].ifindex == 0 || held[slot].ifindex == entry.ifindex) && !chosen.contains(slot)) free = slot;
+    }
+    if (entry.ifindex != 0 && !free) {
+      return absl::ResourceExhaustedError(absl::StrCat("table hg_ifindexes: no slot near ifindex ", entry.ifindex,
+                                                       ": too many interfaces whose numbers are equal modulo ",
+                                                       HG_IFINDEX_SLOTS));
+    }
+    if (free) chosen[*free] = entry;
   }
-  if (ifindex != 0 && !wanted) {
-    return absl::ResourceExhaustedError(absl::StrCat("table hg_ifindexes: no slot near ifindex ", ifindex,
-                                                     ": too many interfaces whose numbers are equal modulo ",
-                                                     HG_IFINDEX_SLOTS));
-  }
+  const auto ours = [&wanted](const hg_ifindex& entry) {
+    return entry.ifindex != 0 && std::any_of(wanted.begin(), wanted.end(), [&entry](const hg_ifindex& one) {
+             return entry.port == one.port || entry.ifindex == one.ifindex;
+           });
+  };
   std::vector<uint32_t> slots;
   std::vector<hg_ifindex> entries;
   for (uint32_t slot = 0; slot < HG_IFINDEX_SLOTS; ++slot) {
-    const hg_ifindex entry = slot == wanted ? hg_ifindex{ifindex, port} : hg_ifindex{};
-    const bool ours = held[slot].ifindex != 0 && (held[slot].port == port || held[slot].ifindex == ifindex);
-    if (slot != wanted && !ours) continue;
+    const auto found = chosen.find(slot);
+    if (found == chosen.end() && !ours(held[slot])) continue;
+    const hg_ifindex entry = found == chosen.end() ? hg_ifindex{} : found->second;
     if (held[slot].ifindex == entry.ifindex && held[slot].port == entry.port) continue;
     slots.push_back(slot);
     entries.push_back(entry);
@@ -136,7 +147,8 @@ absl::Status Ports::SetIfindexSlots(uint32_t port, uint32_t ifindex, uint32_t& c
 }
 
 // Everything the program knows of the port, before the first packet can come.
-absl::Status Ports::Describe(uint32_t port, const Device& device, uint32_t& changed) {
+// `former`: the port that has the device until now, or 0.
+absl::Status Ports::Describe(uint32_t port, const Device& device, uint32_t former, uint32_t& changed) {
   const auto& maps = loader_.skeleton().maps;
   hg_port entry{}, held{};
   entry.ifindex = device.ifindex;
@@ -149,7 +161,9 @@ absl::Status Ports::Describe(uint32_t port, const Device& device, uint32_t& chan
       return ErrnoStatus("write hg_ports");
     }
   }
-  HG_RETURN_IF_ERROR(SetIfindexSlots(port, device.ifindex, changed));
+  std::vector<hg_ifindex> slots = {{device.ifindex, port}};
+  if (former != 0) slots.push_back({ports_[port].link ? ports_[port].ifindex : 0, former});
+  HG_RETURN_IF_ERROR(SetIfindexSlots(slots, changed));
   uint32_t target = 0;
   if (bpf_map_lookup_elem(bpf_map__fd(maps.hg_devmap), &port, &target) != 0 || target != device.ifindex) {
     ++changed;
@@ -171,10 +185,14 @@ absl::StatusOr<Fd> Ports::CreateLink(uint32_t port, const Device& device, Driver
     return ErrnoStatus("attach to ", device.name, " in ", mode == DriverMode::kNative ? "native" : "generic",
                        " mode: ", WhyNot(error, device));
   }
+  HG_RETURN_IF_ERROR(PinLink(port, link));
+  return link;
+}
+
+absl::Status Ports::PinLink(uint32_t port, const Fd& link) {
   const std::string path = loader_.LinkPath(PortName(port));
   unlink(path.c_str());
-  if (bpf_obj_pin(link.get(), path.c_str()) != 0) return ErrnoStatus("pin ", path);
-  return link;
+  return bpf_obj_pin(link.get(), path.c_str()) == 0 ? absl::OkStatus() : ErrnoStatus("pin ", path);
 }
 
 // Auto is expected to be native. Why it is not, only the process that tried knows.
@@ -184,15 +202,45 @@ void Ports::AddModeWarning(const Port& bound, Attachment& attachment) {
                                              bound.refusal.empty() ? "" : "; native mode was refused: ", bound.refusal));
 }
 
+// The port whose link is on the device, 0: none.
+uint32_t Ports::HolderOf(uint32_t ifindex) const {
+  for (uint32_t port = 1; port < HG_PORTS; ++port) {
+    if (ports_[port].link && IsAttached(ports_[port].link.get(), ifindex)) return port;
+  }
+  return 0;
+}
+
+// Exchanges two ports' devices with their links, so that neither is without the program meanwhile.
+absl::Status Ports::TakeLink(uint32_t port, uint32_t former) {
+  std::swap(ports_[port], ports_[former]);
+  HG_RETURN_IF_ERROR(PinLink(port, ports_[port].link));
+  // What is written of the former for its new device is for its own Attach, or Detach, to see to.
+  ports_[former].device = Device{};
+  if (ports_[former].link) return PinLink(former, ports_[former].link);
+  ports_[former].ifindex = ports_[port].ifindex;
+  unlink(loader_.LinkPath(PortName(former)).c_str());
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Attachment> Ports::Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) {
   Port& bound = ports_[port];
   Attachment result{.warnings = WarningsFor(device)};
   const bool same_device = bound.link && bound.ifindex == device.ifindex && bound.device == device;
-  const bool linked = bound.link && IsAttached(bound.link.get(), device.ifindex);
+  bool linked = bound.link && IsAttached(bound.link.get(), device.ifindex);
+  const uint32_t former = linked ? 0 : HolderOf(device.ifindex);
   uint32_t changed = 0;
-  HG_RETURN_IF_ERROR(Describe(port, device, changed));
+  HG_RETURN_IF_ERROR(Describe(port, device, former, changed));
+  if (former != 0) {
+    HG_RETURN_IF_ERROR(TakeLink(port, former));
+    linked = true;
+  }
   // A new or changed device is no drift; the same one with other entries or without its link is.
   if (same_device) result.repaired = changed + (linked ? 0 : 1);
+  // Without its pin the link ends with this process.
+  if (linked && access(loader_.LinkPath(PortName(port)).c_str(), F_OK) != 0) {
+    HG_RETURN_IF_ERROR(PinLink(port, bound.link));
+    ++result.repaired;
+  }
   bound.ifindex = device.ifindex;
   bound.device = device;
   // What auto became stays, for a second try would interrupt; what was asked for does not.
@@ -235,13 +283,13 @@ absl::Status Ports::Detach(uint32_t port) {
     return ErrnoStatus("write hg_ports");
   }
   uint32_t changed = 0;
-  return SetIfindexSlots(port, 0, changed);
+  return SetIfindexSlots({{0, port}}, changed);
 }
 
 std::vector<std::pair<uint32_t, uint32_t>> Ports::Bound() const {
   std::vector<std::pair<uint32_t, uint32_t>> bound;
   for (uint32_t port = 1; port < HG_PORTS; ++port) {
-    if (ports_[port].link) bound.emplace_back(port, ports_[port].ifindex);
+    if (ports_[port].link || ports_[port].ifindex != 0) bound.emplace_back(port, ports_[port].ifindex);
   }
   return bound;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <absl/status/statusor.h>
+#include <absl/types/span.h>
 
 #include <array>
 #include <cstdint>
@@ -15,6 +16,7 @@
 #include "agent/base/fd.h"
 #include "agent/dataplane/dataplane.h"
 #include "agent/dataplane/loader.h"
+#include "bpf/hg_abi.h"
 
 namespace headgate {
 
@@ -41,10 +43,13 @@ class Ports {
   };
 
   // Each writes what is not as it should be, and counts it in `changed`.
-  absl::Status Describe(uint32_t port, const Device& device, uint32_t& changed);
-  absl::Status SetIfindexSlots(uint32_t port, uint32_t ifindex, uint32_t& changed);
+  absl::Status Describe(uint32_t port, const Device& device, uint32_t former, uint32_t& changed);
+  absl::Status SetIfindexSlots(absl::Span<const hg_ifindex> wanted, uint32_t& changed);
   static void AddModeWarning(const Port& bound, Attachment& attachment);
   absl::StatusOr<Fd> CreateLink(uint32_t port, const Device& device, DriverMode mode);
+  absl::Status PinLink(uint32_t port, const Fd& link);
+  uint32_t HolderOf(uint32_t ifindex) const;
+  absl::Status TakeLink(uint32_t port, uint32_t former);
 
   Loader& loader_;
   std::array<Port, HG_PORTS> ports_;

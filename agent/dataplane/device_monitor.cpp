@@ -7,18 +7,24 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
-#include "agent/base/log.h"
 #include <sys/eventfd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <optional>
 
+#include "agent/base/log.h"
 #include "agent/base/status.h"
 
 namespace headgate {
 namespace {
 
 constexpr int kReceiveBuffer = 4 << 20;
+constexpr int kRetryMs = 1000;
+constexpr int kDumpTries = 20;
+
+using Devices = std::map<uint32_t, Device>;
 
 int ReadAlternativeName(const nlattr* attribute, void* data) {
   if (mnl_attr_get_type(attribute) == IFLA_ALT_IFNAME) {
@@ -50,7 +56,7 @@ int ReadAttribute(const nlattr* attribute, void* data) {
 }
 
 int ReadLink(const nlmsghdr* header, void* data) {
-  auto& devices = *static_cast<std::map<uint32_t, Device>*>(data);
+  auto& devices = *static_cast<Devices*>(data);
   const auto* info = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(header));
   // Bridges report their ports in messages of a family of their own, which repeat or lack most of this.
   if (info->ifi_family != AF_UNSPEC) return MNL_CB_OK;
@@ -67,13 +73,39 @@ int ReadLink(const nlmsghdr* header, void* data) {
   return MNL_CB_OK;
 }
 
+// One dump on a socket of its own, so that nothing left over of another can be taken for part of it. Nothing when the
+// list changed meanwhile.
+absl::StatusOr<std::optional<Devices>> Dump() {
+  const std::unique_ptr<mnl_socket, int (*)(mnl_socket*)> socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC),
+                                                                 mnl_socket_close);
+  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return ErrnoStatus("open a netlink socket");
+  char request[64];
+  nlmsghdr* header = mnl_nlmsg_put_header(request);
+  header->nlmsg_type = RTM_GETLINK;
+  header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  mnl_nlmsg_put_extra_header(header, sizeof(ifinfomsg));
+  if (mnl_socket_sendto(socket.get(), header, header->nlmsg_len) < 0) return ErrnoStatus("list network devices");
+
+  Devices devices;
+  std::vector<char> buffer(MNL_SOCKET_BUFFER_SIZE * 4);
+  while (true) {
+    const ssize_t length = mnl_socket_recvfrom(socket.get(), buffer.data(), buffer.size());
+    if (length < 0 && errno == EINTR) continue;
+    if (length < 0) return ErrnoStatus("list network devices");
+    const int more = mnl_cb_run(buffer.data(), static_cast<size_t>(length), 0, 0, ReadLink, &devices);
+    if (more == MNL_CB_STOP) return devices;
+    if (more == MNL_CB_ERROR && errno == EINTR) return std::nullopt;  // NLM_F_DUMP_INTR
+    if (more == MNL_CB_ERROR) return ErrnoStatus("list network devices");
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DeviceMonitor>> DeviceMonitor::Start(Callback changed) {
   std::unique_ptr<DeviceMonitor> monitor(new DeviceMonitor(std::move(changed)));
   HG_RETURN_IF_ERROR(monitor->Open());
-  HG_RETURN_IF_ERROR(monitor->Dump());
-  monitor->changed_(monitor->List());
+  HG_RETURN_IF_ERROR(monitor->List());
+  monitor->Publish();
   monitor->thread_ = std::jthread([raw = monitor.get()](const std::stop_token& stop) { raw->Run(stop); });
   return monitor;
 }
@@ -98,55 +130,59 @@ absl::Status DeviceMonitor::Open() {
   return absl::OkStatus();
 }
 
-absl::Status DeviceMonitor::Dump() {
-  char buffer[64];
-  nlmsghdr* header = mnl_nlmsg_put_header(buffer);
-  header->nlmsg_type = RTM_GETLINK;
-  header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  mnl_nlmsg_put_extra_header(header, sizeof(ifinfomsg));
-  bool complete = false;
-  while (!complete) {
-    devices_.clear();
-    if (mnl_socket_sendto(socket_, header, header->nlmsg_len) < 0) return ErrnoStatus("list network devices");
-    HG_ASSIGN_OR_RETURN(complete, Receive(true));
+absl::Status DeviceMonitor::List() {
+  for (int i = 0; i < kDumpTries; ++i) {
+    HG_ASSIGN_OR_RETURN(std::optional<Devices> devices, Dump());
+    if (!devices) continue;
+    devices_ = *std::move(devices);
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  return absl::UnavailableError("list network devices: they change faster than they can be listed");
 }
 
-absl::StatusOr<bool> DeviceMonitor::Receive(bool until_done) {
+absl::StatusOr<bool> DeviceMonitor::Receive() {
   std::vector<char> buffer(MNL_SOCKET_BUFFER_SIZE * 4);
-  const int fd = mnl_socket_get_fd(socket_);
+  bool complete = true;
   while (true) {
-    const ssize_t length = recv(fd, buffer.data(), buffer.size(), until_done ? 0 : MSG_DONTWAIT);
+    const ssize_t length = recv(mnl_socket_get_fd(socket_), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (length < 0) {
-      if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return true;
-      if (errno == ENOBUFS) return false;
-      return ErrnoStatus("read network devices");
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return complete;
+      if (errno == ENOBUFS) complete = false;
+      if (errno == EINTR || errno == ENOBUFS) continue;
+      return ErrnoStatus("read changes of network devices");
     }
-    const int more = mnl_cb_run(buffer.data(), static_cast<size_t>(length), 0, 0, ReadLink, &devices_);
-    // EINTR: the list changed while it was dumped.
-    if (more == MNL_CB_ERROR) return false;
-    if (until_done && more == MNL_CB_STOP) return true;
+    if (mnl_cb_run(buffer.data(), static_cast<size_t>(length), 0, 0, ReadLink, &devices_) == MNL_CB_ERROR) {
+      complete = false;
+    }
   }
 }
 
-DeviceList DeviceMonitor::List() const {
+void DeviceMonitor::Publish() const {
   DeviceList list;
   list.reserve(devices_.size());
   for (const auto& [ifindex, device] : devices_) list.push_back(device);
-  return list;
+  changed_(std::move(list));
 }
 
+// What is known to have holes is not published: a device that is missing would be let go.
 void DeviceMonitor::Run(const std::stop_token& stop) {
+  bool complete = true;
   while (!stop.stop_requested()) {
     pollfd fds[] = {{mnl_socket_get_fd(socket_), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-    if (poll(fds, 2, -1) < 0 && errno != EINTR) return;
+    if (poll(fds, 2, complete ? -1 : kRetryMs) < 0 && errno != EINTR) return;
     if (stop.stop_requested()) return;
-    absl::StatusOr<bool> complete = Receive(false);
-    const absl::Status status = !complete.ok() ? complete.status() : *complete ? absl::OkStatus() : Dump();
-    if (!status.ok()) spdlog::error("network devices: {}", status);
-    changed_(List());
+    absl::StatusOr<bool> received = Receive();
+    absl::Status status = received.status();
+    complete = complete && received.ok() && *received;
+    if (!complete) {
+      status.Update(List());
+      complete = status.ok();
+    }
+    if (complete) {
+      Publish();
+    } else {
+      Log(spdlog::level::err, "network devices cannot be followed, will try again", {{"reason", status}});
+    }
   }
 }
 

@@ -34,14 +34,15 @@ class DeviceMonitor {
  private:
   explicit DeviceMonitor(Callback changed) : changed_(std::move(changed)) {}
   absl::Status Open();
-  absl::Status Dump();
-  // Reads what the socket has; with `until_done`, up to the end of a dump. False when messages were lost.
-  absl::StatusOr<bool> Receive(bool until_done);
+  // Replaces the devices known by a new and complete list.
+  absl::Status List();
+  // Reads the changes that have come. False when some were lost.
+  absl::StatusOr<bool> Receive();
   void Run(const std::stop_token& stop);
-  DeviceList List() const;
+  void Publish() const;
 
   Callback changed_;
-  mnl_socket* socket_ = nullptr;
+  mnl_socket* socket_ = nullptr;  // of changes
   Fd wake_;
   std::map<uint32_t, Device> devices_;
   std::jthread thread_;

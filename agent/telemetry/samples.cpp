@@ -4,6 +4,7 @@
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "agent/base/log.h"
 #include "agent/control/stats.h"
@@ -17,8 +18,8 @@ constexpr int kPollMs = 200;
 class Names {
  public:
   void Update(const Snapshot& state) {
-    if (state == state_) return;
-    state_ = state;
+    if (state->generation == generation_) return;
+    generation_ = state->generation;
     rules_.clear();
     interfaces_.clear();
     state->rules.ForEach([this](const auto& rule) {
@@ -35,7 +36,7 @@ class Names {
     const auto found = map.find(id);
     return found == map.end() ? std::string() : found->second;
   }
-  Snapshot state_;
+  std::optional<uint64_t> generation_;
   Map rules_, interfaces_;
 };
 

@@ -1,30 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * The receiver's account: which numbers of a stream came and how long frames were on their way. Its program keeps
- * it, user space reads it, and tests of both run the same code.
+ * The receiver's account: which numbers of a stream came and how long frames were on their way. Its program
+ * keeps it, user space reads it, and tests of both run the same code.
  */
 #ifndef HGB_ACCOUNT_H
 #define HGB_ACCOUNT_H
 
 #include <linux/types.h>
 
-#define HGB_STREAMS 64			/* streams a receiver tells apart */
-#define HGB_WINDOW_WORDS 2048
-#define HGB_MARK_RETRIES 16		/* of a word that other CPUs write too */
+#define HGB_STREAMS		64 /* streams a receiver tells apart */
+#define HGB_WINDOW_WORDS	2048
+#define HGB_MARK_RETRIES	16 /* of a word that other CPUs write too */
 #define HGB_WINDOW_WORD_NUMBERS 32
 /* A duplicate is known as one when it comes at most this far behind. */
 #define HGB_WINDOW_NUMBERS (HGB_WINDOW_WORDS * HGB_WINDOW_WORD_NUMBERS)
 
 /* Which of the last numbers came: each word holds 32 of them, below the turn of the window they belong to. */
 struct hgb_window {
-	__u64 next;		/* highest number seen, plus one */
-	__u64 words[HGB_WINDOW_WORDS];	/* turn << 32 | one bit a number */
+	__u64 next;		       /* highest number seen, plus one */
+	__u64 words[HGB_WINDOW_WORDS]; /* turn << 32 | one bit a number */
 };
 
-enum hgb_arrival { HGB_FIRST, HGB_AGAIN, HGB_BEYOND };
+enum hgb_arrival {
+	HGB_FIRST,
+	HGB_AGAIN,
+	HGB_BEYOND
+};
 
 /* Notes that a number came. Several CPUs may receive one stream. */
-static inline __attribute__((always_inline)) enum hgb_arrival hgb_mark(struct hgb_window *window, __u64 number)
+static inline __attribute__((always_inline)) enum hgb_arrival hgb_mark(struct hgb_window *window,
+								       __u64 number)
 {
 	__u64 *word = &window->words[number / HGB_WINDOW_WORD_NUMBERS % HGB_WINDOW_WORDS];
 	__u32 bit = 1U << number % HGB_WINDOW_WORD_NUMBERS;
@@ -50,27 +55,27 @@ static inline __attribute__((always_inline)) enum hgb_arrival hgb_mark(struct hg
 struct hgb_stream {
 	__u64 packets;
 	__u64 bytes;
-	__u64 duplicates;	/* of the packets */
-	__u64 reordered;	/* came after a higher number (RFC 4737, section 3) */
-	__u64 beyond_window;	/* too far behind to tell a first arrival from a duplicate */
-	__u64 next;		/* highest number seen by this CPU, plus one */
+	__u64 duplicates;    /* of the packets */
+	__u64 reordered;     /* came after a higher number (RFC 4737, section 3) */
+	__u64 beyond_window; /* too far behind to tell a first arrival from a duplicate */
+	__u64 next;	     /* highest number seen by this CPU, plus one */
 };
 
 /* Per CPU. */
 struct hgb_totals {
-	__u64 packets;		/* of streams, and in count-only mode all */
+	__u64 packets; /* of streams, and in count-only mode all */
 	__u64 bytes;
 	__u64 foreign_packets;
 	__u64 foreign_bytes;
-	__u64 latency_max;	/* ns */
-	__u64 clockless;	/* sent in the future or longer ago than the histogram reaches: another clock */
+	__u64 latency_max; /* ns */
+	__u64 clockless;   /* sent in the future or longer ago than the histogram reaches: another clock */
 };
 
 /* Log-linear: 128 buckets an octave, so that a bucket is less than 0.8 % wide; below 128 ns one a value. */
-#define HGB_BUCKET_BITS 7
+#define HGB_BUCKET_BITS	       7
 #define HGB_BUCKETS_PER_OCTAVE (1 << HGB_BUCKET_BITS)
-#define HGB_LATENCY_BITS 37		/* up to 137 s */
-#define HGB_BUCKETS ((HGB_LATENCY_BITS - HGB_BUCKET_BITS + 1) * HGB_BUCKETS_PER_OCTAVE)
+#define HGB_LATENCY_BITS       37 /* up to 137 s */
+#define HGB_BUCKETS	       ((HGB_LATENCY_BITS - HGB_BUCKET_BITS + 1) * HGB_BUCKETS_PER_OCTAVE)
 
 struct hgb_histogram {
 	__u64 bucket[HGB_BUCKETS];

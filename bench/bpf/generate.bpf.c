@@ -2,11 +2,12 @@
 /*
  * The sender: makes frames in live-frame prog runs, and keeps the account of which of them the device took.
  *
- * A device may refuse frames after XDP_REDIRECT was returned (a veth's ring is full, a driver's too), and says so
- * only to the xdp_devmap_xmit tracepoint, once for each bulk of up to 16 frames. It fires within the batch of the
- * prog run, on its CPU and with softirqs off, which is how events of other redirects are told apart: frames of
- * ours are pending then and never else. The driver takes a bulk from its start, so that the numbers of the
- * refused frames are known, and later frames carry them: what the device took is 0, 1, 2 ... without a gap.
+ * A device may refuse frames after XDP_REDIRECT was returned (a veth's ring is full, a driver's too), and
+ * says so only to the xdp_devmap_xmit tracepoint, once for each bulk of up to 16 frames. It fires within the
+ * batch of the prog run, on its CPU and with softirqs off, which is how events of other redirects are told
+ * apart: frames of ours are pending then and never else. The driver takes a bulk from its start, so that the
+ * numbers of the refused frames are known, and later frames carry them: what the device took is 0, 1, 2 ...
+ * without a gap.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -28,7 +29,7 @@ __u64 sent;
 __u64 refused;
 
 __u64 next_number;
-__u64 task;		/* the thread that sends */
+__u64 task; /* the thread that sends */
 __u32 flow;
 struct hgb_numbers pending, leftover;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * The receiver: counts every frame, and those of a sender by stream: what is missing, doubled or out of order,
- * and how long each was on its way.
+ * The receiver: counts every frame, and those of a sender by stream: what is missing, doubled or out of
+ * order, and how long each was on its way.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -18,14 +18,14 @@
 #include "account.h"
 #include "wire.h"
 
-#define VLAN_TAGS 2
+#define VLAN_TAGS  2
 #define VLAN_BYTES 4
 
 /* Set before loading. */
 const volatile bool pass;	/* let frames go on to the stack */
-const volatile bool count_only;	/* look into no frame */
+const volatile bool count_only; /* look into no frame */
 
-__u32 streams;			/* slots given out */
+__u32 streams; /* slots given out */
 
 /* Stream id to slot + 1. */
 struct {

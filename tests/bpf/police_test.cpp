@@ -252,5 +252,19 @@ TEST_F(Police, ExactOverCpus) {
   EXPECT_EQ(gateway_->RuleCount("r").packets, 20000U);
 }
 
+// CPUs that race for a bucket at its limit: one that comes late with an early time must not find it full again.
+TEST_F(Police, RaceAtTheLimitDoesNotRefill) {
+  constexpr uint64_t kRate = 3'000'000, kBurst = 3;
+  const auto since = Clock::now();
+  Use("packets_per_second: 3000000, burst: 3");
+  const uint64_t passed = Reason("pass_rule");
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) threads.emplace_back([] { gateway_->program().Verdict(Frame(60), nullptr, 2'000'000); });
+  for (std::thread& thread : threads) thread.join();
+  const double seconds = std::chrono::duration<double>(Clock::now() - since).count();
+  EXPECT_LE(Reason("pass_rule") - passed, kBurst + static_cast<uint64_t>(seconds * kRate) + 1);
+  EXPECT_EQ(gateway_->RuleCount("r").packets, 8'000'000U);
+}
+
 }  // namespace
 }  // namespace headgate::testing

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a bpftool user finds: every pinned map under a documented name, readable by the fields' names, with what the
-// API says in it.
+// What a bpftool user finds: every pinned map under a documented name, readable by the fields' names, with what
+// the API says in it.
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 
@@ -23,7 +23,8 @@ const std::set<std::string> kKernelTypes = {"devmap", "xskmap", "ringbuf"};
 
 class BpftoolTest : public LiveGatewayTest {
  protected:
-  BpftoolTest() : LiveGatewayTest("bpftool", {{"--max-rules", "64"}, {"--max-prefixes", "64"}, {"--max-sources", "64"}}) {}
+  BpftoolTest()
+      : LiveGatewayTest("bpftool", {{"--max-rules", "64"}, {"--max-prefixes", "64"}, {"--max-sources", "64"}}) {}
 
   static constexpr char kMore[] = R"(
 upsert:
@@ -34,7 +35,8 @@ upsert:
 )";
 
   json Run(const std::string& command, const std::string& map) {
-    return json::parse(Shell(absl::StrCat("bpftool map ", command, " pinned ", agent().pins(), "/maps/", map, " -j")));
+    return json::parse(
+        Shell(absl::StrCat("bpftool map ", command, " pinned ", agent().pins(), "/maps/", map, " -j")));
   }
   // The formatted entries of a map.
   std::vector<json> Dump(const std::string& map) {
@@ -57,7 +59,8 @@ upsert:
   }
   std::set<std::string> Pinned() {
     std::set<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(agent().pins() + "/maps")) names.insert(entry.path().filename());
+    for (const auto& entry : std::filesystem::directory_iterator(agent().pins() + "/maps"))
+      names.insert(entry.path().filename());
     return names;
   }
 };
@@ -70,7 +73,8 @@ TEST_F(BpftoolTest, NamesAreThoseOfTheManual) {
     // The first column of the table of maps.
     if (line.rfind("| `hg_", 0) != 0) continue;
     const std::string cell = line.substr(0, line.find('|', 1));
-    for (std::sregex_iterator it(cell.begin(), cell.end(), name), end; it != end; ++it) documented.insert((*it)[1]);
+    for (std::sregex_iterator it(cell.begin(), cell.end(), name), end; it != end; ++it)
+      documented.insert((*it)[1]);
   }
   NowAndAfterRestart([&] {
     EXPECT_EQ(Pinned(), documented);
@@ -93,11 +97,13 @@ TEST_F(BpftoolTest, EveryMapDumpsByFieldNames) {
       for (const json& entry : entries) {
         ASSERT_TRUE(entry.contains("formatted")) << entry;
         const json& formatted = entry.at("formatted");
-        const json& value = formatted.contains("value") ? formatted.at("value") : formatted.at("values").at(0).at("value");
+        const json& value =
+            formatted.contains("value") ? formatted.at("value") : formatted.at("values").at(0).at("value");
         // A struct, with a name for each field; single numbers are numbers.
         ASSERT_TRUE(value.is_number() || (value.is_object() && !value.empty())) << value;
         if (value.is_object()) {
-          for (const auto& [field, content] : value.items()) ASSERT_TRUE(std::regex_match(field, std::regex("[a-z][a-z0-9_]*"))) << field;
+          for (const auto& [field, content] : value.items())
+            ASSERT_TRUE(std::regex_match(field, std::regex("[a-z][a-z0-9_]*"))) << field;
         }
       }
     }
@@ -111,7 +117,8 @@ TEST_F(BpftoolTest, MapsSayWhatTheApiSays) {
   for (int i = 0; i < 5; ++i) EXPECT_EQ(FateOfPort(7005), "forward_next_hop");
   EXPECT_EQ(FateOfPort(106), "pass_rule");
   NowAndAfterRestart([&] {
-    const pb::Object in = api().GetObject(pb::KIND_INTERFACE, "in"), out = api().GetObject(pb::KIND_INTERFACE, "out");
+    const pb::Object in = api().GetObject(pb::KIND_INTERFACE, "in"),
+                     out = api().GetObject(pb::KIND_INTERFACE, "out");
     const auto rule_id = [&](const char* name) { return api().GetObject(pb::KIND_RULE, name).id(); };
 
     // Counters.
@@ -143,7 +150,8 @@ TEST_F(BpftoolTest, MapsSayWhatTheApiSays) {
     EXPECT_EQ(rule.at("dport_min"), 9);
     EXPECT_EQ(rule.at("dport_max"), 9);
     EXPECT_TRUE(At("hg_actions", rule.at("action")).contains("verdict"));
-    EXPECT_NE(json(Dump("hg_prefixes")).dump().find(absl::StrCat(198U << 24 | 51U << 16 | 100U << 8)), std::string::npos);
+    EXPECT_NE(json(Dump("hg_prefixes")).dump().find(absl::StrCat(198U << 24 | 51U << 16 | 100U << 8)),
+              std::string::npos);
     EXPECT_NE(json(Dump("hg_next_hops")).dump().find("\"dmac\":[2,0,0,0,12,1]"), std::string::npos);
     EXPECT_TRUE(At("hg_targets", 1).at("target").at(0).contains("fallback"));
 

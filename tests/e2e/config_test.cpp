@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The start-up configuration: read at the start and on SIGHUP, refused with positions, and what becomes of it beside
-// the durable state.
+// The start-up configuration: read at the start and on SIGHUP, refused with positions, and what becomes of it
+// beside the durable state.
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 
@@ -77,12 +77,13 @@ interfaces: [{name: in, device: g0, mode: native}, {name: out, device: g1, mode:
 management: {allow: [{source: 192.0.2.0/24, protocol: tcp, destination_ports: ["22"], interface: in}]}
 default_action: drop
 prefix_sets: [{name: set, prefixes: [10.0.0.0/8, "fc00::/7"]}]
-next_hops: [{name: hop, interface: out, mac: "02:00:00:00:00:01", source_mac: "02:00:00:00:00:02", vlan: 5, decrement_ttl: true}]
+next_hops:
+  - {name: hop, interface: out, mac: "02:00:00:00:00:01", source_mac: "02:00:00:00:00:02", vlan: 5, decrement_ttl: true}
 steer_targets: [{name: app, fallback: drop}]
 rules:
-  - {name: a, priority: 5, match: {vlan: 1, inner_vlan: 2, source_set: set, protocol: tcp, source_ports: ["1-5"], tcp_flags: "syn,!ack",
-     dscp: 3, fragment: none, packet_length: 40-100}, action: {steer: {target: app}, count: {counter: c}, sample: {one_in: 9},
-     rate_limit: {packets_per_second: 5, burst: 7, per: source}}}
+  - {name: a, priority: 5, match: {vlan: 1, inner_vlan: 2, source_set: set, protocol: tcp, source_ports: ["1-5"],
+     tcp_flags: "syn,!ack", dscp: 3, fragment: none, packet_length: 40-100},
+     action: {steer: {target: app}, count: {counter: c}, sample: {one_in: 9}, rate_limit: {packets_per_second: 5, burst: 7, per: source}}}
   - {name: b, priority: 6, match: {protocol: icmp, icmp_type: 8, icmp_code: 0}, action: {next_hop: {name: hop}}}
 )";
   RestartWithFile(yaml);
@@ -116,7 +117,8 @@ TEST_F(ConfigTest, ABadFileIsRefusedWithPositionsAndChangesNothing) {
       {"interfaces: [{name: in\n", ""},
       {"rules:\n  - name: a\n    priority: many\n", ":3:15: rules[0].priority"},
       {"default_action: perhaps\n", ":1:17: default_action"},
-      {"rules: [{name: a, priority: 1, match: {interface: none}, action: {drop: {}}}]\n", ":1:51: rules[0].match.interface: there is no interface"},
+      {"rules: [{name: a, priority: 1, match: {interface: none}, action: {drop: {}}}]\n",
+       ":1:51: rules[0].match.interface: there is no interface"},
       {"interfaces: [{name: a, device: x}, {name: b, device: x}]\n", ":1:54: interfaces[1].device: "},
       {"", "empty"},
   };
@@ -160,7 +162,8 @@ TEST_F(ConfigTest, CheckingNeedsNoPrivilegesAndTouchesNothing) {
   EXPECT_EQ(RunCommand({HG_AGENT, "--no-such-option"}).code, kExitUsage);
   // Limits count as they would in an agent of these.
   std::string many = "rules:\n";
-  for (int i = 1; i <= 65; ++i) absl::StrAppend(&many, "  - {name: r", i, ", priority: ", i, ", action: {drop: {}}}\n");
+  for (int i = 1; i <= 65; ++i)
+    absl::StrAppend(&many, "  - {name: r", i, ", priority: ", i, ", action: {drop: {}}}\n");
   Write(many);
   EXPECT_EQ(RunCommand({HG_AGENT, "--check-config", "--config", Path()}).code, 0);
   const CommandResult full = RunCommand({HG_AGENT, "--check-config", "--config", Path(), "--max-rules", "64"});
@@ -168,8 +171,10 @@ TEST_F(ConfigTest, CheckingNeedsNoPrivilegesAndTouchesNothing) {
   EXPECT_TRUE(absl::StrContains(full.err, "hg_rules")) << full.err;
 
   Shell("cp " + Path() + " /tmp/hgt-config.yaml; chmod 644 /tmp/hgt-config.yaml");
-  EXPECT_EQ(RunCommand({"setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", HG_AGENT, "--check-config", "--config",
-                        "/tmp/hgt-config.yaml"}).code, 0);
+  EXPECT_EQ(RunCommand({"setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", HG_AGENT,
+                        "--check-config", "--config", "/tmp/hgt-config.yaml"})
+                .code,
+            0);
   std::filesystem::remove("/tmp/hgt-config.yaml");
   EXPECT_EQ(Held(), held);
   ExpectDocumentInForce();

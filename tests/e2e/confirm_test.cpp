@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Changes that roll back unless confirmed: in time, too late, with other changes in between, and over restarts before
-// and after the deadline.
+// Changes that roll back unless confirmed: in time, too late, with other changes in between, and over restarts
+// before and after the deadline.
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 
@@ -176,10 +176,17 @@ TEST_F(ConfirmTest, IdsOfTheStateToReturnToAreNotGivenAway) {
 }
 
 TEST_F(ConfirmTest, TimeoutsOutOfRangeAreRefused) {
-  const std::pair<int64_t, int32_t> wrong[] = {{0, 0},       {0, 999'000'000},           {3600, 1'000'000},
-                                               {-5, 0},      {3601, 0},                  {0, 1'500'000'000},
-                                               {100, -5},    {10, 2'000'000'000},        {18'446'744'073'709'554, 0},
-                                               {INT64_MAX, 999'999'999}, {INT64_MIN, 0}};
+  const std::pair<int64_t, int32_t> wrong[] = {{0, 0},
+                                               {0, 999'000'000},
+                                               {3600, 1'000'000},
+                                               {-5, 0},
+                                               {3601, 0},
+                                               {0, 1'500'000'000},
+                                               {100, -5},
+                                               {10, 2'000'000'000},
+                                               {18'446'744'073'709'554, 0},
+                                               {INT64_MAX, 999'999'999},
+                                               {INT64_MIN, 0}};
   for (const auto& [seconds, nanos] : wrong) {
     SCOPED_TRACE(absl::StrCat(seconds, " s ", nanos, " ns"));
     pb::ApplyRequest request = PatchRequest("delete_rules: [drop-9]");

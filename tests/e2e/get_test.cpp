@@ -15,13 +15,20 @@ constexpr int kInvalidArgument = 3, kAborted = 10;
 
 std::string NameOf(const pb::Object& object) {
   switch (object.object_case()) {
-    case pb::Object::kInterface: return "interface " + object.interface().name();
-    case pb::Object::kPrefixSet: return "prefix_set " + object.prefix_set().name();
-    case pb::Object::kRule: return "rule " + object.rule().name();
-    case pb::Object::kNextHop: return "next_hop " + object.next_hop().name();
-    case pb::Object::kSteerTarget: return "steer_target " + object.steer_target().name();
-    case pb::Object::kSettings: return "settings";
-    case pb::Object::OBJECT_NOT_SET: break;
+    case pb::Object::kInterface:
+      return "interface " + object.interface().name();
+    case pb::Object::kPrefixSet:
+      return "prefix_set " + object.prefix_set().name();
+    case pb::Object::kRule:
+      return "rule " + object.rule().name();
+    case pb::Object::kNextHop:
+      return "next_hop " + object.next_hop().name();
+    case pb::Object::kSteerTarget:
+      return "steer_target " + object.steer_target().name();
+    case pb::Object::kSettings:
+      return "settings";
+    case pb::Object::OBJECT_NOT_SET:
+      break;
   }
   return "nothing";
 }
@@ -62,15 +69,16 @@ TEST_F(GetTest, AnswersWhatIsAskedForInOrder) {
   api().PatchYaml("upsert: {steer_targets: [{name: z}, {name: a}], default_action: drop}");
   NowAndAfterRestart([&] {
     pb::GetRequest request;
-    const auto all = {"settings",     "interface in",  "interface out", "prefix_set bogons", "next_hop hop",
-                      "steer_target a", "steer_target z", "rule drop-9",   "rule evil",         "rule hop",
-                      "rule wire"};
+    const auto all = {"settings",     "interface in",   "interface out",  "prefix_set bogons",
+                      "next_hop hop", "steer_target a", "steer_target z", "rule drop-9",
+                      "rule evil",    "rule hop",       "rule wire"};
     EXPECT_EQ(NamesOf(request), Names(all.begin(), all.end()));
     request.set_applied(true);
     EXPECT_EQ(NamesOf(request), Names(all.begin(), all.end()));
     request.add_kinds(pb::KIND_RULE);
     request.add_kinds(pb::KIND_INTERFACE);
-    EXPECT_EQ(NamesOf(request), (Names{"interface in", "interface out", "rule drop-9", "rule evil", "rule hop", "rule wire"}));
+    EXPECT_EQ(NamesOf(request),
+              (Names{"interface in", "interface out", "rule drop-9", "rule evil", "rule hop", "rule wire"}));
     request.add_names("hop");
     request.add_names("out");
     request.add_names("none");
@@ -135,9 +143,10 @@ TEST_F(GetTest, ATokenEndsWithItsGeneration) {
 
 TEST_F(GetTest, TokensThatGetHasNotGivenAreRefused) {
   const uint64_t generation = api().Status().desired_generation();
-  for (const std::string& token : {std::string("x"), std::string("1"), std::string("1.2.3"), std::string("."),
-                                   absl::StrCat(generation, ".-1"), absl::StrCat(generation, ".18446744073709551615"),
-                                   absl::StrCat(generation, ".1000")}) {
+  for (const std::string& token :
+       {std::string("x"), std::string("1"), std::string("1.2.3"), std::string("."),
+        absl::StrCat(generation, ".-1"), absl::StrCat(generation, ".18446744073709551615"),
+        absl::StrCat(generation, ".1000")}) {
     pb::GetRequest request;
     request.set_page_token(token);
     pb::GetResponse response;
@@ -151,7 +160,8 @@ TEST_F(GetTest, ALargePrefixSetIsOneObject) {
   for (int set = 0; set < 4; ++set) {
     pb::PrefixSet& to = *request.mutable_config()->add_prefix_sets();
     to.set_name(absl::StrCat("large", set));
-    for (int i = 14'999; i >= 0; --i) to.add_prefixes(absl::StrCat("2001:db8:", absl::Hex(set), ":", absl::Hex(i), "::/64"));
+    for (int i = 14'999; i >= 0; --i)
+      to.add_prefixes(absl::StrCat("2001:db8:", absl::Hex(set), ":", absl::Hex(i), "::/64"));
   }
   ASSERT_TRUE(api().Apply(request).ok());
   NowAndAfterRestart([&] {
@@ -185,31 +195,45 @@ upsert:
   default_action: drop
   management: {allow: [{source: 192.0.2.0/24, protocol: tcp, destination_ports: ["22", "7000-7010"], interface: in}]}
   steer_targets: [{name: app, fallback: drop}]
-  next_hops: [{name: tagged, interface: out, mac: "02:00:00:00:0c:02", source_mac: "02:00:00:00:0c:03", vlan: 0, decrement_ttl: true}]
+  next_hops:
+    - {name: tagged, interface: out, mac: "02:00:00:00:0c:02", source_mac: "02:00:00:00:0c:03", vlan: 0,
+       decrement_ttl: true}
   rules:
-    - {name: a, priority: 101, match: {vlan: 0, inner_vlan: 5, source: 10.0.0.0/8, destination: 10.1.0.0/16, protocol: tcp,
-       source_ports: ["1-5"], destination_ports: ["80", "443"], tcp_flags: "syn,!ack", dscp: 0, fragment: none,
+    - {name: a, priority: 101, match: {vlan: 0, inner_vlan: 5, source: 10.0.0.0/8, destination: 10.1.0.0/16,
+       protocol: tcp, source_ports: ["1-5"], destination_ports: ["80", "443"], tcp_flags: "syn,!ack", dscp: 0, fragment: none,
        packet_length: 64-128}, action: {steer: {target: app}, count: {counter: c}, sample: {one_in: 100},
        rate_limit: {bits_per_second: 5000, burst: 20000, per: source}}}
     - {name: b, priority: 102, match: {protocol: icmp, icmp_type: 0, icmp_code: 0}, action: {tx: {swap: ports}}}
     - {name: c, priority: 103, match: {protocol: "99", destination_set: bogons, fragment: later}, action: {route: {}}}
-    - {name: d, priority: 104, action: {redirect: {interface: out, source_mac: "02:00:00:00:0c:04", destination_mac: "ff:ff:ff:ff:ff:ff"}}}
+    - {name: d, priority: 104, action: {redirect: {interface: out, source_mac: "02:00:00:00:0c:04",
+       destination_mac: "ff:ff:ff:ff:ff:ff"}}}
 )");
   NowAndAfterRestart([&] {
     pb::ApplyRequest again;
     pb::GatewayConfig& config = *again.mutable_config();
     for (const pb::Object& object : api().GetAll()) {
       switch (object.object_case()) {
-        case pb::Object::kInterface: *config.add_interfaces() = object.interface(); break;
-        case pb::Object::kPrefixSet: *config.add_prefix_sets() = object.prefix_set(); break;
-        case pb::Object::kRule: *config.add_rules() = object.rule(); break;
-        case pb::Object::kNextHop: *config.add_next_hops() = object.next_hop(); break;
-        case pb::Object::kSteerTarget: *config.add_steer_targets() = object.steer_target(); break;
+        case pb::Object::kInterface:
+          *config.add_interfaces() = object.interface();
+          break;
+        case pb::Object::kPrefixSet:
+          *config.add_prefix_sets() = object.prefix_set();
+          break;
+        case pb::Object::kRule:
+          *config.add_rules() = object.rule();
+          break;
+        case pb::Object::kNextHop:
+          *config.add_next_hops() = object.next_hop();
+          break;
+        case pb::Object::kSteerTarget:
+          *config.add_steer_targets() = object.steer_target();
+          break;
         case pb::Object::kSettings:
           config.set_default_action(object.settings().default_action());
           *config.mutable_management() = object.settings().management();
           break;
-        case pb::Object::OBJECT_NOT_SET: FAIL() << "an object that is none";
+        case pb::Object::OBJECT_NOT_SET:
+          FAIL() << "an object that is none";
       }
     }
     pb::ApplyResponse response;

@@ -20,7 +20,7 @@
 #include "bench/netns.h"
 #include "bench/receiver.h"
 #include "bench/sender.h"
-#include "impair_bpf.skel.h"
+#include "tests/e2e/hgbench_lab.h"
 #include "tests/harness/packet.h"
 #include "tests/harness/program.h"
 
@@ -36,20 +36,12 @@ constexpr uint16_t kStream = 4711;
 
 void Ok(const absl::Status& status) { ASSERT_TRUE(status.ok()) << status; }
 
-template <typename T>
-T Value(absl::StatusOr<T> value) {
-  if (!value.ok()) throw std::runtime_error(value.status().ToString());
-  return *std::move(value);
-}
-
 // gen -- in|gateway|out -- sink
 class HgbenchTest : public ::testing::Test {
  protected:
   void SetUp() override {
     HG_REQUIRE_BPF();
-    lab_ = Value(Lab::Create({"hgbt-gen", "hgbt-gw", "hgbt-sink"}));
-    Ok(lab_->Connect({"hgbt-gen", "hgbt-gen"}, {"hgbt-gw", "hgbt-in"}));
-    Ok(lab_->Connect({"hgbt-gw", "hgbt-out"}, {"hgbt-sink", "hgbt-sink"}));
+    lab_ = MakeHgbenchLab();
   }
 
   static FrameSpec Spec(uint32_t size, Transport transport = Transport::kUdp, Family family = Family::kIpv4) {
@@ -92,36 +84,6 @@ class HgbenchTest : public ::testing::Test {
   }
 
   std::unique_ptr<Lab> lab_;
-};
-
-// The test's own gateway programs.
-class Impairment {
- public:
-  Impairment() : skeleton_(impair_bpf__open_and_load()) {}
-  ~Impairment() { impair_bpf__destroy(skeleton_); }
-
-  bpf_program* faulty() const { return skeleton_->progs.impair; }
-  bpf_program* slow() const { return skeleton_->progs.slow; }
-
-  absl::Status Attach(const bpf_program* program) {
-    if (skeleton_ == nullptr) return ErrnoStatus("load the impairment");
-    return InNamespace("hgbt-gw", [&]() -> absl::Status {
-      HG_ASSIGN_OR_RETURN(const Device in, FindDevice("hgbt-in"));
-      HG_ASSIGN_OR_RETURN(const Device out, FindDevice("hgbt-out"));
-      for (const uint32_t slot : {0, 1}) {
-        if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.targets), &slot, &out.ifindex, BPF_ANY) != 0) {
-          return ErrnoStatus("set target ", slot);
-        }
-      }
-      out_ = Fd(bpf_link_create(bpf_program__fd(skeleton_->progs.pass), static_cast<int>(out.ifindex), BPF_XDP, nullptr));
-      in_ = Fd(bpf_link_create(bpf_program__fd(program), static_cast<int>(in.ifindex), BPF_XDP, nullptr));
-      return in_ && out_ ? absl::OkStatus() : ErrnoStatus("attach the impairment");
-    });
-  }
-
- private:
-  impair_bpf* skeleton_;
-  Fd in_, out_;
 };
 
 TEST_F(HgbenchTest, ReceivesExactlyWhatWasSent) {

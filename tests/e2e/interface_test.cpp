@@ -45,6 +45,20 @@ rules:
   }
 
   void LinkThird() { lab_->Link("gw", "g2", "server", "s2"); }
+  // The same with properties of our end, and a peer that sends from so many queues.
+  void LinkThirdWith(const std::string& ours, int peer_queues) {
+    lab_->Ip("gw", absl::StrCat("link add g2 ", ours, " type veth peer name s2 netns ", lab_->Name("server"),
+                                " numtxqueues ", peer_queues));
+    if (peer_queues > 1) lab_->In("server", absl::StrCat("ethtool -L s2 tx ", peer_queues));
+    const std::pair<const char*, const char*> ends[] = {{"gw", "g2"}, {"server", "s2"}};
+    for (const auto& [ns, device] : ends) {
+      lab_->In(ns, absl::StrCat("sysctl -qw net.ipv6.conf.", device, ".disable_ipv6=1"));
+      lab_->Ip(ns, absl::StrCat("link set ", device, " up"));
+    }
+    for (const auto& [ns, device] : ends) {
+      lab_->In(ns, absl::StrCat("ethtool -K ", device, " gro on tx off tso off gso off"));
+    }
+  }
   pb::Object Third() { return api().GetObject(pb::KIND_INTERFACE, "third"); }
   Client& api() { return agent_->client(); }
 
@@ -177,6 +191,26 @@ TEST_F(InterfaceTest, CreatedAnewWhileNobodyWatched) {
   agent_->Start();
   Await(State::STATE_PENDING);
   ExpectThirdCountsDrops();
+}
+
+// The device went to another namespace with the program on it, and one of its name and number took its place.
+TEST_F(InterfaceTest, ReplacedWhileNobodyWatched) {
+  LinkThird();
+  api().ApplyYaml(Document());
+  Await(State::STATE_APPLIED);
+  agent_->Kill();
+  lab_->Ip("gw", absl::StrCat("link set g2 netns ", lab_->Name("away")));
+  lab_->Ip("server", "link set s2 down");
+  lab_->Ip("server", "link set s2 name s4");
+  LinkThirdWith(absl::StrCat("index ", Ifindex("g2", "away")), 1);
+  ASSERT_EQ(Ifindex("g2"), Ifindex("g2", "away"));
+  agent_->Start();
+  NowAndAfterRestart([&] {
+    Await(State::STATE_APPLIED, Ifindex("g2"));
+    EXPECT_FALSE(HasProgram("away", "g2"));
+    EXPECT_TRUE(HasProgram("gw", "g2"));
+    ExpectThirdWorks();
+  });
 }
 
 TEST_F(InterfaceTest, RenamedAwayAndBack) {
@@ -334,14 +368,7 @@ TEST_F(InterfaceTest, ModesAreWhatTheyAreSaidToBe) {
 
 // A veth whose peer sends from more queues than it receives by refuses native programs.
 TEST_F(InterfaceTest, FallsBackToGenericAndSaysWhy) {
-  lab_->Ip("gw", absl::StrCat("link add g2 numrxqueues 1 type veth peer name s2 netns ", lab_->Name("server"),
-                              " numtxqueues 4"));
-  lab_->In("server", "ethtool -L s2 tx 4");
-  for (const auto& [ns, device] : {std::pair{"gw", "g2"}, std::pair{"server", "s2"}}) {
-    lab_->In(ns, absl::StrCat("sysctl -qw net.ipv6.conf.", device, ".disable_ipv6=1"));
-    lab_->Ip(ns, absl::StrCat("link set ", device, " up"));
-    lab_->In(ns, absl::StrCat("ethtool -K ", device, " gro on tx off tso off gso off"));
-  }
+  LinkThirdWith("numrxqueues 1", 4);
   api().ApplyYaml(Document("g2", "native"));
   NowAndAfterRestart([&] {
     Await(State::STATE_ERROR);

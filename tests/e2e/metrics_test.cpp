@@ -21,11 +21,12 @@ class MetricsTest : public LiveGatewayTest {
     int code = 0;
     std::string headers, body;
   };
-  Answer Ask(const std::string& path, const std::string& options = "", const std::string& address = "127.0.0.1:9780") {
+  Answer Ask(const std::string& path, const std::string& options = "",
+             const std::string& address = "127.0.0.1:9780") {
     const std::string headers = agent().directory() + "/headers", body = agent().directory() + "/body";
     Answer answer;
-    answer.code = std::stoi(lab().In("gw", absl::StrCat("curl -s --max-time 10 -w '%{http_code}' -D ", headers, " -o ", body, " ",
-                                                        options, " http://", address, path)));
+    answer.code = std::stoi(lab().In("gw", absl::StrCat("curl -s --max-time 10 -w '%{http_code}' -D ", headers,
+                                                        " -o ", body, " ", options, " http://", address, path)));
     const auto read = [](const std::string& file) {
       std::ifstream stream(file, std::ios::binary);
       return std::string((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
@@ -44,7 +45,8 @@ class MetricsTest : public LiveGatewayTest {
       const size_t space = line.rfind(' ');
       const std::string name(line.substr(0, space));
       EXPECT_TRUE(absl::StartsWith(name, "headgate_")) << line;
-      EXPECT_TRUE(values.emplace(name, std::stod(std::string(line.substr(space + 1)))).second) << "twice: " << line;
+      EXPECT_TRUE(values.emplace(name, std::stod(std::string(line.substr(space + 1)))).second)
+          << "twice: " << line;
     }
     return values;
   }
@@ -101,9 +103,15 @@ TEST_F(MetricsTest, AgreesWithTheApi) {
     EXPECT_EQ(value("headgate_drift_repaired_total"), 0);
     EXPECT_EQ(value("headgate_interface_up{interface=\"in\"}"), 1);
     EXPECT_EQ(value("headgate_interface_attached{interface=\"in\",mode=\"native\"}"), 1);
-    EXPECT_EQ(value("headgate_interface_received_packets_total{interface=\"in\",class=\"drop\",reason=\"drop_rule\"}"), 7);
-    EXPECT_EQ(value("headgate_interface_received_bytes_total{interface=\"in\",class=\"drop\",reason=\"drop_rule\"}"), 7 * kBytes);
-    EXPECT_EQ(value("headgate_interface_received_packets_total{interface=\"in\",class=\"forward\",reason=\"forward_next_hop\"}"), 5);
+    EXPECT_EQ(
+        value("headgate_interface_received_packets_total{interface=\"in\",class=\"drop\",reason=\"drop_rule\"}"),
+        7);
+    EXPECT_EQ(
+        value("headgate_interface_received_bytes_total{interface=\"in\",class=\"drop\",reason=\"drop_rule\"}"),
+        7 * kBytes);
+    EXPECT_EQ(value("headgate_interface_received_packets_total{interface=\"in\",class=\"forward\",reason="
+                    "\"forward_next_hop\"}"),
+              5);
     EXPECT_EQ(value("headgate_interface_transmitted_packets_total{interface=\"out\"}"), 5);
     EXPECT_EQ(value("headgate_interface_transmit_dropped_packets_total{interface=\"out\"}"), 0);
     EXPECT_EQ(value("headgate_interface_transmit_refused_packets_total{interface=\"out\"}"), 0);
@@ -116,7 +124,8 @@ TEST_F(MetricsTest, AgreesWithTheApi) {
     EXPECT_EQ(value("headgate_samples_lost_total"), 0);
     EXPECT_GT(value("headgate_agent_resident_bytes"), 1e6);
     for (const auto& table : status.tables()) {
-      EXPECT_EQ(value(absl::StrCat("headgate_table_bytes{table=\"", table.name(), "\"}")), static_cast<double>(table.bytes()));
+      EXPECT_EQ(value(absl::StrCat("headgate_table_bytes{table=\"", table.name(), "\"}")),
+                static_cast<double>(table.bytes()));
     }
     EXPECT_GT(value("headgate_table_used_values{table=\"hg_rules\"}"), 0);
     EXPECT_GT(value("headgate_table_capacity_values{table=\"hg_rules\"}"), 0);
@@ -125,12 +134,14 @@ TEST_F(MetricsTest, AgreesWithTheApi) {
 
 TEST_F(MetricsTest, TimesChanges) {
   const double before = Metrics().at("headgate_change_durable_seconds_count");
-  for (int i = 0; i < 5; ++i) api().PatchYaml(absl::StrCat("upsert: {default_action: ", i % 2 == 0 ? "drop" : "pass", "}"));
+  for (int i = 0; i < 5; ++i)
+    api().PatchYaml(absl::StrCat("upsert: {default_action: ", i % 2 == 0 ? "drop" : "pass", "}"));
   const auto metrics = Metrics();
   for (const char* name : {"headgate_change_durable_seconds", "headgate_change_visible_seconds"}) {
     EXPECT_GE(metrics.at(absl::StrCat(name, "_count")), before + 5) << name;
     EXPECT_GT(metrics.at(absl::StrCat(name, "_sum")), 0) << name;
-    EXPECT_EQ(metrics.at(absl::StrCat(name, "_bucket{le=\"+Inf\"}")), metrics.at(absl::StrCat(name, "_count"))) << name;
+    EXPECT_EQ(metrics.at(absl::StrCat(name, "_bucket{le=\"+Inf\"}")), metrics.at(absl::StrCat(name, "_count")))
+        << name;
   }
 }
 
@@ -179,7 +190,8 @@ TEST_F(MetricsTest, PromtoolTakesThem) {
 }
 
 TEST_F(MetricsTest, ThePortIsOneAgents) {
-  const CommandResult result = RunAgent({{"--state", agent().directory() + "/other.db"}, {"--bpffs-directory", "other"},
+  const CommandResult result = RunAgent({{"--state", agent().directory() + "/other.db"},
+                                         {"--bpffs-directory", "other"},
                                          {"--socket", agent().directory() + "/other.sock"}});
   EXPECT_EQ(result.code, 1);
   EXPECT_TRUE(absl::StrContains(result.err, "cannot listen for HTTP on 127.0.0.1:9780")) << result.err;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What an operator relies on: privileges given up, ends that leave the data path in place, logs, health and metrics.
+// What an operator relies on: privileges given up, ends that leave the data path in place, logs, health and
+// metrics.
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
@@ -36,7 +37,8 @@ class OpsTest : public LiveGatewayTest {
   }
   // Status code and body.
   std::pair<int, std::string> Http(const std::string& path, const std::string& options = "") {
-    const std::string answer = lab().In("gw", absl::StrCat("curl -s --max-time 10 -w '\\n%{http_code}' ", options, " ", kHttp, path));
+    const std::string answer =
+        lab().In("gw", absl::StrCat("curl -s --max-time 10 -w '\\n%{http_code}' ", options, " ", kHttp, path));
     const size_t line = answer.rfind('\n');
     return {std::stoi(answer.substr(line + 1)), answer.substr(0, line)};
   }
@@ -91,12 +93,15 @@ TEST_F(OpsTest, AnUnprivilegedUserWithTheFourIsEnough) {
   Shell("chown -R nobody " + agent().directory());
   AgentOptions options = Options({});
   options.prefix =
-      "setpriv --reuid nobody --regid nogroup --clear-groups --no-new-privs --inh-caps -all,+bpf,+perfmon,+net_admin,+net_raw "
-      "--ambient-caps -all,+bpf,+perfmon,+net_admin,+net_raw --bounding-set -all,+bpf,+perfmon,+net_admin,+net_raw";
+      "setpriv --reuid nobody --regid nogroup --clear-groups --no-new-privs --inh-caps "
+      "-all,+bpf,+perfmon,+net_admin,+net_raw "
+      "--ambient-caps -all,+bpf,+perfmon,+net_admin,+net_raw --bounding-set "
+      "-all,+bpf,+perfmon,+net_admin,+net_raw";
   agent().Start(options);
   NowAndAfterRestart([&] {
     ExpectOnlyNeeded(agent().pid());
-    EXPECT_NE(absl::StrSplit(StatusOf(absl::StrCat("/proc/", agent().pid()))["Uid"], '\t').begin()->substr(0, 2), "0");
+    EXPECT_NE(absl::StrSplit(StatusOf(absl::StrCat("/proc/", agent().pid()))["Uid"], '\t').begin()->substr(0, 2),
+              "0");
     ExpectDocumentInForce();
     EXPECT_TRUE(Forwards());
     EXPECT_EQ(api().Trace("udp 192.0.2.1 > 192.0.2.2:9 in in").rule(), "drop-9");
@@ -154,7 +159,9 @@ TEST_F(OpsTest, TheLogLevelChangesAtRunTime) {
   ASSERT_TRUE(api().SetLogLevel("debug", previous).ok());
   EXPECT_EQ(previous, "error");
   api().ApplyYaml(kDocument);
-  EXPECT_TRUE(WaitFor([&] { return absl::StrContains(agent().Log().substr(quiet.size()), "configuration changed generation=3"); }));
+  EXPECT_TRUE(WaitFor([&] {
+    return absl::StrContains(agent().Log().substr(quiet.size()), "configuration changed generation=3");
+  }));
 
   for (const char* wrong : {"", "loud", "INFO", "off"}) {
     const CallStatus status = api().SetLogLevel(wrong, previous);
@@ -187,12 +194,17 @@ TEST_F(OpsTest, JsonLogsAreOneObjectALine) {
   const std::string yaml = agent().directory() + "/gateway.yaml", garbage = agent().directory() + "/garbage.pem";
   std::ofstream(yaml) << "interfaces: [{name: in, device: g0}, {name: lo, device: lo, mode: native}]\n";
   std::ofstream(garbage) << "garbage";
-  const std::map<std::string, std::string> arguments = {
-      {"--log-format", "json"}, {"--log-level", "debug"}, {"--config", yaml},
-      // So that gRPC has something to say, too.
-      {"--listen", "127.0.0.1:7443"}, {"--tls-cert", garbage}, {"--tls-key", garbage}, {"--tls-client-ca", garbage}};
+  const std::map<std::string, std::string> arguments = {{"--log-format", "json"},
+                                                        {"--log-level", "debug"},
+                                                        {"--config", yaml},
+                                                        // So that gRPC has something to say, too.
+                                                        {"--listen", "127.0.0.1:7443"},
+                                                        {"--tls-cert", garbage},
+                                                        {"--tls-key", garbage},
+                                                        {"--tls-client-ca", garbage}};
   RestartWith(arguments);
-  TryShell(absl::StrCat("nsenter --net=/run/netns/", lab().Name("gw"), " curl -k --max-time 2 https://127.0.0.1:7443/"));
+  TryShell(absl::StrCat("nsenter --net=/run/netns/", lab().Name("gw"),
+                        " curl -k --max-time 2 https://127.0.0.1:7443/"));
   api().PatchYaml("upsert: {interfaces: [{name: late, device: hgt-late}]}");
   EXPECT_FALSE(api().TryYaml("rules: [{name: 'a \"b\" \\ \u00e9 \n', priority: 1}]").ok());
   std::ofstream(yaml) << "rules: [{name: \"a\nb\", pri\u00e9: 1}]\n";

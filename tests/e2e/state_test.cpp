@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The durable state when things go wrong around it: a second agent, a damaged, read-only or foreign database, a full
-// disk, and kills in the midst of changes. Errors say what is the matter, and no rule is half applied.
+// The durable state when things go wrong around it: a second agent, a damaged, read-only or foreign database, a
+// full disk, and kills in the midst of changes. Errors say what is the matter, and no rule is half applied.
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <sqlite3.h>
@@ -45,7 +45,8 @@ class StateTest : public LiveGatewayTest {
   void Sql(const std::string& statement) {
     sqlite3* database = nullptr;
     ASSERT_EQ(sqlite3_open(Database().c_str(), &database), SQLITE_OK);
-    EXPECT_EQ(sqlite3_exec(database, statement.c_str(), nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(database);
+    EXPECT_EQ(sqlite3_exec(database, statement.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+        << sqlite3_errmsg(database);
     sqlite3_close(database);
   }
   // Rules "NAME0" and so on, each dropping a source.
@@ -96,9 +97,9 @@ TEST_F(StateTest, OneAgentOnADatabaseAndOnThePins) {
   agent().Kill();
   agent().Start();
   const std::string other = agent().directory() + "/other";
-  Command second({"nsenter", "--net=/run/netns/" + lab().Name("gw"), HG_AGENT, "--state", other + ".db", "--socket", other + ".sock",
-                  "--bpffs", agent().directory() + "/bpf", "--bpffs-directory", "other", "--http", "127.0.0.1:9781", "--max-rules", "64",
-                  "--max-prefixes", "64"});
+  Command second({"nsenter", "--net=/run/netns/" + lab().Name("gw"), HG_AGENT, "--state", other + ".db",
+                  "--socket", other + ".sock", "--bpffs", agent().directory() + "/bpf", "--bpffs-directory",
+                  "other", "--http", "127.0.0.1:9781", "--max-rules", "64", "--max-prefixes", "64"});
   Client of_second("unix:" + other + ".sock");
   ASSERT_TRUE(WaitFor([&] { return of_second.Healthy(); }, std::chrono::seconds(30)));
   EXPECT_EQ(of_second.Status().desired_generation(), 0U);
@@ -227,7 +228,8 @@ TEST_F(StateTest, AKillInTheMidstOfAChangeLeavesTheOneOrTheOther) {
     // Some way into it: by how much has been written to the log, of more than a megabyte.
     const uintmax_t until = random() % 1'500'000;
     std::error_code error;
-    WaitFor([&] { return std::filesystem::file_size(Database() + "-wal", error) > until; }, std::chrono::milliseconds(300));
+    WaitFor([&] { return std::filesystem::file_size(Database() + "-wal", error) > until; },
+            std::chrono::milliseconds(300));
     agent().Kill();
     apply.join();
     agent().Start();

@@ -74,16 +74,20 @@ TEST_F(StatsTest, WhatIsCountedIsWhatWasSent) {
       counted[row.reason()] = {row.packets() / rounds, row.bytes() / rounds};
       EXPECT_EQ(row.packets() % rounds + row.bytes() % rounds, 0U);
       bytes += row.bytes();
-      EXPECT_EQ(row.class_(), row.reason() == "drop_rule" ? "drop" : row.reason() == "ipv4_short" ? "malformed" : "forward");
+      EXPECT_EQ(row.class_(), row.reason() == "drop_rule"    ? "drop"
+                              : row.reason() == "ipv4_short" ? "malformed"
+                                                             : "forward");
     }
     EXPECT_EQ(counted, expected);
     EXPECT_EQ(in.received_packets(), rounds * 65);
     EXPECT_EQ(in.received_bytes(), bytes);
     EXPECT_EQ(api().Interface("out").transmitted_packets(), rounds * 27);
-    EXPECT_EQ(api().Interface("out").transmit_dropped_packets() + api().Interface("out").transmit_refused_packets(), 0U);
+    EXPECT_EQ(
+        api().Interface("out").transmit_dropped_packets() + api().Interface("out").transmit_refused_packets(), 0U);
 
-    for (const auto& [name, packets, length] : {std::tuple("drop-9", 11U, kHeaders + 100), std::tuple("evil", 12U, kHeaders + 200),
-                                                std::tuple("hop", 13U, kHeaders + 300), std::tuple("wire", 14U, kHeaders + 400)}) {
+    for (const auto& [name, packets, length] :
+         {std::tuple("drop-9", 11U, kHeaders + 100), std::tuple("evil", 12U, kHeaders + 200),
+          std::tuple("hop", 13U, kHeaders + 300), std::tuple("wire", 14U, kHeaders + 400)}) {
       EXPECT_EQ(api().Rule(name).packets(), rounds * packets) << name;
       EXPECT_EQ(api().Rule(name).bytes(), rounds * packets * length) << name;
       EXPECT_EQ(api().Rule(name).limited_packets(), 0U);
@@ -144,8 +148,12 @@ upsert: {rules: [{name: drop-9, priority: 40, match: {protocol: udp, destination
 
 TEST_F(StatsTest, ACounterSumsOverTheRulesThatNameIt) {
   const auto rules = [](const char* first, const char* second) {
-    return absl::StrCat("upsert:\n  rules:\n    - {name: a, priority: 101, match: {protocol: udp, destination_ports: ['101']}, action: {drop: {}",
-                        first, "}}\n    - {name: b, priority: 102, match: {protocol: udp, destination_ports: ['102']}, action: {pass: {}", second, "}}\n");
+    return absl::StrCat(
+        "upsert:\n  rules:\n    - {name: a, priority: 101, match: {protocol: udp, destination_ports: ['101']}, "
+        "action: {drop: {}",
+        first,
+        "}}\n    - {name: b, priority: 102, match: {protocol: udp, destination_ports: ['102']}, action: {pass: {}",
+        second, "}}\n");
   };
   api().PatchYaml(rules(", count: {counter: both}", ", count: {counter: both}"));
   Send(UdpFrame(101, 8), 3);
@@ -169,7 +177,9 @@ TEST_F(StatsTest, ACounterSumsOverTheRulesThatNameIt) {
 
 TEST_F(StatsTest, ADeletedRulesSuccessorBeginsAtZero) {
   Send(UdpFrame(9, 8), 5);
-  const std::string again = R"(upsert: {rules: [{name: drop-9, priority: 40, match: {protocol: udp, destination_ports: ["9"]}, action: {drop: {}}}]})";
+  const std::string again =
+      R"(upsert: {rules: [{name: drop-9, priority: 40, match: {protocol: udp, destination_ports: ["9"]},
+                           action: {drop: {}}}]})";
   api().PatchYaml("delete_rules: [drop-9]");
   api().PatchYaml(again);
   EXPECT_EQ(api().Rule("drop-9").packets(), 0U);

@@ -25,17 +25,17 @@ class Authority {
  public:
   Authority(std::string directory, const std::string& name) : directory_(std::move(directory)), name_(name) {
     std::filesystem::create_directories(directory_);
-    Shell(absl::StrCat("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=", name,
-                       " -keyout ", Path(".key"), " -out ", Path(".pem")));
+    Shell(absl::StrCat("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=",
+                       name, " -keyout ", Path(".key"), " -out ", Path(".pem")));
   }
   // FILE.key and FILE.pem.
   void Sign(const std::string& file, const std::string& host) const {
     const std::string base = directory_ + "/" + file;
     std::ofstream(base + ".ext") << "subjectAltName=DNS:" << host << ",IP:127.0.0.1\n";
-    Shell(absl::StrCat("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=", host, " -keyout ", base,
-                       ".key -out ", base, ".csr"));
-    Shell(absl::StrCat("openssl x509 -req -days 30 -in ", base, ".csr -CA ", Path(".pem"), " -CAkey ", Path(".key"),
-                       " -CAcreateserial -extfile ", base, ".ext -out ", base, ".pem"));
+    Shell(absl::StrCat("openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=", host,
+                       " -keyout ", base, ".key -out ", base, ".csr"));
+    Shell(absl::StrCat("openssl x509 -req -days 30 -in ", base, ".csr -CA ", Path(".pem"), " -CAkey ",
+                       Path(".key"), " -CAcreateserial -extfile ", base, ".ext -out ", base, ".pem"));
   }
   std::string Path(const std::string& suffix) const { return directory_ + "/" + name_ + suffix; }
 
@@ -62,8 +62,10 @@ class AccessTest : public LiveGatewayTest {
     return content == std::string("\0\0\0\0\2\x08\x01", 7);
   }
   std::string Tls(const std::string& ca, const std::string& client) {
-    return absl::StrCat("--http2 --cacert ", File(ca), client.empty() ? "" : absl::StrCat(" --cert ", File(client), ".pem --key ", File(client), ".key"),
-                        " https://", kListen);
+    return absl::StrCat(
+        "--http2 --cacert ", File(ca),
+        client.empty() ? "" : absl::StrCat(" --cert ", File(client), ".pem --key ", File(client), ".key"),
+        " https://", kListen);
   }
   std::map<std::string, std::string> TlsArguments() {
     return {{"--listen", kListen},
@@ -93,7 +95,8 @@ TEST_F(AccessTest, TheUnixSocketIsForOwnerAndGroup) {
   // A member comes in, another does not.
   Shell("chmod 755 " + agent().directory());
   const auto as = [&](const std::string& group) {
-    return TryShell(absl::StrCat("setpriv --reuid nobody --regid nogroup --groups ", group, " ncat -U --send-only ", path, " < /dev/null"));
+    return TryShell(absl::StrCat("setpriv --reuid nobody --regid nogroup --groups ", group,
+                                 " ncat -U --send-only ", path, " < /dev/null"));
   };
   EXPECT_EQ(as("daemon"), 0);
   EXPECT_NE(as("nogroup"), 0);
@@ -110,7 +113,8 @@ TEST_F(AccessTest, AGroupThatIsNoneIsAnError) {
 
 TEST_F(AccessTest, ASocketThatSomebodyListensOnIsLeftToThem) {
   const std::string other = agent().directory() + "/other";
-  const CommandResult result = RunAgent({{"--state", other + ".db"}, {"--bpffs-directory", "other"}, {"--http", "127.0.0.1:9781"}});
+  const CommandResult result =
+      RunAgent({{"--state", other + ".db"}, {"--bpffs-directory", "other"}, {"--http", "127.0.0.1:9781"}});
   EXPECT_EQ(result.code, 1);
   EXPECT_TRUE(absl::StrContains(result.err, "another process listens")) << result.err;
   NowAndAfterRestart([&] { ExpectDocumentInForce(); });
@@ -129,9 +133,12 @@ TEST_F(AccessTest, TcpTakesMutualTlsAndNothingLess) {
     EXPECT_FALSE(Serves(Tls("others.pem", "client"))) << "to a client that trusts another authority";
     EXPECT_FALSE(Serves(absl::StrCat("--http2-prior-knowledge http://", kListen))) << "without TLS";
     // hgctl likewise, and the socket beside it.
-    const std::string hgctl = absl::StrCat(HG_HGCTL, " --address ", kListen, " --tls-ca ", File("servers.pem"), " --tls-cert ");
-    EXPECT_NO_THROW(lab().In("gw", absl::StrCat(hgctl, File("client.pem"), " --tls-key ", File("client.key"), " status")));
-    EXPECT_ANY_THROW(lab().In("gw", absl::StrCat(hgctl, File("stranger.pem"), " --tls-key ", File("stranger.key"), " status --timeout 5s")));
+    const std::string hgctl =
+        absl::StrCat(HG_HGCTL, " --address ", kListen, " --tls-ca ", File("servers.pem"), " --tls-cert ");
+    EXPECT_NO_THROW(
+        lab().In("gw", absl::StrCat(hgctl, File("client.pem"), " --tls-key ", File("client.key"), " status")));
+    EXPECT_ANY_THROW(lab().In("gw", absl::StrCat(hgctl, File("stranger.pem"), " --tls-key ", File("stranger.key"),
+                                                 " status --timeout 5s")));
     ExpectDocumentInForce();
   });
 }
@@ -149,7 +156,8 @@ TEST_F(AccessTest, CertificatesAreReadAgainWhenTheyChange) {
   for (const char* suffix : {".key", ".pem"}) {
     std::filesystem::rename(File("renewed") + suffix, File("server") + suffix);
   }
-  std::filesystem::copy_file(File("next.pem"), File("clients.pem"), std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::copy_file(File("next.pem"), File("clients.pem"),
+                             std::filesystem::copy_options::overwrite_existing);
   EXPECT_TRUE(WaitFor([&] { return Serves(Tls("next.pem", "client2")); }, std::chrono::seconds(60)));
   EXPECT_FALSE(Serves(Tls("next.pem", "client"))) << "an authority that is none any more";
   ExpectDocumentInForce();
@@ -162,7 +170,8 @@ TEST_F(AccessTest, CertificatesAreReadAgainWhenTheyChange) {
     EXPECT_FALSE(Serves(Tls("next.pem", "client")));
     std::filesystem::rename(good, File(file));
   }
-  std::filesystem::copy_file(File("former.pem"), File("clients.pem"), std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::copy_file(File("former.pem"), File("clients.pem"),
+                             std::filesystem::copy_options::overwrite_existing);
   EXPECT_TRUE(WaitFor([&] { return Serves(Tls("next.pem", "client")); }, std::chrono::seconds(60)));
   EXPECT_FALSE(Serves(Tls("next.pem", "client2")));
 }
@@ -188,8 +197,12 @@ TEST_F(AccessTest, TcpWithoutTlsIsForLoopbackAndOnRequest) {
   }
   // An address in use is an error, not a server that is not there.
   agent().Start(Options({{"--listen", "127.0.0.1:7443"}, {"--insecure-loopback", ""}}));
-  refused({{"--listen", "127.0.0.1:7443"}, {"--insecure-loopback", ""}, {"--state", agent().directory() + "/other.db"},
-           {"--bpffs-directory", "other"}, {"--socket", agent().directory() + "/other.sock"}, {"--http", "127.0.0.1:9781"}},
+  refused({{"--listen", "127.0.0.1:7443"},
+           {"--insecure-loopback", ""},
+           {"--state", agent().directory() + "/other.db"},
+           {"--bpffs-directory", "other"},
+           {"--socket", agent().directory() + "/other.sock"},
+           {"--http", "127.0.0.1:9781"}},
           "cannot listen");
 }
 
@@ -219,7 +232,8 @@ std::string Content(const grpc::ByteBuffer& buffer) {
   return bytes;
 }
 
-// One message to a bidirectional stream or a unary method, and the answer: Debian has no C++ stubs of these services.
+// One message to a bidirectional stream or a unary method, and the answer: Debian has no C++ stubs of these
+// services.
 std::string Ask(const std::string& address, const std::string& method, const std::string& message) {
   const auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
   grpc::GenericStub stub(channel);

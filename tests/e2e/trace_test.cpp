@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Trace: a packet told in words or in bytes meets the fate a real one would, the answer says by which way, and nothing
-// moves: no counter, no bucket, no sample.
+// Trace: a packet told in words or in bytes meets the fate a real one would, the answer says by which way, and
+// nothing moves: no counter, no bucket, no sample.
 #include <absl/strings/escaping.h>
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
@@ -57,19 +57,27 @@ upsert:
   default_action: drop
   steer_targets: [{name: app, fallback: drop}]
   interfaces: [{name: late, device: hgt-late}]
-  next_hops: [{name: routed, interface: out, mac: "02:00:00:00:0d:01", source_mac: "02:00:00:00:0d:02", vlan: 7, decrement_ttl: true}]
+  next_hops:
+    - {name: routed, interface: out, mac: "02:00:00:00:0d:01", source_mac: "02:00:00:00:0d:02", vlan: 7,
+       decrement_ttl: true}
   rules:
-    - {name: tx, priority: 101, match: {protocol: udp, destination_ports: ["101"]}, action: {tx: {swap: ports}}}
-    - {name: route, priority: 102, match: {protocol: udp, destination_ports: ["102"]}, action: {route: {}}}
-    - {name: steer, priority: 103, match: {protocol: udp, destination_ports: ["103"]}, action: {steer: {target: app}}}
-    - {name: routed, priority: 104, match: {protocol: udp, destination_ports: ["104"]}, action: {next_hop: {name: routed}}}
-    - {name: late, priority: 105, match: {protocol: udp, destination_ports: ["105"]}, action: {redirect: {interface: late}}}
+    - {name: tx, priority: 101, match: {protocol: udp, destination_ports: ["101"]},
+       action: {tx: {swap: ports}}}
+    - {name: route, priority: 102, match: {protocol: udp, destination_ports: ["102"]},
+       action: {route: {}}}
+    - {name: steer, priority: 103, match: {protocol: udp, destination_ports: ["103"]},
+       action: {steer: {target: app}}}
+    - {name: routed, priority: 104, match: {protocol: udp, destination_ports: ["104"]},
+       action: {next_hop: {name: routed}}}
+    - {name: late, priority: 105, match: {protocol: udp, destination_ports: ["105"]},
+       action: {redirect: {interface: late}}}
     - {name: limited, priority: 106, match: {protocol: udp, destination_ports: ["106"]},
        action: {pass: {}, rate_limit: {bits_per_second: 1000, burst: 12000}, sample: {one_in: 1}, count: {counter: c}}}
     - {name: sourced, priority: 107, match: {protocol: udp, destination_ports: ["107"]},
        action: {pass: {}, rate_limit: {bits_per_second: 1000, burst: 12000, per: source}}}
     - {name: icmp, priority: 108, match: {protocol: icmp, icmp_type: 8, icmp_code: 0}, action: {drop: {}}}
-    - {name: six, priority: 109, match: {source: "2001:db8::/32", protocol: tcp, tcp_flags: "syn,!ack"}, action: {pass: {}}}
+    - {name: six, priority: 109, match: {source: "2001:db8::/32", protocol: tcp, tcp_flags: "syn,!ack"},
+       action: {pass: {}}}
     - {name: marked, priority: 110, match: {vlan: 5, inner_vlan: 6, dscp: 46, packet_length: "128"}, action: {pass: {}}}
 )";
 
@@ -85,23 +93,32 @@ TEST_F(TraceTest, TellsTheFateOfPacketsInWords) {
   };
   const Case cases[] = {
       {"udp 192.0.2.1:5 > 192.0.2.2:9 in in", "drop-9", "drop", "drop_rule", "", "parse classify"},
-      {"udp 192.0.2.1 > 192.0.2.2:53 in in", "wire", "redirect", "forward_redirect", "out", "parse classify forward"},
+      {"udp 192.0.2.1 > 192.0.2.2:53 in in", "wire", "redirect", "forward_redirect", "out",
+       "parse classify forward"},
       {"tcp 198.51.100.9:5 > 192.0.2.2:80 in in", "evil", "drop", "drop_rule", "", "parse classify"},
-      {"udp 192.0.2.1:1 > 192.0.2.2:7009 in in", "hop", "redirect", "forward_next_hop", "out", "parse classify forward"},
+      {"udp 192.0.2.1:1 > 192.0.2.2:7009 in in", "hop", "redirect", "forward_next_hop", "out",
+       "parse classify forward"},
       {"udp 192.0.2.1:1 > 192.0.2.2:101 in in", "tx", "tx", "forward_tx", "in", "parse classify forward"},
-      {"udp 192.0.2.1:1 > 192.0.2.2:103 in in", "steer", "drop", "drop_steer_fallback", "", "parse classify steer"},
-      {"udp 192.0.2.1:1 > 192.0.2.2:104 in in", "routed", "redirect", "forward_next_hop", "out", "parse classify forward"},
+      {"udp 192.0.2.1:1 > 192.0.2.2:103 in in", "steer", "drop", "drop_steer_fallback", "",
+       "parse classify steer"},
+      {"udp 192.0.2.1:1 > 192.0.2.2:104 in in", "routed", "redirect", "forward_next_hop", "out",
+       "parse classify forward"},
       {"udp 192.0.2.1:1 > 192.0.2.2:104 in in ttl 1", "routed", "drop", "drop_ttl", "", "parse classify forward"},
-      {"udp 192.0.2.1:1 > 192.0.2.2:105 in in", "late", "drop", "drop_no_device", "late", "parse classify forward"},
+      {"udp 192.0.2.1:1 > 192.0.2.2:105 in in", "late", "drop", "drop_no_device", "late",
+       "parse classify forward"},
       {"udp 192.0.2.1:1 > 192.0.2.2:106 in in", "limited", "pass", "pass_rule", "", "parse classify police"},
       {"icmp 192.0.2.1 > 192.0.2.2:8/0 in in", "icmp", "drop", "drop_rule", "", "parse classify"},
-      {"icmp 192.0.2.1 > 192.0.2.2:8/1 in in", "wire", "redirect", "forward_redirect", "out", "parse classify forward"},
+      {"icmp 192.0.2.1 > 192.0.2.2:8/1 in in", "wire", "redirect", "forward_redirect", "out",
+       "parse classify forward"},
       {"tcp 192.0.2.99 > 192.0.2.2:22 in in", "", "pass", "pass_management", "", "parse classify"},
       {"tcp [2001:db8::1]:5 > [2001:db8::2]:80 in out", "six", "pass", "pass_rule", "", "parse classify"},
       {"tcp 2001:db8::1 > 2001:db8::2 in out flags syn,ack", "", "drop", "drop_default", "", "parse classify"},
-      {"tcp [2001:db8:bad::1]:5 > [2001:db8::2]:80 in out flags ack", "evil", "drop", "drop_rule", "", "parse classify"},
-      {"udp 192.0.2.1:1 > 192.0.2.2:5 in out vlan 5 vlan 6 dscp 46 len 128", "marked", "pass", "pass_rule", "", "parse classify"},
-      {"udp 192.0.2.1:1 > 192.0.2.2:5 in out vlan 5 vlan 6 dscp 46 len 129", "", "drop", "drop_default", "", "parse classify"},
+      {"tcp [2001:db8:bad::1]:5 > [2001:db8::2]:80 in out flags ack", "evil", "drop", "drop_rule", "",
+       "parse classify"},
+      {"udp 192.0.2.1:1 > 192.0.2.2:5 in out vlan 5 vlan 6 dscp 46 len 128", "marked", "pass", "pass_rule", "",
+       "parse classify"},
+      {"udp 192.0.2.1:1 > 192.0.2.2:5 in out vlan 5 vlan 6 dscp 46 len 129", "", "drop", "drop_default", "",
+       "parse classify"},
       {"89 192.0.2.1 > 224.0.0.5 in out", "", "drop", "drop_default", "", "parse classify"},
       {"udp 192.0.2.1:1 > 192.0.2.2:9 in late", "drop-9", "drop", "drop_rule", "", "parse classify"},
   };
@@ -132,8 +149,16 @@ TEST_F(TraceTest, ShowsThePacketThatWouldLeave) {
   NowAndAfterRestart([&] {
     // Built as described: addresses, ports, lengths and checksums as a stack would.
     const pb::TraceResponse plain = api().Trace("udp 192.0.2.1:258 > 192.0.2.2:53 in in len 30 ttl 3 dscp 1");
-    EXPECT_EQ(Hex(plain.frame()), "020000000001020000000002"  "0800"
-              "4504001e00000000" "0311" "33c8" "c0000201" "c0000202" "01020035000a7a9f" "0000");
+    EXPECT_EQ(Hex(plain.frame()),
+              "020000000001020000000002"
+              "0800"
+              "4504001e00000000"
+              "0311"
+              "33c8"
+              "c0000201"
+              "c0000202"
+              "01020035000a7a9f"
+              "0000");
     EXPECT_EQ(plain.output(), plain.frame());
 
     const pb::TraceResponse tx = api().Trace("udp 192.0.2.1:258 > 192.0.2.2:101 in in");
@@ -148,7 +173,8 @@ TEST_F(TraceTest, ShowsThePacketThatWouldLeave) {
     // And one that a real packet leaves as.
     const Bytes frame(routed.frame().begin(), routed.frame().end());
     EXPECT_EQ(Fate(frame), "forward_next_hop");
-    const auto arrived = server().Receive([](const Bytes& bytes) { return bytes.size() > 12 && bytes[5] == 1 && bytes[4] == 0x0d; });
+    const auto arrived = server().Receive(
+        [](const Bytes& bytes) { return bytes.size() > 12 && bytes[5] == 1 && bytes[4] == 0x0d; });
     ASSERT_TRUE(arrived.has_value());
   });
 }
@@ -186,7 +212,8 @@ TEST_F(TraceTest, SeesRateLimitsAndTakesNothingOfThem) {
   api().PatchYaml(kMore);
   for (const auto& [port, rule] : {std::pair(106, "limited"), std::pair(107, "sourced")}) {
     SCOPED_TRACE(rule);
-    const Bytes frame = Ethernet{} / Ipv4{} / Udp{.destination_port = static_cast<uint16_t>(port)} / Payload(1458);  // the whole bucket
+    const Bytes frame = Ethernet{} / Ipv4{} / Udp{.destination_port = static_cast<uint16_t>(port)} /
+                        Payload(1458);  // the whole bucket
     for (int i = 0; i < 20; ++i) EXPECT_EQ(Frame(frame).reason(), "pass_rule");
     EXPECT_EQ(Fate(frame), "pass_rule");
     // Now it is empty; it takes twelve seconds to fill.
@@ -207,7 +234,8 @@ TEST_F(TraceTest, ManyAtOnceEachGetTheirOwn) {
         Client other(agent().address());
         for (int i = 0; i < 100; ++i) {
           const bool drop = (t + i) % 2 == 0;
-          const pb::TraceResponse response = other.Trace(absl::StrCat("udp 192.0.2.1:", 1000 + t, " > 192.0.2.2:", drop ? 9 : 53, " in in"));
+          const pb::TraceResponse response =
+              other.Trace(absl::StrCat("udp 192.0.2.1:", 1000 + t, " > 192.0.2.2:", drop ? 9 : 53, " in in"));
           EXPECT_EQ(response.rule(), drop ? "drop-9" : "wire");
           EXPECT_EQ(Hex(response.output().substr(34, 2)), Hex(response.frame().substr(34, 2)));
         }
@@ -225,14 +253,27 @@ TEST_F(TraceTest, ManyAtOnceEachGetTheirOwn) {
 
 TEST_F(TraceTest, WhatCannotBeTracedIsRefused) {
   const std::string before = Counters();
-  for (const char* description :
-       {"", "udp", "udp 192.0.2.1 192.0.2.2", "udp 192.0.2.1 > ", "xyz 192.0.2.1 > 192.0.2.2 in in", "udp 192.0.2 > 192.0.2.2 in in",
-        "udp 192.0.2.1:99999 > 192.0.2.2 in in", "udp 192.0.2.1:x > 192.0.2.2 in in", "udp 192.0.2.1 > 2001:db8::1 in in",
-        "udp [2001:db8::1 > 2001:db8::2 in in", "udp 192.0.2.1 > 192.0.2.2 in in len 5", "udp 192.0.2.1 > 192.0.2.2 in in len 9000",
-        "udp 192.0.2.1 > 192.0.2.2 in in ttl 256", "udp 192.0.2.1 > 192.0.2.2 in in vlan 4095", "udp 192.0.2.1 > 192.0.2.2 in in ttl",
-        "udp 192.0.2.1 > 192.0.2.2 in in colour 5", "tcp 192.0.2.1 > 192.0.2.2 in in flags sin", "gre 192.0.2.1:5 > 192.0.2.2 in in",
-        "icmp 192.0.2.1 > 192.0.2.2:300 in in", "udp 192.0.2.1 > 192.0.2.2 in in dscp 64",
-        "udp 192.0.2.1 > 192.0.2.2 in in vlan 1 vlan 2 vlan 3 vlan 4"}) {
+  for (const char* description : {"",
+                                  "udp",
+                                  "udp 192.0.2.1 192.0.2.2",
+                                  "udp 192.0.2.1 > ",
+                                  "xyz 192.0.2.1 > 192.0.2.2 in in",
+                                  "udp 192.0.2 > 192.0.2.2 in in",
+                                  "udp 192.0.2.1:99999 > 192.0.2.2 in in",
+                                  "udp 192.0.2.1:x > 192.0.2.2 in in",
+                                  "udp 192.0.2.1 > 2001:db8::1 in in",
+                                  "udp [2001:db8::1 > 2001:db8::2 in in",
+                                  "udp 192.0.2.1 > 192.0.2.2 in in len 5",
+                                  "udp 192.0.2.1 > 192.0.2.2 in in len 9000",
+                                  "udp 192.0.2.1 > 192.0.2.2 in in ttl 256",
+                                  "udp 192.0.2.1 > 192.0.2.2 in in vlan 4095",
+                                  "udp 192.0.2.1 > 192.0.2.2 in in ttl",
+                                  "udp 192.0.2.1 > 192.0.2.2 in in colour 5",
+                                  "tcp 192.0.2.1 > 192.0.2.2 in in flags sin",
+                                  "gre 192.0.2.1:5 > 192.0.2.2 in in",
+                                  "icmp 192.0.2.1 > 192.0.2.2:300 in in",
+                                  "udp 192.0.2.1 > 192.0.2.2 in in dscp 64",
+                                  "udp 192.0.2.1 > 192.0.2.2 in in vlan 1 vlan 2 vlan 3 vlan 4"}) {
     pb::TraceRequest request;
     request.set_description(description);
     const CallStatus status = Refused(request);
@@ -254,11 +295,14 @@ TEST_F(TraceTest, WhatCannotBeTracedIsRefused) {
 }
 
 TEST_F(TraceTest, SamplesShowRealPackets) {
-  api().PatchYaml("upsert: {rules: [{name: wire, priority: 10, match: {interface: in}, action: {redirect: {interface: out}, sample: {one_in: 1}}}]}");
+  api().PatchYaml(
+      "upsert: {rules: [{name: wire, priority: 10, match: {interface: in}, action: {redirect: {interface: out}, "
+      "sample: {one_in: 1}}}]}");
   NowAndAfterRestart([&] {
     const auto watcher = api().Watch({pb::EVENT_TYPE_SAMPLE});
     for (const size_t size : {40U, 1000U}) {
-      const Bytes frame = Ethernet{} / Ipv4{} / Udp{.destination_port = static_cast<uint16_t>(size)} / Payload(size);
+      const Bytes frame =
+          Ethernet{} / Ipv4{} / Udp{.destination_port = static_cast<uint16_t>(size)} / Payload(size);
       EXPECT_EQ(Fate(frame), "forward_redirect");
       const auto event = watcher->Next([](const pb::Event&) { return true; });
       ASSERT_TRUE(event.has_value());
@@ -266,7 +310,8 @@ TEST_F(TraceTest, SamplesShowRealPackets) {
       EXPECT_EQ(event->sample().interface(), "in");
       EXPECT_EQ(event->sample().length(), frame.size());
       const size_t captured = std::min<size_t>(frame.size(), 256);
-      EXPECT_EQ(Hex(event->sample().data()), Hex(std::string(frame.begin(), frame.begin() + static_cast<long>(captured))));
+      EXPECT_EQ(Hex(event->sample().data()),
+                Hex(std::string(frame.begin(), frame.begin() + static_cast<long>(captured))));
       EXPECT_FALSE(event->sample().reason().empty());
     }
   });

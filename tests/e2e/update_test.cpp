@@ -268,7 +268,8 @@ TEST_F(UpdateTest, WaitAppliedAnswersWhenPacketsFareThatWay) {
   NowAndAfterRestart([&] {
     const auto opened = Open();
     for (int i = 0; i < 20; ++i) {
-      pb::UpdateRequest request = i % 2 == 0 ? Put(static_cast<uint64_t>(i), 5) : Delete(static_cast<uint64_t>(i), 5);
+      pb::UpdateRequest request =
+          i % 2 == 0 ? Put(static_cast<uint64_t>(i), 5) : Delete(static_cast<uint64_t>(i), 5);
       request.set_wait_applied(true);
       ASSERT_TRUE(opened->stream->Write(request));
       pb::UpdateResponse response;
@@ -286,7 +287,8 @@ TEST_F(UpdateTest, ChurnUsesNothingUp) {
     requests.push_back(Delete(static_cast<uint64_t>(requests.size()), 1));
   }
   NowAndAfterRestart([&] {
-    for (const pb::UpdateResponse& response : Pipeline(requests)) ASSERT_EQ(response.code(), 0) << response.message();
+    for (const pb::UpdateResponse& response : Pipeline(requests))
+      ASSERT_EQ(response.code(), 0) << response.message();
     EXPECT_EQ(Rules(), Names(0, 0));
     // All ids are free again, and none counts what its former rule did.
     std::vector<pb::UpdateRequest> full;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Watch: which events come of what, that a slow watcher loses events by number and holds up nobody, and that streams
-// end with the agent.
+// Watch: which events come of what, that a slow watcher loses events by number and holds up nobody, and that
+// streams end with the agent.
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
@@ -37,7 +37,8 @@ TEST_F(WatchTest, AGenerationAppliedIsTold) {
     for (uint32_t i = 0; i < 20; ++i) {
       const uint64_t generation = api().Status().desired_generation() + 1;
       PutRule(absl::StrCat("r", api().Status().desired_generation()), 1000 + static_cast<uint32_t>(generation));
-      const auto event = watcher->Next([](const pb::Event& e) { return e.type() == pb::EVENT_TYPE_GENERATION_APPLIED; });
+      const auto event =
+          watcher->Next([](const pb::Event& e) { return e.type() == pb::EVENT_TYPE_GENERATION_APPLIED; });
       ASSERT_TRUE(event.has_value());
       EXPECT_EQ(event->generation(), generation);
       EXPECT_EQ(event->missed(), 0U);
@@ -73,7 +74,8 @@ upsert:
     const Watcher watcher = api().Watch();
     const auto change = [&](const char* text) {
       const auto event = watcher->Next([&](const pb::Event& e) {
-        return e.type() == pb::EVENT_TYPE_INTERFACE_CHANGE && e.name() == "extra" && absl::StrContains(e.message(), text);
+        return e.type() == pb::EVENT_TYPE_INTERFACE_CHANGE && e.name() == "extra" &&
+               absl::StrContains(e.message(), text);
       });
       EXPECT_TRUE(event.has_value()) << "no event says " << text;
       EXPECT_EQ(event.value_or(pb::Event()).kind(), pb::KIND_INTERFACE);
@@ -137,7 +139,9 @@ TEST_F(WatchTest, DriftIsRepairedAndTold) {
 }
 
 TEST_F(WatchTest, ASlowWatcherIsToldWhatItMissed) {
-  api().PatchYaml("upsert: {rules: [{name: wire, priority: 10, match: {interface: in}, action: {drop: {}, sample: {one_in: 1}}}]}");
+  api().PatchYaml(
+      "upsert: {rules: [{name: wire, priority: 10, match: {interface: in}, action: {drop: {}, sample: {one_in: "
+      "1}}}]}");
   const auto stub = Stub();
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
@@ -189,7 +193,9 @@ TEST_F(WatchTest, ManyWatchersSeeTheSame) {
     for (int i = 0; i < 60; ++i) watchers.push_back(api().Watch());
     uint64_t generation = 0;
     for (int i = 0; i < 10; ++i) {
-      generation = api().PatchYaml(absl::StrCat("upsert: {default_action: ", i % 2 == 0 ? "drop" : "pass", "}")).generation();
+      generation = api()
+                       .PatchYaml(absl::StrCat("upsert: {default_action: ", i % 2 == 0 ? "drop" : "pass", "}"))
+                       .generation();
     }
     for (const Watcher& watcher : watchers) {
       uint64_t last = generation - 10;

@@ -7,6 +7,8 @@
 #include <future>
 #include <stdexcept>
 
+#include "agent/base/log.h"
+
 namespace headgate::testing {
 namespace {
 
@@ -31,6 +33,8 @@ Device MakeDevice(uint32_t ifindex, const std::string& name) {
 
 ControlNode::ControlNode(const std::string& name, ControllerOptions options, uint32_t capacity)
     : scratch_(name), options_(options), fake_(capacity) {
+  // Failures are asked for: only what is wrong in itself is worth a line.
+  (void)SetLogLevel("error");
   faulty_.fault = [this](absl::string_view call) { return Fault(call); };
   watcher_ = bus_.Watch(kAllEvents);
   ticks_ = bus_.Watch(kAllEvents);

@@ -164,7 +164,8 @@ std::string LiveGatewayTest::Fate(const Bytes& frame) {
   for (const auto& [reason, packets] : after) {
     const auto found = before.find(reason);
     const uint64_t more = packets - (found == before.end() ? 0 : found->second);
-    if (more != 0) absl::StrAppend(&fate, fate.empty() ? "" : " ", reason, more == 1 ? "" : absl::StrCat("*", more));
+    if (more != 0)
+      absl::StrAppend(&fate, fate.empty() ? "" : " ", reason, more == 1 ? "" : absl::StrCat("*", more));
   }
   return fate;
 }

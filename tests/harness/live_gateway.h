@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the tests of the agent's API share: a gateway between a client and a server with one configuration in force,
-// and the two questions that tell whether anything changed: what the agent holds, and what becomes of a packet.
+// What the tests of the agent's API share: a gateway between a client and a server with one configuration in
+// force, and the two questions that tell whether anything changed: what the agent holds, and what becomes of a
+// packet.
 #pragma once
 
 #include <gtest/gtest.h>

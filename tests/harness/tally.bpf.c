@@ -25,6 +25,16 @@ struct {
 	__type(value, __u64);
 } hgt_totals SEC(".maps");
 
+/* Set before loading: how slow to be, in steps of some nanoseconds a frame. */
+const volatile __u32 delay;
+
+static long nothing(__u32 index, void *context)
+{
+	(void)index;
+	(void)context;
+	return 0;
+}
+
 static __always_inline void read_ip(const struct iphdr *ip, void *end, struct hgt_mark *mark)
 {
 	const __be16 *ports = (const void *)(ip + 1);
@@ -74,6 +84,8 @@ int hgt_tally(struct xdp_md *ctx)
 	struct hgt_mark mark = {};
 	__u64 one = 1, *count;
 
+	if (delay)
+		bpf_loop(delay, nothing, NULL, 0);
 	read_frame(ctx, &mark);
 	count = bpf_map_lookup_elem(&hgt_rows, &mark);
 	if (count) {

@@ -54,9 +54,11 @@ std::unique_ptr<bench::Receiver> OpenReceiver(const Lab& lab, const std::string&
   return Value(bench::Receiver::Open({.device = device, .netns = lab.Name(ns)}));
 }
 
-Tally::Tally(const Lab& lab, const std::string& ns, const std::string& device)
-    : skeleton_(tally_bpf__open_and_load()) {
-  if (skeleton_ == nullptr) throw std::runtime_error("cannot load the tally");
+Tally::Tally(const Lab& lab, const std::string& ns, const std::string& device, uint32_t delay)
+    : skeleton_(tally_bpf__open()) {
+  if (skeleton_ == nullptr) throw std::runtime_error("cannot open the tally");
+  skeleton_->rodata->delay = delay;
+  if (tally_bpf__load(skeleton_) != 0) throw std::runtime_error("cannot load the tally");
   const InNetns inside(lab.Name(ns));
   const auto ifindex = static_cast<int>(if_nametoindex(device.c_str()));
   LIBBPF_OPTS(bpf_link_create_opts, options, .flags = XDP_FLAGS_DRV_MODE);

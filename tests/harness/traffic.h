@@ -42,7 +42,8 @@ std::unique_ptr<bench::Receiver> OpenReceiver(const Lab& lab, const std::string&
 // Counts the frames that arrive at a device by what was done to them.
 class Tally {
  public:
-  Tally(const Lab& lab, const std::string& ns, const std::string& device);
+  // `delay`: a number of steps of some nanoseconds that it takes for each frame, so that the ring before it fills up.
+  Tally(const Lab& lab, const std::string& ns, const std::string& device, uint32_t delay = 0);
   ~Tally();
   Tally(const Tally&) = delete;
   Tally& operator=(const Tally&) = delete;

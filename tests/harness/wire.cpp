@@ -18,6 +18,23 @@ namespace headgate::testing {
 namespace {
 
 constexpr int kReceiveBuffer = 64 << 20;
+constexpr size_t kTagAt = 12, kTagBytes = 4;
+
+// The kernel takes the outer tag off before a packet socket sees the frame, and says which it was.
+void PutBackTag(const msghdr& message, Bytes& frame) {
+  for (const cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
+       part = CMSG_NXTHDR(const_cast<msghdr*>(&message), const_cast<cmsghdr*>(part))) {
+    if (part->cmsg_level != SOL_PACKET || part->cmsg_type != PACKET_AUXDATA) continue;
+    tpacket_auxdata facts{};
+    std::memcpy(&facts, CMSG_DATA(part), sizeof(facts));
+    if ((facts.tp_status & TP_STATUS_VLAN_VALID) == 0 || frame.size() < kTagAt) continue;
+    const uint16_t tpid = (facts.tp_status & TP_STATUS_VLAN_TPID_VALID) != 0 ? facts.tp_vlan_tpid : ETH_P_8021Q;
+    const uint8_t tag[kTagBytes] = {static_cast<uint8_t>(tpid >> 8), static_cast<uint8_t>(tpid),
+                                    static_cast<uint8_t>(facts.tp_vlan_tci >> 8),
+                                    static_cast<uint8_t>(facts.tp_vlan_tci)};
+    frame.insert(frame.begin() + kTagAt, tag, tag + kTagBytes);
+  }
+}
 
 }  // namespace
 
@@ -31,6 +48,7 @@ Wire::Wire(const std::string& netns, const std::string& device) {
   const int on = 1;
   setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBuffer, sizeof(kReceiveBuffer));
   setsockopt(socket_.get(), SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof(on));
+  setsockopt(socket_.get(), SOL_PACKET, PACKET_AUXDATA, &on, sizeof(on));
   if (!socket_ || address.sll_ifindex == 0 ||
       bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
     throw std::runtime_error("no raw socket on " + device + ": " + std::strerror(errno));
@@ -53,9 +71,13 @@ std::optional<Bytes> Wire::Receive(const std::function<bool(const Bytes&)>& want
   Bytes frame;
   while (true) {
     frame.resize(65536);
-    const ssize_t size = recv(socket_.get(), frame.data(), frame.size(), 0);
+    iovec room{frame.data(), frame.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(tpacket_auxdata))];
+    msghdr message{.msg_iov = &room, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+    const ssize_t size = recvmsg(socket_.get(), &message, 0);
     if (size >= 0) {
       frame.resize(static_cast<size_t>(size));
+      PutBackTag(message, frame);
       if (wanted(frame)) return frame;
       continue;
     }

@@ -259,5 +259,24 @@ TEST(TreeGrowth, MayHappenAtAnyAllocation) {
   }
 }
 
+TEST(ArenaTest, KeptClearUntilPublishedAndReclaimed) {
+  using Cells = Arena<uint32_t, 16>;
+  for (const auto& [first, end] : {std::pair(0U, 1000U), {0U, 16U}, {37U, 38U}, {0U, 256U}, {200U, 777U}, {0U, 0U}}) {
+    Cells cells;
+    cells.KeepClear(first, end);
+    std::set<uint32_t> taken;
+    for (unsigned order = 0; order <= kMaxOrder; ++order) {
+      const uint32_t run = cells.Allocate(order);
+      for (uint32_t i = run; i < run + (1U << order); ++i) taken.insert(i);
+    }
+    EXPECT_EQ(taken.lower_bound(first), taken.lower_bound(end)) << first << " to " << end;
+    EXPECT_EQ(taken.count(0), 0U);
+    cells.Publish(1);
+    EXPECT_EQ(cells.used(), taken.size() + end - std::min(end, std::max(first, 1U)));
+    cells.Reclaim(1);
+    EXPECT_EQ(cells.used(), taken.size());
+  }
+}
+
 }  // namespace
 }  // namespace headgate

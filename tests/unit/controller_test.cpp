@@ -49,6 +49,7 @@ class ControllerTest : public ::testing::Test {
   }
   // All is as the desired state says, and a process that starts now would find it so.
   void ExpectInForce() {
+    node_.Sync();
     EXPECT_EQ(CompareWithModel(node_.fake(), node_.desired(), 100, random_), "");
     EXPECT_EQ(node_.Stored(), absl::StrCat("generation ", node_.desired().generation, "\n", Describe(node_.desired())));
     EXPECT_EQ(node_.controller().applied(), node_.controller().desired());

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What Apply refuses: with all that is wrong at once, and without a trace of it in the state or the data path.
+#include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <set>
+
+#include "tests/harness/live_gateway.h"
+
+namespace headgate::testing {
+namespace {
+
+constexpr int kInvalidArgument = 3, kResourceExhausted = 8;
+
+using Paths = std::multiset<std::string>;
+
+Paths Fields(const CallStatus& status) {
+  Paths fields;
+  for (const auto& [field, description] : status.violations) {
+    fields.insert(field);
+    EXPECT_FALSE(description.empty()) << field;
+  }
+  return fields;
+}
+
+Paths Without(const Paths& all, const Paths& some) {
+  Paths rest;
+  std::set_difference(all.begin(), all.end(), some.begin(), some.end(), std::inserter(rest, rest.end()));
+  return rest;
+}
+
+class RefusalTest : public LiveGatewayTest {
+ protected:
+  RefusalTest() : LiveGatewayTest("apply") {}
+
+  pb::ApplyResponse Applied(const pb::ApplyRequest& request) {
+    pb::ApplyResponse response;
+    const CallStatus status = api().Apply(request, &response);
+    EXPECT_TRUE(status.ok()) << status.message;
+    return response;
+  }
+};
+
+TEST_F(RefusalTest, EitherAConfigOrAPatchIsNeeded) {
+  EXPECT_EQ(Fields(ExpectRefused(pb::ApplyRequest(), kInvalidArgument)), Paths{"change"});
+}
+
+// One thing wrong with each rule, and where. All but the last part of the rule, which gives a priority.
+const std::pair<const char*, const char*> kWrongRules[] = {
+    {"match: {source: 10.0.0.0/33}, action: {drop: {}}", "match.source"},
+    {"match: {source: 10.0.0.1/8}, action: {drop: {}}", "match.source"},
+    {"match: {source: '::ffff:10.0.0.1'}, action: {drop: {}}", "match.source"},
+    {"match: {source: nowhere}, action: {drop: {}}", "match.source"},
+    {"match: {source: \"10.0.0.1\\0\"}, action: {drop: {}}", "match.source"},
+    {"match: {destination: 'fe80::/129'}, action: {drop: {}}", "match.destination"},
+    {"match: {destination: 300.1.1.1}, action: {drop: {}}", "match.destination"},
+    {"match: {source: 10.0.0.1, destination: '::1'}, action: {drop: {}}", "match.destination"},
+    {"match: {source_set: none}, action: {drop: {}}", "match.source_set"},
+    {"match: {destination_set: none}, action: {drop: {}}", "match.destination_set"},
+    {"match: {source: 10.0.0.1, source_set: bogons}, action: {drop: {}}", "match.source_set"},
+    {"match: {destination: 10.0.0.1, destination_set: bogons}, action: {drop: {}}", "match.destination_set"},
+    {"match: {interface: none}, action: {drop: {}}", "match.interface"},
+    {"match: {vlan: 4095}, action: {drop: {}}", "match.vlan"},
+    {"match: {vlan: 70000}, action: {drop: {}}", "match.vlan"},
+    {"match: {inner_vlan: 4095}, action: {drop: {}}", "match.inner_vlan"},
+    {"match: {protocol: xyz}, action: {drop: {}}", "match.protocol"},
+    {"match: {protocol: '256'}, action: {drop: {}}", "match.protocol"},
+    {"match: {protocol: udp, source_ports: ['65536']}, action: {drop: {}}", "match.source_ports[0]"},
+    {"match: {protocol: udp, source_ports: ['9-5']}, action: {drop: {}}", "match.source_ports"},
+    {"match: {protocol: udp, destination_ports: ['53', 'x']}, action: {drop: {}}", "match.destination_ports[1]"},
+    {"match: {protocol: udp, destination_ports: ['']}, action: {drop: {}}", "match.destination_ports[0]"},
+    {"match: {protocol: icmp, destination_ports: ['5']}, action: {drop: {}}", "match.destination_ports"},
+    {"match: {protocol: gre, source_ports: ['5']}, action: {drop: {}}", "match.source_ports"},
+    {"match: {tcp_flags: syn}, action: {drop: {}}", "match.tcp_flags"},
+    {"match: {protocol: tcp, tcp_flags: 'syn,sin'}, action: {drop: {}}", "match.tcp_flags"},
+    {"match: {protocol: tcp, tcp_flags: 'syn,!syn'}, action: {drop: {}}", "match.tcp_flags"},
+    {"match: {protocol: tcp, tcp_flags: syn, fragment: later}, action: {drop: {}}", "match.tcp_flags"},
+    {"match: {protocol: udp, source_ports: ['1'], fragment: later}, action: {drop: {}}", "match.source_ports"},
+    {"match: {icmp_type: 8}, action: {drop: {}}", "match.icmp_type"},
+    {"match: {protocol: icmp, icmp_type: 256}, action: {drop: {}}", "match.icmp_type"},
+    {"match: {protocol: icmp, icmp_code: 1}, action: {drop: {}}", "match.icmp_code"},
+    {"match: {protocol: icmp, icmp_type: 8, fragment: later}, action: {drop: {}}", "match.icmp_type"},
+    {"match: {protocol: icmpv6, source: 10.0.0.1}, action: {drop: {}}", "match.protocol"},
+    {"match: {dscp: 64}, action: {drop: {}}", "match.dscp"},
+    {"match: {dscp: 300}, action: {drop: {}}", "match.dscp"},
+    {"match: {packet_length: 100-50}, action: {drop: {}}", "match.packet_length"},
+    {"match: {packet_length: '70000'}, action: {drop: {}}", "match.packet_length"},
+    {"action: {}", "action"},
+    {"action: {count: {counter: c}}", "action"},
+    {"action: {drop: {}, count: {}}", "action.count.counter"},
+    {"action: {redirect: {}}", "action.redirect.interface"},
+    {"action: {redirect: {interface: none}}", "action.redirect.interface"},
+    {"action: {redirect: {interface: out, source_mac: '01:00:5e:00:00:01'}}", "action.redirect.source_mac"},
+    {"action: {redirect: {interface: out, destination_mac: '1:2:3'}}", "action.redirect.destination_mac"},
+    {"action: {redirect: {interface: out, destination_mac: '-1:00:00:00:0x: 1'}}",
+     "action.redirect.destination_mac"},
+    {"action: {next_hop: {}}", "action.next_hop.name"},
+    {"action: {next_hop: {name: none}}", "action.next_hop.name"},
+    {"action: {steer: {}}", "action.steer.target"},
+    {"action: {steer: {target: none}}", "action.steer.target"},
+    {"action: {pass: {}, rate_limit: {}}", "action.rate_limit"},
+    {"action: {pass: {}, rate_limit: {packets_per_second: 5, bits_per_second: 5000}}", "action.rate_limit"},
+    {"action: {pass: {}, rate_limit: {bits_per_second: 999}}", "action.rate_limit.bits_per_second"},
+    {"action: {pass: {}, rate_limit: {packets_per_second: 1000000001}}", "action.rate_limit.packets_per_second"},
+    {"action: {pass: {}, rate_limit: {packets_per_second: 1, burst: 3601}}", "action.rate_limit.burst"},
+    {"action: {pass: {}, sample: {one_in: 0}}", "action.sample.one_in"},
+};
+
+TEST_F(RefusalTest, AllErrorsAreAnsweredAtOnce) {
+  static_assert(std::size(kWrongRules) >= 50);
+  std::string yaml = kDocument;
+  Paths expected;
+  size_t index = 4;  // rules of kDocument
+  for (const auto& [rule, field] : kWrongRules) {
+    absl::StrAppend(&yaml, "  - {name: wrong-", index, ", priority: ", 1000 + index, ", ", rule, "}\n");
+    expected.insert(absl::StrCat("config.rules[", index++, "].", field));
+  }
+  const pb::ApplyRequest request = ConfigRequest(yaml);
+  NowAndAfterRestart([&] {
+    const CallStatus status = ExpectRefused(request, kInvalidArgument);
+    EXPECT_EQ(Without(expected, Fields(status)), Paths());
+    EXPECT_EQ(Without(Fields(status), expected), Paths());
+
+    // And to a client that has not raised any of gRPC's limits.
+    grpc::ClientContext context;
+    pb::ApplyResponse response;
+    const grpc::Status plain = Stub()->Apply(&context, request, &response);
+    EXPECT_EQ(plain.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << plain.error_message();
+  });
+}
+
+TEST_F(RefusalTest, ErrorsWithoutNumberAreAnsweredToo) {
+  std::string yaml = kDocument;
+  for (int i = 0; i < 100'000; ++i) absl::StrAppend(&yaml, "  - {name: ", i, ", priority: ", 1000 + i, "}\n");
+  const CallStatus status = ExpectRefused(ConfigRequest(yaml), kInvalidArgument);
+  EXPECT_GT(status.violations.size(), 1000U);
+  EXPECT_TRUE(absl::StrContains(status.message, "100000 violations")) << status.message;
+
+  // A client that has not raised gRPC's limit of 8 KB for trailers gets an error too, and its connection stays.
+  const auto stub = Stub();
+  grpc::ClientContext refused, after;
+  pb::ApplyResponse response;
+  const grpc::Status plain = stub->Apply(&refused, ConfigRequest(yaml), &response);
+  EXPECT_FALSE(plain.ok());
+  pb::StatusResponse agent_status;
+  EXPECT_TRUE(stub->Status(&after, {}, &agent_status).ok());
+}
+
+TEST_F(RefusalTest, NoTwoRulesHaveOnePriority) {
+  NowAndAfterRestart([&] {
+    const auto rules = [](const char* text) {
+      return PatchRequest(absl::StrCat("upsert: {rules: [", text, "]}"));
+    };
+    const CallStatus existing =
+        ExpectRefused(rules("{name: new, priority: 20, action: {drop: {}}}"), kInvalidArgument);
+    EXPECT_EQ(Fields(existing), Paths{"patch.upsert.rules[0].priority"});
+    EXPECT_TRUE(absl::StrContains(existing.violations.at(0).second, "rule \"hop\" has priority 20"));
+
+    const CallStatus within = ExpectRefused(
+        rules("{name: a, priority: 21, action: {drop: {}}}, {name: b, priority: 21, action: {drop: {}}}"),
+        kInvalidArgument);
+    EXPECT_EQ(Fields(within), Paths{"patch.upsert.rules[1].priority"});
+
+    // Two rules may exchange theirs, and one may take that of a deleted one.
+    pb::ApplyRequest exchange = PatchRequest(R"(
+upsert:
+  rules:
+    - {name: evil, priority: 40, match: {source_set: bogons}, action: {drop: {}, count: {counter: evil}}}
+    - {name: drop-9, priority: 30, match: {protocol: udp, destination_ports: ["9"]}, action: {drop: {}}}
+    - {name: new, priority: 20, action: {pass: {}}}
+delete_rules: [hop]
+)");
+    Applied(exchange);
+    EXPECT_EQ(FateOfPort(7005), "pass_rule");
+    Applied(ConfigRequest(kDocument));
+  });
+}
+
+TEST_F(RefusalTest, NamesAreUniqueAndWellFormed) {
+  const auto fields = [&](const char* patch) {
+    return Fields(ExpectRefused(PatchRequest(patch), kInvalidArgument));
+  };
+  EXPECT_EQ(fields("upsert: {rules: [{name: a, priority: 1, action: {drop: {}}}, {name: a, priority: 2, action: "
+                   "{drop: {}}}]}"),
+            Paths{"patch.upsert.rules[1].name"});
+  EXPECT_EQ(
+      fields("upsert: {rules: [{priority: 1, action: {drop: {}}}, {name: a b, priority: 2, action: {drop: {}}}]}"),
+      (Paths{"patch.upsert.rules[0].name", "patch.upsert.rules[1].name"}));
+  EXPECT_EQ(fields(("upsert: {steer_targets: [{name: " + std::string(64, 'x') + "}]}").c_str()),
+            Paths{"patch.upsert.steer_targets[0].name"});
+  EXPECT_EQ(fields("upsert: {interfaces: [{name: x, device: a/b}, {name: y, device: g0}]}"),
+            (Paths{"patch.upsert.interfaces[0].device", "patch.upsert.interfaces[1].device"}));
+  EXPECT_EQ(fields("upsert: {steer_targets: [{name: s}]}\ndelete_steer_targets: [s]"),
+            Paths{"patch.upsert.steer_targets[0]"});
+}
+
+TEST_F(RefusalTest, WhatIsReferredToMustExistAndStay) {
+  Applied(PatchRequest(R"(
+upsert:
+  management: {allow: [{interface: out, protocol: tcp, destination_ports: ["22"]}]}
+  steer_targets: [{name: app}]
+  rules: [{name: app, priority: 5, match: {protocol: tcp}, action: {steer: {target: app}}}]
+)"));
+  NowAndAfterRestart([&] {
+    const auto fields = [&](const char* patch) {
+      return Fields(ExpectRefused(PatchRequest(patch), kInvalidArgument));
+    };
+    EXPECT_EQ(fields("delete_interfaces: [in]"), Paths{"rules[\"wire\"].match.interface"});
+    EXPECT_EQ(fields("delete_interfaces: [out]"),
+              (Paths{"rules[\"wire\"].action.redirect.interface", "next_hops[\"hop\"].interface",
+                     "management.allow[0].interface"}));
+    EXPECT_EQ(fields("delete_prefix_sets: [bogons]"), Paths{"rules[\"evil\"].match.source_set"});
+    EXPECT_EQ(fields("delete_next_hops: [hop]"), Paths{"rules[\"hop\"].action.next_hop.name"});
+    EXPECT_EQ(fields("delete_steer_targets: [app]"), Paths{"rules[\"app\"].action.steer.target"});
+    EXPECT_EQ(fields("upsert: {next_hops: [{name: x, interface: none, mac: '02:00:00:00:00:01'}]}"),
+              Paths{"patch.upsert.next_hops[0].interface"});
+    EXPECT_EQ(fields("upsert: {management: {allow: [{interface: none}]}}"),
+              Paths{"patch.upsert.management.allow[0].interface"});
+    EXPECT_EQ(fields("prefix_set_changes: [{name: none, add: [10.0.0.0/8]}]"),
+              Paths{"patch.prefix_set_changes[0].name"});
+  });
+  // With what refers to it, it may go.
+  Applied(PatchRequest("delete_rules: [hop]\ndelete_next_hops: [hop]"));
+  EXPECT_EQ(FateOfPort(7005), "forward_redirect");
+}
+
+// ---- limits -------------------------------------------------------------------------------------------------
+
+TEST_F(RefusalTest, WhatThereIsNoRoomForIsRefusedWhole) {
+  RestartWith({{"--max-rules", "64"}, {"--max-prefixes", "100"}});
+  const auto rules = [](int from, int to) {
+    std::string patch = "upsert:\n  rules:\n";
+    for (int i = from; i < to; ++i) {
+      absl::StrAppend(&patch, "    - {name: r", i, ", priority: ", 1000 + i,
+                      ", match: {protocol: udp, destination_ports: ['", 20000 + i, "']}, action: {drop: {}}}\n");
+    }
+    return PatchRequest(patch);
+  };
+  NowAndAfterRestart([&] {
+    const CallStatus too_many = ExpectRefused(rules(0, 61), kResourceExhausted);  // with the 4 of the document
+    EXPECT_TRUE(absl::StrContains(too_many.message, "table hg_rules")) << too_many.message;
+    EXPECT_TRUE(absl::StrContains(too_many.message, "need 65 match entries")) << too_many.message;
+    EXPECT_TRUE(absl::StrContains(too_many.message, "--max-rules")) << too_many.message;
+
+    // One rule of many port pairs counts as that many.
+    const CallStatus pairs = ExpectRefused(PatchRequest(R"(
+upsert: {rules: [{name: pairs, priority: 99, match: {protocol: udp, source_ports: ["1","2","3","4","5","6","7","8"],
+                  destination_ports: ["1","2","3","4","5","6","7","8"]}, action: {drop: {}}}]}
+)"),
+                                           kResourceExhausted);
+    EXPECT_TRUE(absl::StrContains(pairs.message, "need 68 match entries")) << pairs.message;
+
+    std::string prefixes = "prefix_set_changes:\n  - name: bogons\n    add:\n";
+    for (int i = 0; i < 99; ++i) absl::StrAppend(&prefixes, "      - 203.0.113.", i, "\n");
+    const CallStatus sets = ExpectRefused(PatchRequest(prefixes), kResourceExhausted);
+    EXPECT_TRUE(absl::StrContains(sets.message, "table hg_prefixes")) << sets.message;
+    EXPECT_TRUE(absl::StrContains(sets.message, "need 101 entries")) << sets.message;
+  });
+  // As many as there is room for are no trouble, and replacing all of them at once neither.
+  Applied(rules(0, 60));
+  EXPECT_EQ(FateOfPort(20059), "drop_rule");
+  pb::ApplyRequest others = rules(60, 120);
+  for (int i = 0; i < 60; ++i) others.mutable_patch()->add_delete_rules(absl::StrCat("r", i));
+  Applied(others);
+  NowAndAfterRestart([&] {
+    EXPECT_EQ(FateOfPort(20059), "forward_redirect");
+    EXPECT_EQ(FateOfPort(20119), "drop_rule");
+  });
+}
+
+TEST_F(RefusalTest, LimitsOfKindsAreRefusedWhole) {
+  std::string patch = "upsert:\n  steer_targets:\n";
+  for (int i = 0; i < 65; ++i) absl::StrAppend(&patch, "    - {name: t", i, "}\n");
+  const CallStatus status = ExpectRefused(PatchRequest(patch), kResourceExhausted);
+  EXPECT_TRUE(absl::StrContains(status.message, "65")) << status.message;
+  EXPECT_TRUE(absl::StrContains(status.message, "steer target")) << status.message;
+}
+
+}  // namespace
+}  // namespace headgate::testing

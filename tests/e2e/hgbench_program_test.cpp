@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// hgbench as people and scripts run it: what its verbs print, write and end with, and what they leave behind.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "bench/bare_redirect.h"
+#include "tests/e2e/hgbench_lab.h"
+#include "tests/harness/command.h"
+#include "tests/harness/lab.h"
+#include "tests/harness/program.h"
+
+namespace headgate::bench {
+namespace {
+
+using testing::Command;
+using testing::CommandResult;
+
+constexpr char kMac[] = "02:00:00:00:00:01";
+constexpr std::chrono::seconds kTimeout(120);
+
+CommandResult Hgbench(std::vector<std::string> words) {
+  words.insert(words.begin(), HG_HGBENCH);
+  Command command(words);
+  return command.Wait(kTimeout);
+}
+
+// With the JSON that it wrote.
+CommandResult Hgbench(std::vector<std::string> words, nlohmann::json& json) {
+  const std::string file = ::testing::TempDir() + "hgbench_program_test.json";
+  words.insert(words.end(), {"--json", file});
+  CommandResult result = Hgbench(std::move(words));
+  std::ifstream stream(file);
+  json = stream.is_open() ? nlohmann::json::parse(stream, nullptr, false) : nlohmann::json();
+  std::filesystem::remove(file);
+  return result;
+}
+
+std::vector<std::string> RunVerb(uint64_t count) {
+  return {"run",        "hgbt-gen",          "hgbt-sink", "--from-netns",        "hgbt-gen",
+          "--to-netns", "hgbt-sink",         "--count",   std::to_string(count), "--size",
+          "64",         "--destination-mac", kMac};
+}
+
+class HgbenchProgramTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    HG_REQUIRE_BPF();
+    lab_ = MakeHgbenchLab();
+  }
+  std::unique_ptr<Lab> lab_;
+};
+
+TEST_F(HgbenchProgramTest, RunOverAPathWithoutLossIsZero) {
+  const auto gateway = Value(BareRedirect::Open("hgbt-gw", "hgbt-in", "hgbt-out"));
+  nlohmann::json json;
+  std::vector<std::string> words = RunVerb(100000);
+  words.insert(words.end(), {"--cpu", "0"});
+  const CommandResult result = Hgbench(words, json);
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(json["send"]["sent"], 100000);
+  EXPECT_EQ(json["receive"]["packets"], 100000);
+  EXPECT_EQ(json["receive"]["latency_ns"]["count"], 100000);
+  EXPECT_EQ(json["lost"], 0);
+  EXPECT_NE(result.out.find("lost between: 0 of 100000 frames"), std::string::npos) << result.out;
+}
+
+TEST_F(HgbenchProgramTest, RunOverALossyPathSaysHowMuchAndIsThree) {
+  Impairment gateway;
+  ASSERT_TRUE(gateway.Attach(gateway.faulty()).ok());
+  nlohmann::json json;
+  std::vector<std::string> words = RunVerb(100000);
+  words.insert(words.end(), {"--rate", "200000"});
+  const CommandResult result = Hgbench(words, json);
+  EXPECT_EQ(result.code, 3) << result.err;
+  EXPECT_EQ(json["send"]["sent"], 100000);
+  // One of ten is dropped and one doubled.
+  EXPECT_EQ(json["receive"]["packets"], 100000);
+  EXPECT_EQ(json["receive"]["duplicates"], 10000);
+  EXPECT_EQ(json["lost"], 10000);
+}
+
+TEST_F(HgbenchProgramTest, SignalsEndBothWithTheirReports) {
+  Command receive({HG_HGBENCH, "receive", "hgbt-sink", "--netns", "hgbt-sink", "--json", "-"});
+  // The receiver's program is what gives the veth its NAPI.
+  ASSERT_TRUE(testing::WaitFor(
+      [] { return testing::TryShell("ip -n hgbt-sink link show hgbt-sink | grep -q xdp") == 0; }));
+  Command send({HG_HGBENCH, "send", "hgbt-out", "--netns", "hgbt-gw", "--destination-mac", kMac, "--json", "-"});
+  ASSERT_TRUE(testing::WaitFor([] {
+    return testing::TryShell("ip -n hgbt-sink -s -j link show hgbt-sink | grep -q '\"rx\":{\"bytes\":0,'") != 0;
+  }));
+  send.Signal(SIGINT);
+  const CommandResult sent = send.Wait();
+  ASSERT_EQ(sent.code, 0) << sent.err;
+  receive.Signal(SIGTERM);
+  const CommandResult received = receive.Wait();
+  ASSERT_EQ(received.code, 0) << received.err;
+  const uint64_t frames = nlohmann::json::parse(sent.out)["send"]["sent"];
+  EXPECT_GT(frames, 0u);
+  const nlohmann::json report = nlohmann::json::parse(received.out)["receive"];
+  EXPECT_EQ(report["packets"], frames);
+  EXPECT_EQ(report["lost"], 0);
+}
+
+TEST_F(HgbenchProgramTest, ReceiveEndsAfterItsCount) {
+  Command receive({HG_HGBENCH, "receive", "hgbt-sink", "--netns", "hgbt-sink", "--count", "1000"});
+  ASSERT_TRUE(testing::WaitFor(
+      [] { return testing::TryShell("ip -n hgbt-sink link show hgbt-sink | grep -q xdp") == 0; }));
+  EXPECT_TRUE(receive.Running());
+  const CommandResult sent =
+      Hgbench({"send", "hgbt-out", "--netns", "hgbt-gw", "--destination-mac", kMac, "--count", "1000"});
+  EXPECT_EQ(sent.code, 0) << sent.err;
+  const CommandResult received = receive.Wait();
+  EXPECT_EQ(received.code, 0) << received.err;
+  EXPECT_NE(received.out.find("received 1000 frames, 64000 bytes; 0 lost"), std::string::npos) << received.out;
+}
+
+TEST_F(HgbenchProgramTest, WhatCannotBeDoneIsOneAndSaysWhy) {
+  const CommandResult device = Hgbench({"send", "nosuch0", "--netns", "hgbt-gw", "--destination-mac", kMac});
+  EXPECT_EQ(device.code, 1);
+  EXPECT_NE(device.err.find("nosuch0"), std::string::npos) << device.err;
+  const CommandResult netns = Hgbench({"receive", "eth0", "--netns", "hgbt-nowhere"});
+  EXPECT_EQ(netns.code, 1);
+  EXPECT_NE(netns.err.find("hgbt-nowhere"), std::string::npos) << netns.err;
+  const CommandResult size =
+      Hgbench({"send", "hgbt-out", "--netns", "hgbt-gw", "--destination-mac", kMac, "--size", "10"});
+  EXPECT_EQ(size.code, 1);
+  EXPECT_NE(size.err.find("10 bytes"), std::string::npos) << size.err;
+}
+
+void ExpectNothingLeft() {
+  for (const char* netns : {"hgb-gen", "hgb-gw", "hgb-sink", "hgb-ctl"}) {
+    EXPECT_FALSE(std::filesystem::exists(std::string("/run/netns/") + netns)) << netns;
+  }
+  EXPECT_FALSE(std::filesystem::exists("/run/hgbench"));
+}
+
+std::vector<std::string> Names(const nlohmann::json& json) {
+  std::vector<std::string> names;
+  for (const nlohmann::json& row : json["rows"]) names.push_back(row["name"]);
+  return names;
+}
+
+TEST(HgbenchScenarioTest, RedirectMeasuresAndAccountsForEveryFrame) {
+  HG_REQUIRE_BPF();
+  nlohmann::json json;
+  const CommandResult result = Hgbench({"redirect", "--rounds", "2", "--seconds", "0.1"}, json);
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(json["scenario"], "redirect");
+  EXPECT_EQ(Names(json), (std::vector<std::string>{"redirect/64", "redirect/1400"}));
+  for (const nlohmann::json& row : json["rows"]) {
+    EXPECT_EQ(row["unit"], "packets/s");
+    EXPECT_EQ(row["baseline"], "bare_redirect");
+    EXPECT_GT(row["headgate"], 0);
+    EXPECT_GT(row["baseline_value"], 0);
+    EXPECT_GT(row["ratio"], 0);
+    EXPECT_LE(row["spread"][0], row["ratio"]);
+    EXPECT_GE(row["spread"][1], row["ratio"]);
+  }
+  EXPECT_NE(result.out.find("redirect/1400"), std::string::npos);
+  ExpectNothingLeft();
+}
+
+TEST(HgbenchScenarioTest, RedirectWithTheGatewayOnACpuOfItsOwn) {
+  HG_REQUIRE_BPF();
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one CPU";
+  nlohmann::json json;
+  const CommandResult result =
+      Hgbench({"redirect", "--rounds", "1", "--seconds", "0.1", "--sizes", "64", "--placement", "split"}, json);
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(json["settings"]["placement"], "split");
+  EXPECT_EQ(Names(json), (std::vector<std::string>{"redirect/64"}));
+  ExpectNothingLeft();
+}
+
+TEST(HgbenchScenarioTest, ControlMeasuresARealAgent) {
+  HG_REQUIRE_BPF();
+  nlohmann::json json;
+  const CommandResult result =
+      Hgbench({"control", "--agent", HG_AGENT, "--rules", "acl1_1k", "--rounds", "1", "--changes", "20",
+               "--updates", "500", "--prefixes", "2000", "--directory", ::testing::TempDir()},
+              json);
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(json["scenario"], "control");
+  EXPECT_EQ(Names(json),
+            (std::vector<std::string>{"apply_100k_s", "visible_p50_ms", "visible_p99_ms", "durable_p99_ms",
+                                      "updates_per_s", "set_1m_load_s", "rss_mb", "sent_to_visible_p50_ms",
+                                      "sent_to_visible_p99_ms", "rss_peak_mb"}));
+  for (const nlohmann::json& row : json["rows"]) {
+    EXPECT_EQ(row["baseline"], "") << row;
+    EXPECT_TRUE(row["ratio"].is_null()) << row;
+    // The answer may be slower than the tables.
+    if (row["name"].get<std::string>().rfind("visible", 0) != 0) {
+      EXPECT_GT(row["headgate"], 0) << row;
+    }
+  }
+  ExpectNothingLeft();
+}
+
+TEST(HgbenchScenarioTest, OneBenchmarkAtATime) {
+  HG_REQUIRE_BPF();
+  Command first({HG_HGBENCH, "redirect", "--seconds", "60", "--rounds", "1"});
+  ASSERT_TRUE(testing::WaitFor([] { return std::filesystem::exists("/run/netns/hgb-sink"); }));
+  const CommandResult second = Hgbench({"control", "--agent", HG_AGENT});
+  EXPECT_EQ(second.code, 1);
+  EXPECT_NE(second.err.find("another benchmark"), std::string::npos) << second.err;
+  first.Signal(SIGINT);
+  EXPECT_NE(first.Wait(kTimeout).code, 0);
+  ExpectNothingLeft();
+}
+
+TEST(HgbenchScenarioTest, ControlWithoutAnAgentSaysSo) {
+  HG_REQUIRE_BPF();
+  const CommandResult result =
+      Hgbench({"control", "--agent", "/nonexistent/headgated", "--rules", "acl1_1k", "--changes", "1"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_NE(result.err.find("--agent"), std::string::npos) << result.err;
+  ExpectNothingLeft();
+}
+
+}  // namespace
+}  // namespace headgate::bench

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// hgbench's command line.
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "bench/options.h"
+
+namespace headgate::bench {
+namespace {
+
+struct Parsed {
+  std::optional<Command> command;
+  int exit_code = -1;
+  std::string out, err;
+};
+
+Parsed Parse(std::vector<const char*> words) {
+  words.insert(words.begin(), "hgbench");
+  std::ostringstream out, err;
+  Parsed parsed;
+  parsed.command = ParseCommand(static_cast<int>(words.size()), words.data(), out, err, parsed.exit_code);
+  parsed.out = out.str();
+  parsed.err = err.str();
+  return parsed;
+}
+
+template <typename Verb>
+Verb Get(const std::vector<const char*>& words) {
+  const Parsed parsed = Parse(words);
+  if (!parsed.command) throw std::runtime_error(parsed.err);
+  return std::get<Verb>(parsed.command->verb);
+}
+
+TEST(BenchOptionsTest, SendHasDefaults) {
+  const auto send = Get<SendCommand>({"send", "eth0", "--destination-mac", "02:00:00:00:00:09"});
+  EXPECT_EQ(send.options.device, "eth0");
+  EXPECT_EQ(send.options.netns, "");
+  EXPECT_EQ(send.options.frame.destination_mac, (MacAddress{2, 0, 0, 0, 0, 9}));
+  EXPECT_FALSE(send.has_source_mac);
+  EXPECT_EQ(ToString(send.options.frame.source), "198.18.0.1");
+  EXPECT_EQ(ToString(send.options.frame.destination), "198.19.0.1");
+  EXPECT_EQ(send.options.frame.transport, Transport::kUdp);
+  EXPECT_EQ(send.options.frame.size, 64u);
+  EXPECT_EQ(send.options.count, 0u);
+  EXPECT_EQ(send.options.packets_per_second, 0u);
+  EXPECT_FALSE(send.options.duration.has_value());
+  EXPECT_FALSE(send.options.scheduling.cpu.has_value());
+  EXPECT_TRUE(BuildTemplate(send.options.frame).ok());
+}
+
+TEST(BenchOptionsTest, SendTakesAll) {
+  const auto send = Get<SendCommand>({"send",
+                                      "eth0",
+                                      "--netns",
+                                      "client",
+                                      "--destination-mac",
+                                      "02:00:00:00:00:01",
+                                      "--source-mac",
+                                      "02:00:00:00:00:02",
+                                      "--source",
+                                      "2001:db8::1",
+                                      "--destination",
+                                      "2001:db8::2",
+                                      "--protocol",
+                                      "tcp",
+                                      "--source-port",
+                                      "1",
+                                      "--destination-port",
+                                      "2",
+                                      "--size",
+                                      "1400",
+                                      "--flows",
+                                      "3",
+                                      "--stream",
+                                      "4",
+                                      "--rate",
+                                      "5",
+                                      "--count",
+                                      "6",
+                                      "--duration",
+                                      "1.5",
+                                      "--cpu",
+                                      "1",
+                                      "--realtime"});
+  EXPECT_EQ(send.options.netns, "client");
+  EXPECT_TRUE(send.has_source_mac);
+  EXPECT_EQ(send.options.frame.source_mac, (MacAddress{2, 0, 0, 0, 0, 2}));
+  EXPECT_EQ(ToString(send.options.frame.destination), "2001:db8::2");
+  EXPECT_EQ(send.options.frame.transport, Transport::kTcp);
+  EXPECT_EQ(send.options.frame.source_port, 1);
+  EXPECT_EQ(send.options.frame.destination_port, 2);
+  EXPECT_EQ(send.options.frame.size, 1400u);
+  EXPECT_EQ(send.options.frame.flows, 3u);
+  EXPECT_EQ(send.options.frame.stream, 4);
+  EXPECT_EQ(send.options.packets_per_second, 5u);
+  EXPECT_EQ(send.options.count, 6u);
+  EXPECT_EQ(send.options.duration, std::chrono::milliseconds(1500));
+  EXPECT_EQ(send.options.scheduling.cpu, 1);
+  EXPECT_EQ(send.options.scheduling.realtime, 1);
+}
+
+TEST(BenchOptionsTest, Receive) {
+  const auto receive = Get<ReceiveCommand>({"receive", "eth1", "--netns", "server", "--pass", "--count", "9"});
+  EXPECT_EQ(receive.options.device, "eth1");
+  EXPECT_EQ(receive.options.netns, "server");
+  EXPECT_TRUE(receive.options.pass);
+  EXPECT_FALSE(receive.options.count_only);
+  EXPECT_EQ(receive.count, 9u);
+}
+
+TEST(BenchOptionsTest, RunHasTwoDevices) {
+  const auto run = Get<RunCommand>({"run", "c0", "s0", "--from-netns", "client", "--to-netns", "server",
+                                    "--destination-mac", "02:00:00:00:00:01", "--count", "10"});
+  EXPECT_EQ(run.send.options.device, "c0");
+  EXPECT_EQ(run.send.options.netns, "client");
+  EXPECT_EQ(run.receive.device, "s0");
+  EXPECT_EQ(run.receive.netns, "server");
+  EXPECT_EQ(run.send.options.count, 10u);
+}
+
+TEST(BenchOptionsTest, Redirect) {
+  const auto defaults = Get<RedirectOptions>({"redirect"});
+  EXPECT_EQ(defaults.sizes, (std::vector<uint32_t>{64, 1400}));
+  EXPECT_EQ(defaults.placement, Placement::kSame);
+  EXPECT_GE(defaults.rounds, 3);
+  const auto given = Get<RedirectOptions>({"redirect", "--sizes", "64,128", "--placement", "split", "--rounds",
+                                           "2", "--seconds", "0.5", "--flows", "9", "--realtime"});
+  EXPECT_EQ(given.sizes, (std::vector<uint32_t>{64, 128}));
+  EXPECT_EQ(given.placement, Placement::kSplit);
+  EXPECT_EQ(given.rounds, 2);
+  EXPECT_EQ(given.seconds, 0.5);
+  EXPECT_EQ(given.flows, 9u);
+  EXPECT_TRUE(given.realtime);
+}
+
+TEST(BenchOptionsTest, Control) {
+  const auto defaults = Get<ControlOptions>({"control"});
+  EXPECT_EQ(defaults.agent, "headgated");
+  EXPECT_EQ(defaults.rule_set, "acl1_100k");
+  EXPECT_EQ(defaults.prefixes, 1'000'000u);
+  // scripts/bench gives the tree's own first; the user's counts.
+  const auto given =
+      Get<ControlOptions>({"control", "--agent", "a", "--agent", "b", "--rules", "acl1_1k", "--changes", "5",
+                           "--updates", "6", "--prefixes", "7", "--directory", "/d"});
+  EXPECT_EQ(given.agent, "b");
+  EXPECT_EQ(given.rule_set, "acl1_1k");
+  EXPECT_EQ(given.changes, 5u);
+  EXPECT_EQ(given.updates, 6u);
+  EXPECT_EQ(given.prefixes, 7u);
+  EXPECT_EQ(given.directory, "/d");
+}
+
+TEST(BenchOptionsTest, JsonAndQuietStandAnywhere) {
+  for (const auto& words :
+       {std::vector<const char*>{"--json", "f", "-q", "redirect"}, {"redirect", "--json", "f", "-q"}}) {
+    const Parsed parsed = Parse(words);
+    ASSERT_TRUE(parsed.command.has_value()) << parsed.err;
+    EXPECT_EQ(parsed.command->json, "f");
+    EXPECT_TRUE(parsed.command->quiet);
+  }
+}
+
+TEST(BenchOptionsTest, WrongUsageIsTwoAndSaysWhatIsWrong) {
+  const std::vector<std::pair<std::vector<const char*>, std::string>> cases = {
+      {{}, "subcommand"},
+      {{"fly"}, "subcommand"},
+      {{"send", "eth0"}, "--destination-mac"},
+      {{"send", "eth0", "--destination-mac", "nonsense"}, "nonsense"},
+      {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--source", "300.1.1.1"}, "300.1.1.1"},
+      {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--duration", "-1"}, "--duration"},
+      {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--protocol", "icmp"}, "icmp"},
+      {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--source-port", "70000"}, "70000"},
+      {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--flows", "0"}, "--flows"},
+      {{"receive"}, "device"},
+      {{"run", "a", "--destination-mac", "02:00:00:00:00:01"}, "to"},
+      {{"redirect", "--rounds", "0"}, "--rounds"},
+      {{"redirect", "--placement", "above"}, "above"},
+      {{"control", "--prefixes", "1000001"}, "--prefixes"},
+  };
+  for (const auto& [words, needle] : cases) {
+    const Parsed parsed = Parse(words);
+    EXPECT_FALSE(parsed.command.has_value()) << needle;
+    EXPECT_EQ(parsed.exit_code, 2) << needle;
+    EXPECT_NE(parsed.err.find(needle), std::string::npos) << parsed.err;
+    EXPECT_EQ(parsed.out, "");
+  }
+}
+
+TEST(BenchOptionsTest, HelpAndVersionAreZero) {
+  for (const auto& words : {std::vector<const char*>{"--help"},
+                            {"send", "--help"},
+                            {"receive", "-h"},
+                            {"run", "--help"},
+                            {"redirect", "--help"},
+                            {"control", "--help"},
+                            {"--version"}}) {
+    const Parsed parsed = Parse(words);
+    EXPECT_FALSE(parsed.command.has_value());
+    EXPECT_EQ(parsed.exit_code, 0);
+    EXPECT_FALSE(parsed.out.empty());
+    EXPECT_EQ(parsed.err, "");
+  }
+}
+
+}  // namespace
+}  // namespace headgate::bench
