@@ -3,7 +3,8 @@
 
 namespace headgate {
 
-// Lets a thread of the allocator give free memory back. Not before privileges are dropped: they are a thread's own.
+// Lets a thread of the allocator give free memory back. Not before privileges are dropped: they are a thread's
+// own.
 void StartAllocatorThread();
 
 }  // namespace headgate

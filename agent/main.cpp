@@ -72,7 +72,8 @@ absl::Status CheckConfig(const Options& options) {
   HG_ASSIGN_OR_RETURN(const std::string text, ReadFile(options.config));
   SourceMap positions;
   HG_ASSIGN_OR_RETURN(Change change, ReadConfigFile(options.config, text, actions, positions));
-  const Limits limits{.max_entries = options.load.sizes.max_entries, .max_prefixes = options.load.sizes.max_prefixes};
+  const Limits limits{.max_entries = options.load.sizes.max_entries,
+                      .max_prefixes = options.load.sizes.max_prefixes};
   IdAllocators ids(2 * limits.max_entries);
   ChangeResult result = BuildState(std::make_shared<const State>(), std::move(change), limits, ids, true);
   return Describe({.status = std::move(result.status), .violations = std::move(result.violations)}, options.config,
@@ -120,7 +121,8 @@ absl::Status Ready(const Controller& controller) {
 void Serve(const sigset_t& signals, const Controller& controller, const std::function<void()>& reload) {
   uint64_t watchdog_us = 0;
   sd_watchdog_enabled(0, &watchdog_us);
-  const auto pause = std::chrono::microseconds(watchdog_us != 0 ? std::min<uint64_t>(watchdog_us / 3, 1'000'000) : 1'000'000);
+  const auto pause =
+      std::chrono::microseconds(watchdog_us != 0 ? std::min<uint64_t>(watchdog_us / 3, 1'000'000) : 1'000'000);
   const timespec timeout{static_cast<time_t>(pause.count() / 1'000'000),
                          static_cast<long>(pause.count() % 1'000'000 * 1000)};
   sd_notify(0, "READY=1");
@@ -166,8 +168,7 @@ absl::Status Run(const Options& options) {
   DeviceList devices;
   std::function<void(DeviceList)> on_devices = [&devices](DeviceList list) { devices = std::move(list); };
   std::mutex devices_mutex;
-  HG_ASSIGN_OR_RETURN(const std::unique_ptr<DeviceMonitor> monitor,
-                      DeviceMonitor::Start([&](DeviceList list) {
+  HG_ASSIGN_OR_RETURN(const std::unique_ptr<DeviceMonitor> monitor, DeviceMonitor::Start([&](DeviceList list) {
                         const std::lock_guard lock(devices_mutex);
                         on_devices(std::move(list));
                       }));
@@ -176,8 +177,8 @@ absl::Status Run(const Options& options) {
     HG_RETURN_IF_ERROR(controller.Start(devices));
     on_devices = [&controller](DeviceList list) { controller.OnDevices(std::move(list)); };
   }
-  const absl::Status configured = ApplyConfigFile(
-      options, controller, actions, last_config.empty() ? std::nullopt : std::optional(last_config));
+  const absl::Status configured = ApplyConfigFile(options, controller, actions,
+                                                  last_config.empty() ? std::nullopt : std::optional(last_config));
   // A change that waits for its confirmation comes first; the next start or SIGHUP tries again.
   if (absl::IsFailedPrecondition(configured)) {
     Log(spdlog::level::err, "start-up configuration not applied", {{"reason", configured}});
@@ -188,10 +189,11 @@ absl::Status Run(const Options& options) {
   const SamplePump samples(*dataplane, controller, events);
   std::unique_ptr<HttpServer> http;
   if (!options.http.empty()) {
-    HG_ASSIGN_OR_RETURN(http, HttpServer::Start(options.http,
-                                                {.alive = [&] { return Alive(controller); },
-                                                 .ready = [&] { return Ready(controller); },
-                                                 .metrics = [&] { return metrics.Text(controller, dataplane->AllMaps()); }}));
+    HG_ASSIGN_OR_RETURN(
+        http, HttpServer::Start(options.http,
+                                {.alive = [&] { return Alive(controller); },
+                                 .ready = [&] { return Ready(controller); },
+                                 .metrics = [&] { return metrics.Text(controller, dataplane->AllMaps()); }}));
   }
   api::AgentFacts facts;
   facts.maps = [&dataplane] { return dataplane->AllMaps(); };
@@ -216,8 +218,8 @@ int Main(int argc, char** argv) {
   if (const absl::Status status = SetLogLevel(options->log_level); !status.ok()) return kExitFailure;
   if (options->check_config) {
     const absl::Status status = CheckConfig(*options);
-    (status.ok() ? std::cout : std::cerr) << (status.ok() ? options->config + ": valid" : std::string(status.message()))
-                                          << '\n';
+    (status.ok() ? std::cout : std::cerr)
+        << (status.ok() ? options->config + ": valid" : std::string(status.message())) << '\n';
     return status.ok() ? 0 : kExitConfig;
   }
   const absl::Status status = options->detach ? RemoveFrom(options->load) : Run(*options);

@@ -14,11 +14,12 @@ std::optional<Options> ParseOptions(int argc, char** argv, int& exit_code) {
   const auto add = [&app](const char* flag, auto& value, const char* help, const char* environment) {
     return app.add_option(flag, value, help)->envname(environment)->capture_default_str();
   };
-  add("--config", options.config, "Start-up configuration (YAML); applied when it has changed since the last start",
-      "HEADGATE_CONFIG");
+  add("--config", options.config,
+      "Start-up configuration (YAML); applied when it has changed since the last start", "HEADGATE_CONFIG");
   add("--state", options.state, "Database of the desired state", "HEADGATE_STATE");
   add("--socket", options.server.unix_socket, "Unix socket of the API; empty for none", "HEADGATE_SOCKET");
-  add("--socket-group", options.server.unix_group, "Group whose members may use the socket", "HEADGATE_SOCKET_GROUP");
+  add("--socket-group", options.server.unix_group, "Group whose members may use the socket",
+      "HEADGATE_SOCKET_GROUP");
   add("--listen", options.server.tcp, "TCP address of the API, ADDRESS:PORT", "HEADGATE_LISTEN");
   add("--tls-cert", options.server.tls_certificate, "Certificate for --listen (PEM)", "HEADGATE_TLS_CERT");
   add("--tls-key", options.server.tls_key, "Key of the certificate (PEM)", "HEADGATE_TLS_KEY");
@@ -45,7 +46,8 @@ std::optional<Options> ParseOptions(int argc, char** argv, int& exit_code) {
       ->check(CLI::Range(0.05, 86'400.0));
   add("--log-level", options.log_level, "trace, debug, info, warn or error", "HEADGATE_LOG_LEVEL")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
-  static const std::map<std::string, LogFormat> kFormats = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
+  static const std::map<std::string, LogFormat> kFormats = {{"text", LogFormat::kText},
+                                                            {"json", LogFormat::kJson}};
   app.add_option("--log-format", options.log_format, "text or json")
       ->envname("HEADGATE_LOG_FORMAT")
       ->transform(CLI::CheckedTransformer(kFormats));

@@ -20,13 +20,14 @@ absl::Status DropPrivileges() {
   const bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;
   constexpr unsigned kNeeded[] = {CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_NET_RAW};
   bool held[std::size(kNeeded)];
-  for (size_t i = 0; i < std::size(kNeeded); ++i) held[i] = capng_have_capability(CAPNG_PERMITTED, kNeeded[i]) != 0;
+  for (size_t i = 0; i < std::size(kNeeded); ++i)
+    held[i] = capng_have_capability(CAPNG_PERMITTED, kNeeded[i]) != 0;
   capng_clear(may_bound ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS);
   for (size_t i = 0; i < std::size(kNeeded); ++i) {
     // What was not given cannot be kept; whoever needs it says so when it fails.
     if (!held[i]) continue;
-    const auto type = static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED |
-                                                (may_bound ? CAPNG_BOUNDING_SET : 0));
+    const auto type =
+        static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED | (may_bound ? CAPNG_BOUNDING_SET : 0));
     capng_update(CAPNG_ADD, type, kNeeded[i]);
   }
   if (const int error = capng_apply(may_bound ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS); error != 0) {

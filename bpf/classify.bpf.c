@@ -52,12 +52,12 @@ enum walk_result {
 
 struct walk {
 	struct hg_pkt *pkt;
-	__u32 word;		/* of the address a prefix walk looks up */
+	__u32 word; /* of the address a prefix walk looks up */
 	/* Used entries of stack. Volatile and off the 8-byte grid, where the verifier does not track values:
 	 * it would tell every depth at every step apart, and run out of patience. */
 	volatile __u32 pending;
 	__u32 node;
-	__u32 best;		/* priority of the best match so far, 0: none */
+	__u32 best; /* priority of the best match so far, 0: none */
 	__u32 steps;
 	bool failed;
 	__u32 stack[HG_TREE_STACK];

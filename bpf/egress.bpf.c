@@ -4,8 +4,8 @@
  * XDP_REDIRECT or XDP_TX was returned, and only these tracepoints tell; without them packets would be lost
  * uncounted. They fire once a bulk (16 frames), not once a frame.
  *
- * Tracepoints are system-wide and devices of other network namespaces may share an ifindex: a redirect is counted when
- * both of its ends are ports in the agent's namespace, an error when it names our map.
+ * Tracepoints are system-wide and devices of other network namespaces may share an ifindex: a redirect is
+ * counted when both of its ends are ports in the agent's namespace, an error when it names our map.
  */
 #include <bpf/bpf_core_read.h>
 #include "hg_pkt.h"
@@ -81,8 +81,9 @@ static __always_inline __u32 port_of(const struct net_device *dev)
 	return port && BPF_CORE_READ(dev, nd_net.net, net_cookie) == netns_cookie ? port : 0;
 }
 
-/* Whether this program is the one that counts the event. A tracepoint runs its programs in the order in which they
- * were attached: one that hands over does so before its successor runs for the same event, which counts it then. */
+/* Whether this program is the one that counts the event. A tracepoint runs its programs in the order in which
+ * they were attached: one that hands over does so before its successor runs for the same event, which counts
+ * it then. */
 static __always_inline const struct hg_egress_owner *own(void)
 {
 	__u32 zero = 0, next;

@@ -11,11 +11,11 @@
 #include "forward.h"
 #include "tables.h"
 
-#define AF_INET 2
-#define AF_INET6 10
+#define AF_INET	       2
+#define AF_INET6       10
 #define IPV6_FLOW_MASK 0x0fffffff
-#define VLAN_LENGTH 4
-#define VID_MASK 0x0fff
+#define VLAN_LENGTH    4
+#define VID_MASK       0x0fff
 
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
@@ -238,8 +238,9 @@ static __always_inline int refuse_route(struct hg_pkt *pkt, long result)
 	return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
 }
 
-/* An address that no router forwards: this network and this host (RFC 1122, section 3.2.1.3), unspecified, loopback
- * and link-local (RFC 4291, section 2.5). bpf_fib_lookup does not ask, the kernel's own path does. */
+/* An address that no router forwards: this network and this host (RFC 1122, section 3.2.1.3), unspecified,
+ * loopback and link-local (RFC 4291, section 2.5). bpf_fib_lookup does not ask, the kernel's own path does.
+ */
 static __always_inline bool is_confined(const __u32 *address, bool is_ip6)
 {
 	if (!is_ip6)

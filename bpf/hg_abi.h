@@ -26,56 +26,56 @@
 
 /* ---- limits ---------------------------------------------------------------------------------------- */
 
-#define HG_PORTS 256			  /* port ids 1..255; 0 is "no such port" */
-#define HG_IFINDEX_SLOTS 4096		  /* open-addressed ifindex table, a power of two */
-#define HG_IFINDEX_PROBES 8		  /* slots tried from (ifindex & mask) on */
-#define HG_SETS 256			  /* prefix set ids 0..255 */
-#define HG_SET_WORDS (HG_SETS / 64)
-#define HG_ROOTS 256			  /* root records, reused round robin after a grace period */
+#define HG_PORTS	      256  /* port ids 1..255; 0 is "no such port" */
+#define HG_IFINDEX_SLOTS      4096 /* open-addressed ifindex table, a power of two */
+#define HG_IFINDEX_PROBES     8	   /* slots tried from (ifindex & mask) on */
+#define HG_SETS		      256  /* prefix set ids 0..255 */
+#define HG_SET_WORDS	      (HG_SETS / 64)
+#define HG_ROOTS	      256 /* root records, reused round robin after a grace period */
 #define HG_NEXT_HOPS_PER_PAGE 32
-#define HG_NEXT_HOP_PAGES 128		  /* 4096 next hops */
-#define HG_TARGETS_PER_PAGE 32
-#define HG_TARGET_PAGES 2		  /* 64 steer targets */
-#define HG_QUEUES_PER_PORT 64		  /* RX queues a port may steer from */
-#define HG_COUNTERS 4096		  /* named counters; id 0 is "none" */
-#define HG_SAMPLE_BYTES 256		  /* packet bytes carried in a sample event */
-#define HG_TREE_STACK 24		  /* pending subtrees a walk can hold */
-#define HG_LEAF_ITEMS 8			  /* items a leaf node holds; longer lists chain through rest */
-#define HG_WINDOW_BITS 8		  /* key bits one tree node may select by */
-#define HG_NODES_PER_PAGE 32
-#define HG_ITEMS_PER_PAGE 64
-#define HG_PREFIXES_PER_PAGE 16
-#define HG_VLAN_ANY 0xffff
-#define HG_TABLES 8			  /* arrays that a generation is made of */
-#define HG_RUN_CELLS (1 << HG_WINDOW_BITS) /* tables are sized in multiples of a node's most children */
+#define HG_NEXT_HOP_PAGES     128 /* 4096 next hops */
+#define HG_TARGETS_PER_PAGE   32
+#define HG_TARGET_PAGES	      2	   /* 64 steer targets */
+#define HG_QUEUES_PER_PORT    64   /* RX queues a port may steer from */
+#define HG_COUNTERS	      4096 /* named counters; id 0 is "none" */
+#define HG_SAMPLE_BYTES	      256  /* packet bytes carried in a sample event */
+#define HG_TREE_STACK	      24   /* pending subtrees a walk can hold */
+#define HG_LEAF_ITEMS	      8	   /* items a leaf node holds; longer lists chain through rest */
+#define HG_WINDOW_BITS	      8	   /* key bits one tree node may select by */
+#define HG_NODES_PER_PAGE     32
+#define HG_ITEMS_PER_PAGE     64
+#define HG_PREFIXES_PER_PAGE  16
+#define HG_VLAN_ANY	      0xffff
+#define HG_TABLES	      8			    /* arrays that a generation is made of */
+#define HG_RUN_CELLS	      (1 << HG_WINDOW_BITS) /* tables are sized in multiples of a node's most children */
 
 /* ---- the match key --------------------------------------------------------------------------------- */
 
 /* Word indexes of struct hg_key, as tree nodes name them. */
 enum hg_key_word {
-	HG_WORD_SRC = 0,	/* ..3; an IPv4 address is in the first word, the others are zero */
-	HG_WORD_DST = 4,	/* ..7 */
-	HG_WORD_PORTS = 8,	/* source << 16 | destination; ICMP: type << 8 | code as destination */
-	HG_WORD_PROTO = 9,	/* protocol << 24 | DSCP << 16 | TCP flags << 8 | kind */
-	HG_WORD_INGRESS = 10,	/* port id << 16 | outer VLAN id (0: untagged or priority-tagged) */
-	HG_WORD_EXTRA = 11,	/* inner VLAN id << 16 | packet length in bytes, from the L3 header on */
+	HG_WORD_SRC = 0,      /* ..3; an IPv4 address is in the first word, the others are zero */
+	HG_WORD_DST = 4,      /* ..7 */
+	HG_WORD_PORTS = 8,    /* source << 16 | destination; ICMP: type << 8 | code as destination */
+	HG_WORD_PROTO = 9,    /* protocol << 24 | DSCP << 16 | TCP flags << 8 | kind */
+	HG_WORD_INGRESS = 10, /* port id << 16 | outer VLAN id (0: untagged or priority-tagged) */
+	HG_WORD_EXTRA = 11,   /* inner VLAN id << 16 | packet length in bytes, from the L3 header on */
 	HG_WORDS_USED = 12,
-	HG_WORDS = 16,		/* a power of two, so that a mask bounds the index for the verifier */
+	HG_WORDS = 16, /* a power of two, so that a mask bounds the index for the verifier */
 };
 
 /* Kind bits: the low byte of HG_WORD_PROTO. */
 enum hg_kind {
 	HG_KIND_IPV4 = 1 << 0,
 	HG_KIND_IPV6 = 1 << 1,
-	HG_KIND_FRAGMENT = 1 << 2,	/* any fragment of a larger packet */
-	HG_KIND_LATER = 1 << 3,		/* a fragment that is not the first: no L4 header */
-	HG_KIND_PORTS = 1 << 4,		/* the L4 header was parsed and has ports */
-	HG_KIND_ICMP = 1 << 5,		/* the ICMP or ICMPv6 header was parsed */
-	HG_KIND_IP = 1 << 6,		/* IPv4 or IPv6 */
+	HG_KIND_FRAGMENT = 1 << 2, /* any fragment of a larger packet */
+	HG_KIND_LATER = 1 << 3,	   /* a fragment that is not the first: no L4 header */
+	HG_KIND_PORTS = 1 << 4,	   /* the L4 header was parsed and has ports */
+	HG_KIND_ICMP = 1 << 5,	   /* the ICMP or ICMPv6 header was parsed */
+	HG_KIND_IP = 1 << 6,	   /* IPv4 or IPv6 */
 };
 
-#define HG_PROTO_SHIFT 24
-#define HG_DSCP_SHIFT 16
+#define HG_PROTO_SHIFT	   24
+#define HG_DSCP_SHIFT	   16
 #define HG_TCP_FLAGS_SHIFT 8
 
 /* ---- the decision tree (ADR 2) --------------------------------------------------------------------- */
@@ -85,8 +85,8 @@ enum hg_kind {
  * A leaf (bits == 0) holds `count` items from item `base` on and goes on in `rest`. */
 struct hg_node {
 	__u32 base;
-	__u32 rest;		/* node index, 0: none */
-	__u32 prio;		/* highest priority in this subtree, 0: empty */
+	__u32 rest; /* node index, 0: none */
+	__u32 prio; /* highest priority in this subtree, 0: empty */
 	__u8 word;
 	__u8 shift;
 	__u8 bits;
@@ -100,7 +100,7 @@ struct hg_node_page {
 
 /* A leaf's reference to a rule or a prefix, ordered by falling priority within a leaf. */
 struct hg_item {
-	__u32 entry;		/* index into hg_rules or hg_prefixes */
+	__u32 entry; /* index into hg_rules or hg_prefixes */
 	__u32 prio;
 };
 
@@ -112,8 +112,8 @@ struct hg_item_page {
 
 enum hg_rule_flags {
 	HG_RULE_IPV6 = 1 << 0,	/* compare address words 1..3 too */
-	HG_RULE_SCOPE = 1 << 1,	/* compare port, VLANs, length or sets too */
-	HG_RULE_NAMED = 1 << 2,	/* names its protocol: may drop essential frames */
+	HG_RULE_SCOPE = 1 << 1, /* compare port, VLANs, length or sets too */
+	HG_RULE_NAMED = 1 << 2, /* names its protocol: may drop essential frames */
 	HG_RULE_MGMT = 1 << 3,	/* an entry of the management allow-list */
 };
 
@@ -126,24 +126,24 @@ struct hg_rule {
 	__u32 dst_mask;
 	__u16 sport_min;
 	__u16 sport_max;
-	__u16 dport_min;	/* ICMP: type << 8 | code */
+	__u16 dport_min; /* ICMP: type << 8 | code */
 	__u16 dport_max;
-	__u32 proto;		/* HG_WORD_PROTO value and mask */
+	__u32 proto; /* HG_WORD_PROTO value and mask */
 	__u32 proto_mask;
-	__u32 prio;		/* higher wins; HG_PRIO_MGMT is reserved */
-	__u32 id;		/* index into hg_rule_stats, 0: not counted by rule */
-	__u32 action;		/* index into hg_actions */
-	__u8 flags;		/* enum hg_rule_flags */
+	__u32 prio;   /* higher wins; HG_PRIO_MGMT is reserved */
+	__u32 id;     /* index into hg_rule_stats, 0: not counted by rule */
+	__u32 action; /* index into hg_actions */
+	__u8 flags;   /* enum hg_rule_flags */
 	__u8 pad;
-	__u16 port;		/* ingress port id, 0: any */
-	__u16 vlan;		/* outer VLAN id, HG_VLAN_ANY: any */
+	__u16 port; /* ingress port id, 0: any */
+	__u16 vlan; /* outer VLAN id, HG_VLAN_ANY: any */
 	__u16 inner_vlan;
-	__u16 length_min;	/* L3 bytes */
+	__u16 length_min; /* L3 bytes */
 	__u16 length_max;
-	__u16 src_set;		/* set id + 1, 0: none */
+	__u16 src_set; /* set id + 1, 0: none */
 	__u16 dst_set;
 	__u32 pad2;
-	__u32 src_low[3];	/* IPv6 address words 1..3 */
+	__u32 src_low[3]; /* IPv6 address words 1..3 */
 	__u32 dst_low[3];
 	__u32 src_low_mask[3];
 	__u32 dst_low_mask[3];
@@ -156,7 +156,7 @@ HG_STATIC_ASSERT(sizeof(struct hg_rule) == 112, "hg_rule has no hidden padding")
 struct hg_prefix {
 	__u32 addr[4];
 	__u32 set;
-	__u32 length;		/* bits, 0..32 or 0..128 */
+	__u32 length; /* bits, 0..32 or 0..128 */
 };
 HG_STATIC_ASSERT(sizeof(struct hg_prefix) == 24, "hg_prefix has no hidden padding");
 
@@ -178,13 +178,13 @@ enum hg_verdict {
 };
 
 enum hg_action_flags {
-	HG_ACTION_DMAC = 1 << 0,	/* write dmac */
-	HG_ACTION_SMAC = 1 << 1,	/* write smac */
-	HG_ACTION_POLICE = 1 << 2,	/* rate limit */
-	HG_ACTION_POLICE_BITS = 1 << 3,	/* cost is a byte's, not a packet's */
+	HG_ACTION_DMAC = 1 << 0,	  /* write dmac */
+	HG_ACTION_SMAC = 1 << 1,	  /* write smac */
+	HG_ACTION_POLICE = 1 << 2,	  /* rate limit */
+	HG_ACTION_POLICE_BITS = 1 << 3,	  /* cost is a byte's, not a packet's */
 	HG_ACTION_POLICE_SOURCE = 1 << 4, /* a bucket for each source address */
-	HG_ACTION_SWAP_IP = 1 << 5,	/* TX: swap IP addresses too */
-	HG_ACTION_SWAP_PORTS = 1 << 6,	/* TX: swap ports too */
+	HG_ACTION_SWAP_IP = 1 << 5,	  /* TX: swap IP addresses too */
+	HG_ACTION_SWAP_PORTS = 1 << 6,	  /* TX: swap ports too */
 };
 
 /* Time in policers is in units of 2^-14 ns, so that a byte at 100 Gbit/s (0.08 ns) still has three
@@ -193,33 +193,33 @@ enum hg_action_flags {
 
 /* Shared by all rules with the same action. */
 struct hg_action {
-	__u8 verdict;		/* enum hg_verdict */
-	__u8 flags;		/* enum hg_action_flags */
-	__u16 port;		/* REDIRECT: egress port id */
-	__u32 object;		/* NEXT_HOP: next hop id; STEER: target id */
-	__u32 sample;		/* sample when a random u32 is below this; 0: never, 0xffffffff: always */
-	__u32 counter;		/* named counter id, 0: none */
-	__u8 dmac[6];		/* network order, as on the wire */
+	__u8 verdict;  /* enum hg_verdict */
+	__u8 flags;    /* enum hg_action_flags */
+	__u16 port;    /* REDIRECT: egress port id */
+	__u32 object;  /* NEXT_HOP: next hop id; STEER: target id */
+	__u32 sample;  /* sample when a random u32 is below this; 0: never, 0xffffffff: always */
+	__u32 counter; /* named counter id, 0: none */
+	__u8 dmac[6];  /* network order, as on the wire */
 	__u8 smac[6];
 	__u32 pad;
-	__u64 police_cost;	/* of a packet or byte, in 2^-14 ns */
-	__u64 police_depth;	/* the burst, in 2^-14 ns */
+	__u64 police_cost;  /* of a packet or byte, in 2^-14 ns */
+	__u64 police_depth; /* the burst, in 2^-14 ns */
 };
 HG_STATIC_ASSERT(sizeof(struct hg_action) == 48, "hg_action has no hidden padding");
 
 enum hg_next_hop_vlan {
-	HG_NEXT_HOP_VLAN_KEEP = 0,	/* leave tags as they are */
-	HG_NEXT_HOP_VLAN_STRIP = 1,	/* remove the outer tag */
-	HG_NEXT_HOP_VLAN_SET = 2,	/* set the outer VLAN id, pushing an 802.1Q tag where there is none */
+	HG_NEXT_HOP_VLAN_KEEP = 0,  /* leave tags as they are */
+	HG_NEXT_HOP_VLAN_STRIP = 1, /* remove the outer tag */
+	HG_NEXT_HOP_VLAN_SET = 2,   /* set the outer VLAN id, pushing an 802.1Q tag where there is none */
 };
 
 struct hg_next_hop {
-	__u16 port;		/* egress port id, 0: no such next hop */
+	__u16 port; /* egress port id, 0: no such next hop */
 	__u16 vlan;
 	__u8 dmac[6];
-	__u8 smac[6];		/* all zero: the egress device's own */
-	__u8 vlan_mode;		/* enum hg_next_hop_vlan */
-	__u8 decrement_ttl;	/* 1: forward as a router does */
+	__u8 smac[6];	    /* all zero: the egress device's own */
+	__u8 vlan_mode;	    /* enum hg_next_hop_vlan */
+	__u8 decrement_ttl; /* 1: forward as a router does */
 	__u8 pad[6];
 };
 HG_STATIC_ASSERT(sizeof(struct hg_next_hop) == 24, "hg_next_hop has no hidden padding");
@@ -230,7 +230,7 @@ struct hg_next_hop_page {
 
 /* Where steered packets go when no worker's socket takes them. */
 struct hg_target {
-	__u8 fallback;		/* HG_VERDICT_PASS or HG_VERDICT_DROP */
+	__u8 fallback; /* HG_VERDICT_PASS or HG_VERDICT_DROP */
 	__u8 pad[7];
 };
 HG_STATIC_ASSERT(sizeof(struct hg_target) == 8, "hg_target has no hidden padding");
@@ -242,38 +242,37 @@ struct hg_target_page {
 /* ---- generations ----------------------------------------------------------------------------------- */
 
 enum hg_root_flags {
-	HG_ROOT_SRC_SETS = 1 << 0,	/* some rule asks for source set membership */
+	HG_ROOT_SRC_SETS = 1 << 0, /* some rule asks for source set membership */
 	HG_ROOT_DST_SETS = 1 << 1,
 };
 
 /* One generation of the whole configuration. A packet reads hg_active once and reaches every table entry
  * of its generation from the record that names; what a record reaches is never changed in place. */
 struct hg_root {
-	__u64 generation;	/* the desired state's */
-	__u32 rule_tree;	/* node index, 0: no rules */
+	__u64 generation; /* the desired state's */
+	__u32 rule_tree;  /* node index, 0: no rules */
 	__u32 set_tree4;
 	__u32 set_tree6;
-	__u32 default_verdict;	/* HG_VERDICT_PASS or HG_VERDICT_DROP */
-	__u32 flags;		/* enum hg_root_flags */
+	__u32 default_verdict;			/* HG_VERDICT_PASS or HG_VERDICT_DROP */
+	__u32 flags;				/* enum hg_root_flags */
 	__u32 target_page[HG_TARGET_PAGES];	/* index into hg_targets */
 	__u32 next_hop_page[HG_NEXT_HOP_PAGES]; /* index into hg_next_hops */
 	__u32 extent[HG_TABLES]; /* values of each table that may be in use: what a restarted agent reads */
 	__u32 pad;
 };
-HG_STATIC_ASSERT(sizeof(struct hg_root) ==
-			 8 + 20 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_TABLES) + 4,
+HG_STATIC_ASSERT(sizeof(struct hg_root) == 8 + 20 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_TABLES) + 4,
 		 "hg_root has no hidden padding");
 
 /* Which root record packets use. Written through a memory map with one 32-bit store. */
 struct hg_active {
 	__u32 root;
-	__u32 abi;		/* HG_ABI_VERSION of the tables */
+	__u32 abi; /* HG_ABI_VERSION of the tables */
 };
 
 /* ---- ports: the environment, not part of a generation ------------------------------------------------ */
 
 struct hg_port {
-	__u32 ifindex;		/* 0: the device does not exist now */
+	__u32 ifindex; /* 0: the device does not exist now */
 	__u32 mtu;
 	__u8 mac[6];
 	__u8 pad[2];
@@ -281,7 +280,7 @@ struct hg_port {
 HG_STATIC_ASSERT(sizeof(struct hg_port) == 16, "hg_port has no hidden padding");
 
 struct hg_ifindex {
-	__u32 ifindex;		/* 0: empty slot */
+	__u32 ifindex; /* 0: empty slot */
 	__u32 port;
 };
 
@@ -291,75 +290,73 @@ struct hg_ifindex {
  * the table in docs/reasons.md. X(enumerator, name, class, text). Only append: counters are indexed by it.
  * Classes: PASS to the local stack, FORWARD out of a device or to a worker, DROP by policy or for want of a
  * way out, MALFORMED dropped because it could not be parsed. */
-#define HG_REASONS(X)                                                                                     \
-	X(PASS_RULE, "pass_rule", PASS, "a rule said pass")                                               \
-	X(PASS_DEFAULT, "pass_default", PASS, "no rule matched and the default action is pass")           \
-	X(PASS_MANAGEMENT, "pass_management", PASS, "an entry of the management allow-list matched")      \
-	X(PASS_ESSENTIAL, "pass_essential", PASS,                                                         \
-	  "ARP, ND, IGMP, MLD or LLDP, spared from a drop that does not name its protocol")               \
-	X(PASS_UNCONFIGURED, "pass_unconfigured", PASS,                                                   \
-	  "arrived on a device that is not (or no longer) an interface of the configuration")             \
-	X(PASS_ROUTE_LOCAL, "pass_route_local", PASS,                                                     \
-	  "route: the kernel delivers it locally, or its table has no forwarding entry for it")           \
-	X(PASS_ROUTE_NEIGHBOUR, "pass_route_neighbour", PASS,                                             \
-	  "route: the neighbour is not resolved yet; the kernel resolves it and forwards this packet")    \
-	X(PASS_ROUTE_TTL, "pass_route_ttl", PASS,                                                         \
-	  "route: TTL or hop limit expires here; the kernel answers with time exceeded")                  \
-	X(PASS_ROUTE_MTU, "pass_route_mtu", PASS,                                                         \
-	  "route: larger than the route's MTU; the kernel fragments or answers with too big")             \
-	X(PASS_ROUTE_UNREACHABLE, "pass_route_unreachable", PASS,                                         \
-	  "route: unreachable or prohibited; the kernel answers")                                         \
-	X(PASS_ROUTE_DISABLED, "pass_route_disabled", PASS,                                               \
-	  "route: forwarding is off for the ingress device (net.ipv4.conf.*.forwarding)")                 \
-	X(PASS_ROUTE_KERNEL, "pass_route_kernel", PASS,                                                   \
-	  "route: left to the kernel (not IP, VLAN-tagged, IPv4 options, an address that no router "      \
-	  "forwards, tunnel route, or egress through a device that is not an interface)")                 \
-	X(PASS_STEER_FALLBACK, "pass_steer_fallback", PASS,                                               \
-	  "steer: no worker takes this queue and the target's fallback is pass")                          \
-	X(FORWARD_TX, "forward_tx", FORWARD, "reflected out of the ingress device")                       \
-	X(FORWARD_REDIRECT, "forward_redirect", FORWARD, "redirected out of the rule's interface")        \
-	X(FORWARD_ROUTE, "forward_route", FORWARD, "forwarded by the kernel's routes and neighbours")     \
-	X(FORWARD_NEXT_HOP, "forward_next_hop", FORWARD, "forwarded to the rule's next hop")              \
-	X(FORWARD_STEER, "forward_steer", FORWARD, "handed to an AF_XDP socket")                          \
-	X(DROP_RULE, "drop_rule", DROP, "a rule said drop")                                               \
-	X(DROP_DEFAULT, "drop_default", DROP, "no rule matched and the default action is drop")           \
-	X(DROP_RATE_LIMIT, "drop_rate_limit", DROP, "above the rule's rate limit")                        \
-	X(DROP_NO_DEVICE, "drop_no_device", DROP, "the egress interface's device does not exist now")     \
-	X(DROP_NO_NEXT_HOP, "drop_no_next_hop", DROP, "the next hop is not configured")                   \
-	X(DROP_TX_GROUP, "drop_tx_group", DROP,                                                           \
-	  "tx: sent to a group or broadcast address, which cannot become a source address")               \
-	X(DROP_TTL, "drop_ttl", DROP, "next hop: TTL or hop limit expired")                               \
-	X(DROP_NO_ROUTE, "drop_no_route", DROP, "route: a blackhole route")                               \
-	X(DROP_NO_HEADROOM, "drop_no_headroom", DROP, "no room before the packet for a VLAN tag")         \
-	X(DROP_STEER_FALLBACK, "drop_steer_fallback", DROP,                                               \
-	  "steer: no worker takes this queue and the target's fallback is drop")                          \
-	X(DROP_INTERNAL, "drop_internal", DROP,                                                           \
-	  "a table entry the program expected was missing: a defect, please report it")                   \
-	X(ETH_SHORT, "eth_short", MALFORMED, "shorter than an Ethernet header")                           \
-	X(VLAN_SHORT, "vlan_short", MALFORMED, "ends within a VLAN tag")                                  \
-	X(VLAN_DEPTH, "vlan_depth", MALFORMED, "more than two VLAN tags")                                 \
-	X(HEADER_SPLIT, "header_split", MALFORMED,                                                        \
-	  "headers continue beyond the first buffer of a multi-buffer frame")                             \
-	X(IPV4_SHORT, "ipv4_short", MALFORMED, "ends within the IPv4 header")                             \
-	X(IPV4_VERSION, "ipv4_version", MALFORMED, "EtherType 0x0800 without version 4")                  \
-	X(IPV4_IHL, "ipv4_ihl", MALFORMED, "IPv4 header length below 20 bytes")                           \
-	X(IPV4_LENGTH, "ipv4_length", MALFORMED,                                                          \
-	  "IPv4 total length below the header's or beyond the frame")                                     \
-	X(IPV6_SHORT, "ipv6_short", MALFORMED, "ends within the IPv6 header")                             \
-	X(IPV6_VERSION, "ipv6_version", MALFORMED, "EtherType 0x86dd without version 6")                  \
-	X(IPV6_LENGTH, "ipv6_length", MALFORMED, "IPv6 payload length beyond the frame")                  \
-	X(IPV6_EXT_SHORT, "ipv6_ext_short", MALFORMED, "ends within an IPv6 extension header")            \
-	X(IPV6_EXT_DEPTH, "ipv6_ext_depth", MALFORMED, "more than eight IPv6 extension headers")          \
-	X(FRAGMENT_OVERRUN, "fragment_overrun", MALFORMED,                                                \
-	  "a fragment that would end beyond 65,535 bytes")                                                \
-	X(FRAGMENT_OVERLAP, "fragment_overlap", MALFORMED,                                                \
-	  "a TCP fragment at offset 8, able to rewrite the flags of the first (RFC 1858)")                \
-	X(SOURCE_GROUP, "source_group", MALFORMED, "multicast or broadcast source address")               \
-	X(TCP_SHORT, "tcp_short", MALFORMED, "ends within the TCP header")                                \
-	X(TCP_OFFSET, "tcp_offset", MALFORMED, "TCP data offset below 20 bytes or beyond the packet")     \
-	X(UDP_SHORT, "udp_short", MALFORMED, "ends within the UDP header")                                \
-	X(UDP_LENGTH, "udp_length", MALFORMED, "UDP length below 8 bytes or beyond the packet")           \
-	X(ICMP_SHORT, "icmp_short", MALFORMED, "ends within the ICMP or ICMPv6 header")                   \
+#define HG_REASONS(X)                                                                                        \
+	X(PASS_RULE, "pass_rule", PASS, "a rule said pass")                                                  \
+	X(PASS_DEFAULT, "pass_default", PASS, "no rule matched and the default action is pass")              \
+	X(PASS_MANAGEMENT, "pass_management", PASS, "an entry of the management allow-list matched")         \
+	X(PASS_ESSENTIAL, "pass_essential", PASS,                                                            \
+	  "ARP, ND, IGMP, MLD or LLDP, spared from a drop that does not name its protocol")                  \
+	X(PASS_UNCONFIGURED, "pass_unconfigured", PASS,                                                      \
+	  "arrived on a device that is not (or no longer) an interface of the configuration")                \
+	X(PASS_ROUTE_LOCAL, "pass_route_local", PASS,                                                        \
+	  "route: the kernel delivers it locally, or its table has no forwarding entry for it")              \
+	X(PASS_ROUTE_NEIGHBOUR, "pass_route_neighbour", PASS,                                                \
+	  "route: the neighbour is not resolved yet; the kernel resolves it and forwards this packet")       \
+	X(PASS_ROUTE_TTL, "pass_route_ttl", PASS,                                                            \
+	  "route: TTL or hop limit expires here; the kernel answers with time exceeded")                     \
+	X(PASS_ROUTE_MTU, "pass_route_mtu", PASS,                                                            \
+	  "route: larger than the route's MTU; the kernel fragments or answers with too big")                \
+	X(PASS_ROUTE_UNREACHABLE, "pass_route_unreachable", PASS,                                            \
+	  "route: unreachable or prohibited; the kernel answers")                                            \
+	X(PASS_ROUTE_DISABLED, "pass_route_disabled", PASS,                                                  \
+	  "route: forwarding is off for the ingress device (net.ipv4.conf.*.forwarding)")                    \
+	X(PASS_ROUTE_KERNEL, "pass_route_kernel", PASS,                                                      \
+	  "route: left to the kernel (not IP, VLAN-tagged, IPv4 options, an address that no router "         \
+	  "forwards, tunnel route, or egress through a device that is not an interface)")                    \
+	X(PASS_STEER_FALLBACK, "pass_steer_fallback", PASS,                                                  \
+	  "steer: no worker takes this queue and the target's fallback is pass")                             \
+	X(FORWARD_TX, "forward_tx", FORWARD, "reflected out of the ingress device")                          \
+	X(FORWARD_REDIRECT, "forward_redirect", FORWARD, "redirected out of the rule's interface")           \
+	X(FORWARD_ROUTE, "forward_route", FORWARD, "forwarded by the kernel's routes and neighbours")        \
+	X(FORWARD_NEXT_HOP, "forward_next_hop", FORWARD, "forwarded to the rule's next hop")                 \
+	X(FORWARD_STEER, "forward_steer", FORWARD, "handed to an AF_XDP socket")                             \
+	X(DROP_RULE, "drop_rule", DROP, "a rule said drop")                                                  \
+	X(DROP_DEFAULT, "drop_default", DROP, "no rule matched and the default action is drop")              \
+	X(DROP_RATE_LIMIT, "drop_rate_limit", DROP, "above the rule's rate limit")                           \
+	X(DROP_NO_DEVICE, "drop_no_device", DROP, "the egress interface's device does not exist now")        \
+	X(DROP_NO_NEXT_HOP, "drop_no_next_hop", DROP, "the next hop is not configured")                      \
+	X(DROP_TX_GROUP, "drop_tx_group", DROP,                                                              \
+	  "tx: sent to a group or broadcast address, which cannot become a source address")                  \
+	X(DROP_TTL, "drop_ttl", DROP, "next hop: TTL or hop limit expired")                                  \
+	X(DROP_NO_ROUTE, "drop_no_route", DROP, "route: a blackhole route")                                  \
+	X(DROP_NO_HEADROOM, "drop_no_headroom", DROP, "no room before the packet for a VLAN tag")            \
+	X(DROP_STEER_FALLBACK, "drop_steer_fallback", DROP,                                                  \
+	  "steer: no worker takes this queue and the target's fallback is drop")                             \
+	X(DROP_INTERNAL, "drop_internal", DROP,                                                              \
+	  "a table entry the program expected was missing: a defect, please report it")                      \
+	X(ETH_SHORT, "eth_short", MALFORMED, "shorter than an Ethernet header")                              \
+	X(VLAN_SHORT, "vlan_short", MALFORMED, "ends within a VLAN tag")                                     \
+	X(VLAN_DEPTH, "vlan_depth", MALFORMED, "more than two VLAN tags")                                    \
+	X(HEADER_SPLIT, "header_split", MALFORMED,                                                           \
+	  "headers continue beyond the first buffer of a multi-buffer frame")                                \
+	X(IPV4_SHORT, "ipv4_short", MALFORMED, "ends within the IPv4 header")                                \
+	X(IPV4_VERSION, "ipv4_version", MALFORMED, "EtherType 0x0800 without version 4")                     \
+	X(IPV4_IHL, "ipv4_ihl", MALFORMED, "IPv4 header length below 20 bytes")                              \
+	X(IPV4_LENGTH, "ipv4_length", MALFORMED, "IPv4 total length below the header's or beyond the frame") \
+	X(IPV6_SHORT, "ipv6_short", MALFORMED, "ends within the IPv6 header")                                \
+	X(IPV6_VERSION, "ipv6_version", MALFORMED, "EtherType 0x86dd without version 6")                     \
+	X(IPV6_LENGTH, "ipv6_length", MALFORMED, "IPv6 payload length beyond the frame")                     \
+	X(IPV6_EXT_SHORT, "ipv6_ext_short", MALFORMED, "ends within an IPv6 extension header")               \
+	X(IPV6_EXT_DEPTH, "ipv6_ext_depth", MALFORMED, "more than eight IPv6 extension headers")             \
+	X(FRAGMENT_OVERRUN, "fragment_overrun", MALFORMED, "a fragment that would end beyond 65,535 bytes")  \
+	X(FRAGMENT_OVERLAP, "fragment_overlap", MALFORMED,                                                   \
+	  "a TCP fragment at offset 8, able to rewrite the flags of the first (RFC 1858)")                   \
+	X(SOURCE_GROUP, "source_group", MALFORMED, "multicast or broadcast source address")                  \
+	X(TCP_SHORT, "tcp_short", MALFORMED, "ends within the TCP header")                                   \
+	X(TCP_OFFSET, "tcp_offset", MALFORMED, "TCP data offset below 20 bytes or beyond the packet")        \
+	X(UDP_SHORT, "udp_short", MALFORMED, "ends within the UDP header")                                   \
+	X(UDP_LENGTH, "udp_length", MALFORMED, "UDP length below 8 bytes or beyond the packet")              \
+	X(ICMP_SHORT, "icmp_short", MALFORMED, "ends within the ICMP or ICMPv6 header")                      \
 	X(L4_SHORT, "l4_short", MALFORMED, "ends within the SCTP, DCCP or UDP-Lite ports")
 
 enum hg_reason {
@@ -377,29 +374,29 @@ HG_STATIC_ASSERT(HG_REASON_COUNT <= HG_REASON_SLOTS, "hg_port_stats has a row fo
 
 struct hg_count {
 	__u64 packets;
-	__u64 bytes;		/* frame bytes, without FCS */
+	__u64 bytes; /* frame bytes, without FCS */
 };
 
 /* By rule id. */
 struct hg_rule_count {
-	__u64 packets;		/* matched */
+	__u64 packets; /* matched */
 	__u64 bytes;
-	__u64 limited;		/* of the packets, those dropped by the rule's rate limit */
+	__u64 limited; /* of the packets, those dropped by the rule's rate limit */
 };
 
 /* Egress by device, from the kernel's xdp tracepoints: what became of frames after the program let go. */
 struct hg_egress {
-	__u64 sent;		/* frames the driver took */
-	__u64 dropped;		/* frames the driver refused: ring full, link down */
-	__u64 refused;		/* frames the kernel refused to queue: too long, device gone or down */
+	__u64 sent;    /* frames the driver took */
+	__u64 dropped; /* frames the driver refused: ring full, link down */
+	__u64 refused; /* frames the kernel refused to queue: too long, device gone or down */
 };
 
-/* On each CPU, which of the programs attached to the tracepoints counts egress. A newer one is attached beside it;
- * told of that by `next`, the one that counts hands over. */
+/* On each CPU, which of the programs attached to the tracepoints counts egress. A newer one is attached
+ * beside it; told of that by `next`, the one that counts hands over. */
 struct hg_egress_owner {
-	__u32 incarnation;	/* counts the program whose constant equals this */
-	__u32 devmap_id;	/* the kernel's id of hg_devmap, by which redirect errors are told to be ours */
-	__u32 next;		/* the incarnation that takes over, 0: none */
+	__u32 incarnation; /* counts the program whose constant equals this */
+	__u32 devmap_id;   /* the kernel's id of hg_devmap, by which redirect errors are told to be ours */
+	__u32 next;	   /* the incarnation that takes over, 0: none */
 	__u32 pad;
 };
 HG_STATIC_ASSERT(sizeof(struct hg_egress_owner) == 16, "hg_egress_owner has no hidden padding");
@@ -407,13 +404,13 @@ HG_STATIC_ASSERT(sizeof(struct hg_egress_owner) == 16, "hg_egress_owner has no h
 /* ---- events and traces ------------------------------------------------------------------------------- */
 
 struct hg_sample {
-	__u64 time;		/* CLOCK_MONOTONIC, ns */
+	__u64 time; /* CLOCK_MONOTONIC, ns */
 	__u32 rule_id;
 	__u32 ifindex;
 	__u32 port;
-	__u32 reason;		/* enum hg_reason, before the action's own failures */
-	__u32 length;		/* frame bytes on the wire */
-	__u32 captured;		/* bytes of data that are valid */
+	__u32 reason;	/* enum hg_reason, before the action's own failures */
+	__u32 length;	/* frame bytes on the wire */
+	__u32 captured; /* bytes of data that are valid */
 	__u8 data[HG_SAMPLE_BYTES];
 };
 
@@ -428,14 +425,14 @@ enum hg_stage {
 /* What one traced packet met; written by the trace entry point only. */
 struct hg_trace {
 	__u64 generation;
-	__u32 rule;		/* index into hg_rules, 0: none */
+	__u32 rule; /* index into hg_rules, 0: none */
 	__u32 rule_id;
 	__u32 action;
 	__u32 reason;
 	__u32 egress_port;
-	__u32 stages;		/* enum hg_stage bits passed */
-	__u32 steps;		/* tree nodes visited */
-	__u32 ingress_port;	/* in: the port to pretend, 0: by ifindex */
+	__u32 stages;	    /* enum hg_stage bits passed */
+	__u32 steps;	    /* tree nodes visited */
+	__u32 ingress_port; /* in: the port to pretend, 0: by ifindex */
 	__u32 key[HG_WORDS];
 };
 

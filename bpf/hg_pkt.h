@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * What the stages hand to each other: one packet as plain values and offsets, and the decision taken on it.
- * Only parse, forward, steer and the sample event touch packet memory; every other stage works on this struct.
+ * Only parse, forward, steer and the sample event touch packet memory; every other stage works on this
+ * struct.
  */
 #ifndef HG_PKT_H
 #define HG_PKT_H
@@ -24,33 +25,33 @@
 #define HG_HELPER __hidden
 
 enum hg_pkt_flags {
-	HG_PKT_ESSENTIAL = 1 << 0,	/* ARP, ND, IGMP, MLD, LLDP */
-	HG_PKT_GROUP = 1 << 1,		/* multicast or broadcast destination, at L2 or L3 */
-	HG_PKT_TRACE = 1 << 2,		/* a traced packet: leaves no mark outside hg_trace */
+	HG_PKT_ESSENTIAL = 1 << 0, /* ARP, ND, IGMP, MLD, LLDP */
+	HG_PKT_GROUP = 1 << 1,	   /* multicast or broadcast destination, at L2 or L3 */
+	HG_PKT_TRACE = 1 << 2,	   /* a traced packet: leaves no mark outside hg_trace */
 };
 
 struct hg_pkt {
-	__u32 key[HG_WORDS];	/* the match key, enum hg_key_word */
-	__u32 length;		/* frame bytes */
-	__u32 ifindex;		/* ingress device */
-	__u32 queue;		/* ingress RX queue */
-	__u32 port;		/* ingress port id, 0: not an interface of ours */
-	__u16 l3;		/* offset of the network header */
-	__u16 l4;		/* offset of the transport header; of nothing in later fragments */
-	__u16 ethertype;	/* host order, after VLAN tags */
-	__u8 vlan_tags;		/* 0..2 */
-	__u8 flags;		/* enum hg_pkt_flags */
+	__u32 key[HG_WORDS]; /* the match key, enum hg_key_word */
+	__u32 length;	     /* frame bytes */
+	__u32 ifindex;	     /* ingress device */
+	__u32 queue;	     /* ingress RX queue */
+	__u32 port;	     /* ingress port id, 0: not an interface of ours */
+	__u16 l3;	     /* offset of the network header */
+	__u16 l4;	     /* offset of the transport header; of nothing in later fragments */
+	__u16 ethertype;     /* host order, after VLAN tags */
+	__u8 vlan_tags;	     /* 0..2 */
+	__u8 flags;	     /* enum hg_pkt_flags */
 
-	__u32 rule;		/* index into hg_rules, 0: none matched */
+	__u32 rule; /* index into hg_rules, 0: none matched */
 	__u32 rule_id;
-	__u32 rule_flags;	/* enum hg_rule_flags */
-	__u32 action;		/* index into hg_actions */
-	__u32 reason;		/* enum hg_reason */
+	__u32 rule_flags; /* enum hg_rule_flags */
+	__u32 action;	  /* index into hg_actions */
+	__u32 reason;	  /* enum hg_reason */
 	__u32 egress_port;
-	__u32 counter;		/* named counter id, 0: none */
-	__u32 stages;		/* enum hg_stage bits passed, for traces */
-	__u32 steps;		/* tree nodes visited, for traces */
-	__u64 src_sets[HG_SET_WORDS];	/* prefix sets the addresses are in; set only when a rule asks */
+	__u32 counter;		      /* named counter id, 0: none */
+	__u32 stages;		      /* enum hg_stage bits passed, for traces */
+	__u32 steps;		      /* tree nodes visited, for traces */
+	__u64 src_sets[HG_SET_WORDS]; /* prefix sets the addresses are in; set only when a rule asks */
 	__u64 dst_sets[HG_SET_WORDS];
 };
 
@@ -69,7 +70,8 @@ static __always_inline __u32 hg_kind(const struct hg_pkt *pkt)
 	return pkt->key[HG_WORD_PROTO] & 0xff;
 }
 
-/* A drop by a rule that does not name the protocol, by default or by fallback, must not cut the operator's link. */
+/* A drop by a rule that does not name the protocol, by default or by fallback, must not cut the operator's
+ * link. */
 static __always_inline bool hg_spares(const struct hg_pkt *pkt)
 {
 	return (pkt->flags & HG_PKT_ESSENTIAL) && !(pkt->rule_flags & HG_RULE_NAMED);

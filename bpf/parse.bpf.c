@@ -15,14 +15,14 @@
 #include "parse.h"
 
 /* Not in the UAPI headers. */
-#define IP_MF 0x2000
-#define IP_OFFSET_MASK 0x1fff
+#define IP_MF		      0x2000
+#define IP_OFFSET_MASK	      0x1fff
 #define IPV6_FRAG_OFFSET_MASK 0xfff8
-#define IPV6_FRAG_MORE 0x0001
-#define MLD2_REPORT 143
-#define ND_ROUTER_SOLICIT 133
-#define ND_REDIRECT 137
-#define ND_HOP_LIMIT 255
+#define IPV6_FRAG_MORE	      0x0001
+#define MLD2_REPORT	      143
+#define ND_ROUTER_SOLICIT     133
+#define ND_REDIRECT	      137
+#define ND_HOP_LIMIT	      255
 
 #define MAX_IPV6_EXT 8
 /* Keeps packet offsets below the verifier's MAX_PACKET_OFF; eight extension headers of 2,040 bytes fit. */
@@ -258,8 +258,7 @@ static __always_inline bool parse_ipv4(struct xdp_md *ctx, struct hg_pkt *pkt, _
 	pkt->key[HG_WORD_DST] = dst;
 	set_proto(pkt, ip->protocol, ip->tos >> 2, kind);
 	set_length(pkt, length);
-	if ((kind & HG_KIND_FRAGMENT) &&
-	    !check_fragment(pkt, (frag & IP_OFFSET_MASK) * 8, length - size))
+	if ((kind & HG_KIND_FRAGMENT) && !check_fragment(pkt, (frag & IP_OFFSET_MASK) * 8, length - size))
 		return false;
 	if (kind & HG_KIND_LATER) {
 		pkt->l4 = off + size;
@@ -271,10 +270,10 @@ static __always_inline bool parse_ipv4(struct xdp_md *ctx, struct hg_pkt *pkt, _
 /* Where a walk over extension headers stands. */
 struct ext_walk {
 	__u32 off;
-	__u32 end;		/* of the IPv6 payload */
-	__u32 next;		/* protocol of the header at off */
-	__u32 kind;		/* enum hg_kind bits found so far */
-	__u32 frag_off;		/* bytes */
+	__u32 end;	/* of the IPv6 payload */
+	__u32 next;	/* protocol of the header at off */
+	__u32 kind;	/* enum hg_kind bits found so far */
+	__u32 frag_off; /* bytes */
 };
 
 static __always_inline bool is_ipv6_ext(__u32 next)

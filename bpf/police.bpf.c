@@ -41,8 +41,8 @@ static __always_inline bool take(__u64 *full_at, __u64 now, __u64 cost, __u64 de
 	for (i = 0; i < CAS_TRIES; i++) {
 		seen = *(volatile __u64 *)full_at;
 		ahead = seen - now;
-		/* In the past, or much further ahead than a bucket of this depth can be (an idle time past the
-		 * wrap, or a deeper bucket before a rule change): full. */
+		/* In the past, or much further ahead than a bucket of this depth can be (an idle time past
+		 * the wrap, or a deeper bucket before a rule change): full. */
 		if (ahead > depth + CLOCK_SLACK)
 			ahead = 0;
 		if (ahead + cost > depth)
@@ -53,7 +53,8 @@ static __always_inline bool take(__u64 *full_at, __u64 now, __u64 cost, __u64 de
 		if (__sync_val_compare_and_swap(full_at, seen, next) == seen)
 			return true;
 	}
-	/* Eight other CPUs won in a row; there was room each time, and what is taken too much is waited for later. */
+	/* Eight other CPUs won in a row; there was room each time, and what is taken too much is waited for
+	 * later. */
 	__sync_fetch_and_add(full_at, cost);
 	return true;
 }

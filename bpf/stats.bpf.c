@@ -9,7 +9,8 @@ struct hg_port_stats_map hg_port_stats SEC(".maps");
 struct hg_rule_stats_map hg_rule_stats SEC(".maps");
 struct hg_counters_map hg_counters SEC(".maps");
 
-/* What rules had counted when hg_rule_stats was last made anew in another size. Written by user space alone. */
+/* What rules had counted when hg_rule_stats was last made anew in another size. Written by user space alone.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

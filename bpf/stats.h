@@ -8,7 +8,7 @@
 /* By port id * HG_REASON_SLOTS + reason. */
 struct hg_port_stats_map {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, HG_PORTS * HG_REASON_SLOTS);
+	__uint(max_entries, HG_PORTS *HG_REASON_SLOTS);
 	__type(key, __u32);
 	__type(value, struct hg_count);
 };

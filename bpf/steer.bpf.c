@@ -8,7 +8,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, HG_PORTS * HG_QUEUES_PER_PORT);
+	__uint(max_entries, HG_PORTS *HG_QUEUES_PER_PORT);
 	__type(key, __u32);
 	__type(value, __u32);
 } hg_xsks SEC(".maps");
@@ -39,8 +39,7 @@ HG_STAGE int hg_steer(struct hg_pkt *pkt, const struct hg_root *root, __u32 id)
 
 	pkt->reason = HG_REASON_FORWARD_STEER;
 	if (pkt->queue < HG_QUEUES_PER_PORT &&
-	    bpf_redirect_map(&hg_xsks, pkt->port * HG_QUEUES_PER_PORT + pkt->queue, XDP_DROP) ==
-		    XDP_REDIRECT)
+	    bpf_redirect_map(&hg_xsks, pkt->port * HG_QUEUES_PER_PORT + pkt->queue, XDP_DROP) == XDP_REDIRECT)
 		return XDP_REDIRECT;
 	if (target->fallback == HG_VERDICT_PASS) {
 		pkt->reason = HG_REASON_PASS_STEER_FALLBACK;

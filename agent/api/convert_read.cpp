@@ -88,7 +88,8 @@ FragmentMatch Read(pb::FragmentMatch fragment) {
 // An enum's number on the wire may be one this version does not know.
 template <typename Enum>
 void CheckEnum(absl::string_view field, Enum value, bool (*is_valid)(int), Reader& reader) {
-  if (!is_valid(static_cast<int>(value))) reader.Fail(field, absl::StrCat("value ", static_cast<int>(value), " is unknown"));
+  if (!is_valid(static_cast<int>(value)))
+    reader.Fail(field, absl::StrCat("value ", static_cast<int>(value), " is unknown"));
 }
 
 void Read(const pb::Match& from, Match& to, Reader& reader) {
@@ -98,7 +99,8 @@ void Read(const pb::Match& from, Match& to, Reader& reader) {
   if (from.has_vlan()) reader.Number("match.vlan", from.vlan(), to.vlan);
   if (from.has_inner_vlan()) reader.Number("match.inner_vlan", from.inner_vlan(), to.inner_vlan);
   if (!from.source().empty()) reader.Take("match.source", ParsePrefix(from.source()), to.source);
-  if (!from.destination().empty()) reader.Take("match.destination", ParsePrefix(from.destination()), to.destination);
+  if (!from.destination().empty())
+    reader.Take("match.destination", ParsePrefix(from.destination()), to.destination);
   if (!from.protocol().empty()) reader.Take("match.protocol", ParseProtocol(from.protocol()), to.protocol);
   reader.TakeRanges("match.source_ports", from.source_ports(), to.source_ports);
   reader.TakeRanges("match.destination_ports", from.destination_ports(), to.destination_ports);

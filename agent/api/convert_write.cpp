@@ -103,7 +103,8 @@ void Write(const PrefixSet& from, pb::PrefixSet& to) {
   prefixes.reserve(from.prefixes.size());
   from.prefixes.ForEach([&](const Prefix& prefix) { prefixes.push_back(prefix); });
   std::sort(prefixes.begin(), prefixes.end(), [](const Prefix& a, const Prefix& b) {
-    return std::tie(a.address.family, a.address.words, a.length) < std::tie(b.address.family, b.address.words, b.length);
+    return std::tie(a.address.family, a.address.words, a.length) <
+           std::tie(b.address.family, b.address.words, b.length);
   });
   to.mutable_prefixes()->Reserve(static_cast<int>(prefixes.size()));
   for (const Prefix& prefix : prefixes) to.add_prefixes(ToString(prefix));

@@ -70,7 +70,8 @@ absl::StatusOr<TcpFlagMatch> ParseTcpFlags(absl::string_view text) {
     while (bit < std::size(kTcpFlags) && kTcpFlags[bit] != part) ++bit;
     if (bit == std::size(kTcpFlags)) {
       return absl::InvalidArgumentError(absl::StrCat("\"", part, "\" is not a TCP flag: use ",
-                                                     absl::StrJoin(kTcpFlags, ", "), ", with ! for those that must be clear"));
+                                                     absl::StrJoin(kTcpFlags, ", "),
+                                                     ", with ! for those that must be clear"));
     }
     const auto mask = static_cast<uint8_t>(1U << bit);
     if ((flags.mask & mask) != 0) {

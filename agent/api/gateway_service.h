@@ -34,7 +34,8 @@ class GatewayService final : public pb::Gateway::Service {
                        pb::ConfirmResponse* response) override;
   grpc::Status Update(grpc::ServerContext* context,
                       grpc::ServerReaderWriter<pb::UpdateResponse, pb::UpdateRequest>* stream) override;
-  grpc::Status Get(grpc::ServerContext* context, const pb::GetRequest* request, pb::GetResponse* response) override;
+  grpc::Status Get(grpc::ServerContext* context, const pb::GetRequest* request,
+                   pb::GetResponse* response) override;
   grpc::Status Watch(grpc::ServerContext* context, const pb::WatchRequest* request,
                      grpc::ServerWriter<pb::Event>* writer) override;
   grpc::Status Stats(grpc::ServerContext* context, const pb::StatsRequest* request,

@@ -5,12 +5,12 @@
 #include <google/protobuf/stubs/logging.h>
 #include <grp.h>
 #include <grpc/grpc.h>
+#include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
-#include <grpc/support/log.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -59,14 +59,14 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> TcpCredentials(const Se
   const bool tls = !options.tls_certificate.empty() || !options.tls_key.empty() || !options.tls_client_ca.empty();
   if (!tls) {
     if (options.insecure_loopback && IsLoopback(host)) return grpc::InsecureServerCredentials();
-    return absl::FailedPreconditionError(
-        absl::StrCat("listening on ", options.tcp, " needs mutual TLS (--tls-cert, --tls-key, --tls-client-ca), or ",
-                     "--insecure-loopback and a loopback address"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "listening on ", options.tcp, " needs mutual TLS (--tls-cert, --tls-key, --tls-client-ca), or ",
+        "--insecure-loopback and a loopback address"));
   }
   for (const std::string& file : {options.tls_certificate, options.tls_key, options.tls_client_ca}) {
     if (file.empty() || access(file.c_str(), R_OK) != 0) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "TLS needs all of --tls-cert, --tls-key and --tls-client-ca: cannot read \"", file, "\""));
+      return absl::FailedPreconditionError(
+          absl::StrCat("TLS needs all of --tls-cert, --tls-key and --tls-client-ca: cannot read \"", file, "\""));
     }
   }
   auto provider = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
@@ -141,8 +141,8 @@ absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions&
   int tcp_port = -1;
   if (!options.unix_socket.empty()) {
     if (SomebodyListens(options.unix_socket)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("another process listens on ", options.unix_socket, ": stop it, or choose another --socket"));
+      return absl::FailedPreconditionError(absl::StrCat("another process listens on ", options.unix_socket,
+                                                        ": stop it, or choose another --socket"));
     }
     std::error_code error;
     std::filesystem::create_directories(std::filesystem::path(options.unix_socket).parent_path(), error);
@@ -157,8 +157,9 @@ absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ServerOptions&
   api->server_ = builder.BuildAndStart();
   umask(mask);
   if (!api->server_ || tcp_port == 0) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.unix_socket, " ", options.tcp,
-                                               ": is the address in use, the directory writable, the certificate valid?"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options.unix_socket, " ", options.tcp,
+                     ": is the address in use, the directory writable, the certificate valid?"));
   }
   if (!options.unix_socket.empty()) HG_RETURN_IF_ERROR(SetSocketOwner(options));
   api->server_->GetHealthCheckService()->SetServingStatus(true);

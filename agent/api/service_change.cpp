@@ -126,7 +126,8 @@ grpc::Status GatewayService::Apply(grpc::ServerContext*, const pb::ApplyRequest*
     options.confirm_timeout = DurationWithin(request->confirm_timeout(), kMinConfirm, kMaxConfirm);
     if (!options.confirm_timeout) {
       const Violations violations = {{"confirm_timeout", "must be 1 s to 1 h"}};
-      return ToGrpc(absl::InvalidArgumentError(absl::StrCat("confirm_timeout ", violations[0].description)), violations);
+      return ToGrpc(absl::InvalidArgumentError(absl::StrCat("confirm_timeout ", violations[0].description)),
+                    violations);
     }
   }
   Change change;
@@ -142,7 +143,8 @@ grpc::Status GatewayService::Apply(grpc::ServerContext*, const pb::ApplyRequest*
                     {{"change", "one of config and patch is needed"}});
   }
   std::promise<ChangeOutcome> promise;
-  controller_.Submit(std::move(change), options, [&promise](ChangeOutcome outcome) { promise.set_value(std::move(outcome)); });
+  controller_.Submit(std::move(change), options,
+                     [&promise](ChangeOutcome outcome) { promise.set_value(std::move(outcome)); });
   const ChangeOutcome outcome = promise.get_future().get();
   if (options.dry_run && !outcome.violations.empty()) {
     AddViolations(outcome.violations, *response);

@@ -73,7 +73,8 @@ StatsFilter FilterOf(const pb::StatsRequest& request) {
     }
   }
   if (request.names_size() != 0) {
-    auto names = std::make_shared<absl::flat_hash_set<std::string>>(request.names().begin(), request.names().end());
+    auto names =
+        std::make_shared<absl::flat_hash_set<std::string>>(request.names().begin(), request.names().end());
     filter.wanted = [names](const std::string& name) { return names->contains(name); };
   }
   return filter;
@@ -225,8 +226,9 @@ grpc::Status GatewayService::Trace(grpc::ServerContext*, const pb::TraceRequest*
   const Interface* interface = state->interfaces.Get(input.interface);
   if (!interface) {
     const std::string problem =
-        input.interface.empty() ? "an ingress interface is needed: end the description with \"in NAME\", or give interface"
-                                : absl::StrCat("there is no interface \"", input.interface, "\" in the applied configuration");
+        input.interface.empty()
+            ? "an ingress interface is needed: end the description with \"in NAME\", or give interface"
+            : absl::StrCat("there is no interface \"", input.interface, "\" in the applied configuration");
     return ToGrpc(absl::InvalidArgumentError(problem), {{"interface", problem}});
   }
   const absl::StatusOr<TraceResult> result = controller_.dataplane().Trace(interface->id, input.frame);

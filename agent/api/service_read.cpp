@@ -91,7 +91,8 @@ class Listing {
         message.set_id(object->id);
         if constexpr (std::is_same_v<T, Interface>) {
           const auto found = view_.interfaces().find(object->name);
-          if (found != view_.interfaces().end()) WriteInterfaceState(found->second, *message.mutable_interface_state());
+          if (found != view_.interfaces().end())
+            WriteInterfaceState(found->second, *message.mutable_interface_state());
         }
       });
     }

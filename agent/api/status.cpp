@@ -58,7 +58,8 @@ pb::ObjectStatus ToProto(const ObjectStatus& status) {
 }
 
 std::optional<std::chrono::milliseconds> DurationWithin(const google::protobuf::Duration& duration,
-                                                        std::chrono::milliseconds min, std::chrono::milliseconds max) {
+                                                        std::chrono::milliseconds min,
+                                                        std::chrono::milliseconds max) {
   // Before any arithmetic, which could overflow.
   if (duration.seconds() < 0 || duration.seconds() > max.count() / 1000) return std::nullopt;
   if (duration.nanos() < 0 || duration.nanos() > 999'999'999) return std::nullopt;
@@ -93,7 +94,9 @@ ObjectStatus StatusView::Of(const Interface& interface) const {
   return found->second.status;
 }
 
-ObjectStatus StatusView::Of(const PrefixSet& set) const { return Written(applied_->prefix_sets.Get(set.name) == &set); }
+ObjectStatus StatusView::Of(const PrefixSet& set) const {
+  return Written(applied_->prefix_sets.Get(set.name) == &set);
+}
 
 ObjectStatus StatusView::Of(const NextHop& hop) const {
   return Through(hop.interface, Written(applied_->next_hops.Get(hop.name) == &hop));
@@ -109,7 +112,8 @@ ObjectStatus StatusView::Of(const Rule& rule) const {
     status = Through(redirect->interface, std::move(status));
   }
   if (const auto* to = std::get_if<ToNextHop>(&rule.action->verdict)) {
-    if (const NextHop* hop = desired_->next_hops.Get(to->name)) status = Through(hop->interface, std::move(status));
+    if (const NextHop* hop = desired_->next_hops.Get(to->name))
+      status = Through(hop->interface, std::move(status));
   }
   return status;
 }

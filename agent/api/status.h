@@ -25,7 +25,8 @@ headgate::v1::ObjectStatus ToProto(const ObjectStatus& status);
 
 // Nothing for one that is out of these bounds, or that no duration can be (google/protobuf/duration.proto).
 std::optional<std::chrono::milliseconds> DurationWithin(const google::protobuf::Duration& duration,
-                                                        std::chrono::milliseconds min, std::chrono::milliseconds max);
+                                                        std::chrono::milliseconds min,
+                                                        std::chrono::milliseconds max);
 
 // What becomes of the objects of the desired state, at one moment.
 class StatusView {

@@ -82,12 +82,13 @@ absl::Status ParseJson(absl::string_view text, absl::string_view source_name, go
                        SourceMap* positions) {
   message.Clear();
   if (text.size() > kMaxYamlBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(source_name, ":1:1: larger than ", kMaxYamlBytes >> 20, " MiB"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(source_name, ":1:1: larger than ", kMaxYamlBytes >> 20, " MiB"));
   }
   HG_RETURN_IF_ERROR(CheckJson(text, source_name));
   // What is JSON is YAML but for the surrogates.
-  return ParseYaml(text.find("\\u") == absl::string_view::npos ? std::string(text) : JoinSurrogates(text), source_name,
-                   message, positions);
+  return ParseYaml(text.find("\\u") == absl::string_view::npos ? std::string(text) : JoinSurrogates(text),
+                   source_name, message, positions);
 }
 
 }  // namespace headgate

@@ -33,10 +33,14 @@ constexpr size_t kValueCost = 64;
 
 const char* KindName(YamlKind kind) {
   switch (kind) {
-    case YamlKind::kNull: return "null";
-    case YamlKind::kScalar: return "a single value";
-    case YamlKind::kSequence: return "a list";
-    default: return "a mapping";
+    case YamlKind::kNull:
+      return "null";
+    case YamlKind::kScalar:
+      return "a single value";
+    case YamlKind::kSequence:
+      return "a list";
+    default:
+      return "a mapping";
   }
 }
 
@@ -50,8 +54,7 @@ std::vector<std::string> Keys(const google::protobuf::Descriptor& type) {
 class Reader {
  public:
   Reader(absl::string_view source, const YamlDocument& document)
-      : source_(source),
-        budget_(kValueCost * (document.node_count() + kMaxExpansion) + document.text_bytes()) {}
+      : source_(source), budget_(kValueCost * (document.node_count() + kMaxExpansion) + document.text_bytes()) {}
 
   void ReadRoot(YamlNode node, Message& message) {
     if (node.kind() != YamlKind::kMapping) {
@@ -139,7 +142,8 @@ class Reader {
       } else if (key.IsMergeKey()) {
         if (merge) Fail(key.position(), "duplicate key \"<<\"");
         merge = value;
-      } else if (const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(std::string(key.text()))) {
+      } else if (const FieldDescriptor* field =
+                     message.GetDescriptor()->FindFieldByName(std::string(key.text()))) {
         AddEntry({field, key, value, merged}, entries);
       } else {
         Fail(key.position(), "unknown key ", Shown(key.text()),
@@ -237,7 +241,8 @@ class Reader {
     }
   }
 
-  void ReadMessage(YamlNode node, TextPosition position, Message& message, const FieldDescriptor& field, int depth) {
+  void ReadMessage(YamlNode node, TextPosition position, Message& message, const FieldDescriptor& field,
+                   int depth) {
     const google::protobuf::Descriptor& type = *field.message_type();
     const bool empty_type = type.field_count() == 0;
     if (node.kind() != YamlKind::kMapping && !(node.kind() == YamlKind::kNull && empty_type)) {
@@ -274,7 +279,8 @@ std::optional<TextPosition> SourceMap::Find(absl::string_view path) const {
     const size_t bracket = std::min(part.find('['), part.size());
     std::optional<YamlNode> next = node.Find(part.substr(0, bracket));
     size_t wanted = 0;
-    if (next && bracket < part.size() && absl::SimpleAtoi(part.substr(bracket + 1, part.size() - bracket - 2), &wanted)) {
+    if (next && bracket < part.size() &&
+        absl::SimpleAtoi(part.substr(bracket + 1, part.size() - bracket - 2), &wanted)) {
       const YamlNode list = *next;
       next.reset();
       size_t index = 0;

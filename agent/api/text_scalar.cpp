@@ -135,8 +135,8 @@ absl::Status SetTime(YamlNode node, Message& message, const FieldDescriptor& fie
     nanos += 1'000'000'000;
   }
   const Reflection& reflection = *message.GetReflection();
-  Message* child = field.is_repeated() ? reflection.AddMessage(&message, &field)
-                                       : reflection.MutableMessage(&message, &field);
+  Message* child =
+      field.is_repeated() ? reflection.AddMessage(&message, &field) : reflection.MutableMessage(&message, &field);
   const google::protobuf::Descriptor& type = *child->GetDescriptor();
   child->GetReflection()->SetInt64(child, type.FindFieldByName("seconds"), seconds);
   child->GetReflection()->SetInt32(child, type.FindFieldByName("nanos"), static_cast<int32_t>(nanos));
@@ -151,16 +151,26 @@ bool IsScalarField(const FieldDescriptor& field) {
 
 absl::Status SetScalar(YamlNode node, Message& message, const FieldDescriptor& field) {
   switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_INT32: return SetInteger<int32_t>(node, message, field);
-    case FieldDescriptor::CPPTYPE_INT64: return SetInteger<int64_t>(node, message, field);
-    case FieldDescriptor::CPPTYPE_UINT32: return SetInteger<uint32_t>(node, message, field);
-    case FieldDescriptor::CPPTYPE_UINT64: return SetInteger<uint64_t>(node, message, field);
-    case FieldDescriptor::CPPTYPE_DOUBLE: return SetReal<double>(node, message, field);
-    case FieldDescriptor::CPPTYPE_FLOAT: return SetReal<float>(node, message, field);
-    case FieldDescriptor::CPPTYPE_BOOL: return SetBool(node, message, field);
-    case FieldDescriptor::CPPTYPE_ENUM: return SetEnum(node, message, field);
-    case FieldDescriptor::CPPTYPE_STRING: return SetString(node, message, field);
-    case FieldDescriptor::CPPTYPE_MESSAGE: return SetTime(node, message, field);
+    case FieldDescriptor::CPPTYPE_INT32:
+      return SetInteger<int32_t>(node, message, field);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return SetInteger<int64_t>(node, message, field);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return SetInteger<uint32_t>(node, message, field);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return SetInteger<uint64_t>(node, message, field);
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return SetReal<double>(node, message, field);
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return SetReal<float>(node, message, field);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return SetBool(node, message, field);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return SetEnum(node, message, field);
+    case FieldDescriptor::CPPTYPE_STRING:
+      return SetString(node, message, field);
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return SetTime(node, message, field);
   }
   return absl::InternalError("a protobuf type this program does not know");
 }

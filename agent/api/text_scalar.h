@@ -16,8 +16,8 @@ namespace headgate {
 // Whether the field is written as a scalar: everything but messages, and of these Duration and Timestamp.
 bool IsScalarField(const google::protobuf::FieldDescriptor& field);
 
-// Sets the field, or adds an element when it is repeated. The error says what is wrong with the text and what would
-// be right.
+// Sets the field, or adds an element when it is repeated. The error says what is wrong with the text and what
+// would be right.
 absl::Status SetScalar(YamlNode node, google::protobuf::Message& message,
                        const google::protobuf::FieldDescriptor& field);
 

@@ -39,7 +39,8 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
     next[0] = i;
     for (size_t j = 1; j <= b.size(); ++j) {
       next[j] = std::min({row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) next[j] = std::min(next[j], before[j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        next[j] = std::min(next[j], before[j - 2] + 1);
     }
     std::swap(before, row);
     std::swap(row, next);
@@ -88,11 +89,12 @@ absl::StatusOr<absl::Duration> ParseDurationText(absl::string_view text) {
   absl::Duration duration;
   if (!absl::ParseDuration(text, &duration) || duration == absl::InfiniteDuration() ||
       duration == -absl::InfiniteDuration()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", text, "\" is not a duration: write a number and a unit, like 60s, 1.5s, 500ms, 2m or 1h"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", text, "\" is not a duration: write a number and a unit, like 60s, 1.5s, 500ms, 2m or 1h"));
   }
   if (absl::AbsDuration(duration) > absl::Seconds(kMaxDurationSeconds)) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": at most ", kMaxDurationSeconds, "s are possible"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\": at most ", kMaxDurationSeconds, "s are possible"));
   }
   return absl::Trunc(duration, absl::Nanoseconds(1));
 }

@@ -68,13 +68,20 @@ ordered_json FieldValue(const Message& m, const FieldDescriptor& field, int i) {
   const FieldDescriptor* f = &field;
   const bool list = field.is_repeated();
   switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_INT32: return list ? r.GetRepeatedInt32(m, f, i) : r.GetInt32(m, f);
-    case FieldDescriptor::CPPTYPE_INT64: return list ? r.GetRepeatedInt64(m, f, i) : r.GetInt64(m, f);
-    case FieldDescriptor::CPPTYPE_UINT32: return list ? r.GetRepeatedUInt32(m, f, i) : r.GetUInt32(m, f);
-    case FieldDescriptor::CPPTYPE_UINT64: return list ? r.GetRepeatedUInt64(m, f, i) : r.GetUInt64(m, f);
-    case FieldDescriptor::CPPTYPE_DOUBLE: return RealValue(list ? r.GetRepeatedDouble(m, f, i) : r.GetDouble(m, f));
-    case FieldDescriptor::CPPTYPE_FLOAT: return RealValue(list ? r.GetRepeatedFloat(m, f, i) : r.GetFloat(m, f));
-    case FieldDescriptor::CPPTYPE_BOOL: return list ? r.GetRepeatedBool(m, f, i) : r.GetBool(m, f);
+    case FieldDescriptor::CPPTYPE_INT32:
+      return list ? r.GetRepeatedInt32(m, f, i) : r.GetInt32(m, f);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return list ? r.GetRepeatedInt64(m, f, i) : r.GetInt64(m, f);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return list ? r.GetRepeatedUInt32(m, f, i) : r.GetUInt32(m, f);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return list ? r.GetRepeatedUInt64(m, f, i) : r.GetUInt64(m, f);
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return RealValue(list ? r.GetRepeatedDouble(m, f, i) : r.GetDouble(m, f));
+    case FieldDescriptor::CPPTYPE_FLOAT:
+      return RealValue(list ? r.GetRepeatedFloat(m, f, i) : r.GetFloat(m, f));
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return list ? r.GetRepeatedBool(m, f, i) : r.GetBool(m, f);
     case FieldDescriptor::CPPTYPE_ENUM:
       return EnumValue(field, list ? r.GetRepeatedEnumValue(m, f, i) : r.GetEnumValue(m, f));
     case FieldDescriptor::CPPTYPE_STRING: {
@@ -95,8 +102,8 @@ bool IsReservedWord(absl::string_view text) {
   return std::find(std::begin(kWords), std::end(kWords), absl::AsciiStrToLower(text)) != std::end(kWords);
 }
 
-// Digits first may be a number of some notation (0x1f, 1e5, 1_000) unless it has a '/', two dots or letters that no
-// notation has: 10.0.0.0/8, 192.0.2.1, 60s.
+// Digits first may be a number of some notation (0x1f, 1e5, 1_000) unless it has a '/', two dots or letters that
+// no notation has: 10.0.0.0/8, 192.0.2.1, 60s.
 bool LooksLikeNumber(absl::string_view text) {
   if (!absl::ascii_isdigit(static_cast<unsigned char>(text[0]))) return false;
   if (std::count(text.begin(), text.end(), '.') >= 2) return false;
@@ -108,7 +115,9 @@ bool LooksLikeNumber(absl::string_view text) {
 
 bool IsPlain(absl::string_view text) {
   if (text.empty() || IsReservedWord(text) || LooksLikeNumber(text)) return false;
-  const auto word = [](char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '/'; };
+  const auto word = [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '/';
+  };
   return word(text[0]) &&
          std::all_of(text.begin(), text.end(), [&](char c) { return word(c) || c == '.' || c == '-'; });
 }

@@ -70,7 +70,8 @@ absl::StatusOr<Endpoint> ParseEndpoint(absl::string_view text) {
   absl::string_view address = text, port;
   if (!text.empty() && text[0] == '[') {
     const size_t end = text.find(']');
-    if (end == absl::string_view::npos) return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": a ] is missing"));
+    if (end == absl::string_view::npos)
+      return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": a ] is missing"));
     address = text.substr(1, end - 1);
     port = text.substr(end + 1);
     if (!port.empty() && !absl::ConsumePrefix(&port, ":")) {
@@ -118,8 +119,8 @@ absl::Status ParseOption(absl::string_view key, absl::string_view value, Descrip
 absl::StatusOr<Description> Parse(absl::string_view text) {
   const std::vector<absl::string_view> words = absl::StrSplit(text, absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
   if (words.size() < 4 || words[2] != ">") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", text, "\": write PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [in INTERFACE] and so on"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", text, "\": write PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [in INTERFACE] and so on"));
   }
   Description out;
   HG_ASSIGN_OR_RETURN(out.protocol, ParseProtocol(words[0]));
@@ -242,7 +243,8 @@ absl::StatusOr<TraceInput> ParseTraceText(absl::string_view text) {
   const bool ipv6 = packet.source.address.family == Family::kIpv6;
   const size_t l3_size = ipv6 ? 40 : 20;
   if (packet.length != 0 && packet.length < l3_size + l4.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("len ", packet.length, ": the headers alone take ", l3_size + l4.size()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("len ", packet.length, ": the headers alone take ", l3_size + l4.size()));
   }
   if (packet.length != 0) l4.resize(packet.length - l3_size);
   FinishL4(packet, l4);

@@ -17,9 +17,9 @@ struct TraceInput {
   std::string interface;  // empty: not named
 };
 
-// PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [in INTERFACE] [vlan ID]... [len BYTES] [ttl N] [dscp N] [flags LIST];
-// IPv6 addresses with a port in brackets; for ICMP, the destination's "port" is type or type/code. Lengths and
-// checksums are right, Ethernet addresses made up.
+// PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [in INTERFACE] [vlan ID]... [len BYTES] [ttl N] [dscp N] [flags
+// LIST]; IPv6 addresses with a port in brackets; for ICMP, the destination's "port" is type or type/code. Lengths
+// and checksums are right, Ethernet addresses made up.
 absl::StatusOr<TraceInput> ParseTraceText(absl::string_view text);
 
 }  // namespace headgate::api

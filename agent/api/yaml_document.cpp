@@ -110,7 +110,8 @@ class YamlBuilder : public YAML::EventHandler {
                 const std::string& value) override {
     const bool text_tag = tag == "tag:yaml.org,2002:str";
     if (!text_tag && tag != "!") CheckTag(mark, tag);
-    if (document_.texts_.size() + value.size() > kMaxYamlBytes) throw EventError(PositionOf(mark), "too much text");
+    if (document_.texts_.size() + value.size() > kMaxYamlBytes)
+      throw EventError(PositionOf(mark), "too much text");
     YamlDocument::Node& node = Add(mark, anchor, YamlKind::kScalar);
     node.quoted = text_tag || tag == "!";
     node.first = static_cast<uint32_t>(document_.texts_.size());
@@ -147,8 +148,13 @@ class YamlBuilder : public YAML::EventHandler {
       if (anchor >= anchors_.size()) anchors_.resize(anchor + 1);
       anchors_[anchor] = index;
     }
-    document_.nodes_.push_back({.line = position.line, .column = position.column, .end = index + 1, .first = 0,
-                                .size = 0, .kind = kind, .quoted = false});
+    document_.nodes_.push_back({.line = position.line,
+                                .column = position.column,
+                                .end = index + 1,
+                                .first = 0,
+                                .size = 0,
+                                .kind = kind,
+                                .quoted = false});
     return document_.nodes_.back();
   }
 

@@ -45,8 +45,8 @@ absl::StatusOr<IpAddress> ParseAddress(absl::string_view text) {
     }
     return address;
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "\"", text, "\" is not an IP address: write one like 192.0.2.1 or 2001:db8::1"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", text, "\" is not an IP address: write one like 192.0.2.1 or 2001:db8::1"));
 }
 
 absl::StatusOr<Prefix> ParsePrefix(absl::string_view text) {
@@ -64,8 +64,8 @@ absl::StatusOr<Prefix> ParsePrefix(absl::string_view text) {
   prefix.length = static_cast<uint8_t>(length);
   for (int i = 0; i < 4; ++i) prefix.address.words[i] &= WordMask(prefix.length, i);
   if (prefix.address != *address) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" has bits set beyond its length: did you mean ",
-                                                   ToString(prefix), "?"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\" has bits set beyond its length: did you mean ", ToString(prefix), "?"));
   }
   return prefix;
 }
@@ -74,8 +74,8 @@ absl::StatusOr<MacAddress> ParseMac(absl::string_view text) {
   const std::string copy(text);
   MacAddress mac{};
   const bool form = copy.size() == 17 && std::all_of(copy.begin(), copy.end(), [](char c) {
-    return c == ':' || absl::ascii_isxdigit(static_cast<unsigned char>(c));
-  });
+                      return c == ':' || absl::ascii_isxdigit(static_cast<unsigned char>(c));
+                    });
   int used = 0;
   if (!form ||
       std::sscanf(copy.c_str(), "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3],

@@ -39,14 +39,15 @@ class JsonFormatter : public spdlog::formatter {
     nlohmann::ordered_json line = {
         {"time", Time(message.time)},
         {"level", kLevels[std::min<size_t>(static_cast<size_t>(message.level), std::size(kLevels) - 1)]},
-        {"message", current ? std::string(current->event) : std::string(message.payload.data(), message.payload.size())}};
+        {"message",
+         current ? std::string(current->event) : std::string(message.payload.data(), message.payload.size())}};
     if (current != nullptr) {
       for (const LogField& field : current->fields) {
-        line[field.name] = field.quoted ? nlohmann::ordered_json(field.text) : nlohmann::ordered_json::parse(field.text);
+        line[field.name] =
+            field.quoted ? nlohmann::ordered_json(field.text) : nlohmann::ordered_json::parse(field.text);
       }
     }
-    const std::string text =
-        line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+    const std::string text = line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
     out.append(text.data(), text.data() + text.size());
   }
   std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
@@ -71,7 +72,10 @@ void Log(spdlog::level::level_enum level, absl::string_view event, std::initiali
   std::string text(event);
   for (const LogField& field : fields) {
     const bool quote = field.quoted && field.text.find_first_of(" \"=") != std::string::npos;
-    absl::StrAppend(&text, " ", field.name, "=", quote ? nlohmann::json(field.text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) : field.text);
+    absl::StrAppend(&text, " ", field.name, "=",
+                    quote
+                        ? nlohmann::json(field.text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                        : field.text);
   }
   const Structured structured{event, fields};
   current = &structured;

@@ -12,7 +12,8 @@ namespace headgate {
 
 // Decimal digits and nothing else: no sign, no blanks. False, too, when the number is too large.
 inline bool ParseDigits(absl::string_view text, uint32_t& value) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }) &&
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }) &&
          absl::SimpleAtoi(text, &value);
 }
 

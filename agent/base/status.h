@@ -13,19 +13,20 @@
 #define HG_STATUS_CONCAT_(a, b) a##b
 #define HG_STATUS_CONCAT(a, b) HG_STATUS_CONCAT_(a, b)
 
-#define HG_RETURN_IF_ERROR(expression)                                                            \
-  do {                                                                                            \
-    if (absl::Status hg_status_ = (expression); !hg_status_.ok()) return hg_status_;              \
+#define HG_RETURN_IF_ERROR(expression)                                               \
+  do {                                                                               \
+    if (absl::Status hg_status_ = (expression); !hg_status_.ok()) return hg_status_; \
   } while (false)
 
-#define HG_ASSIGN_OR_RETURN(declaration, expression)                                              \
-  auto HG_STATUS_CONCAT(hg_or_, __LINE__) = (expression);                                         \
+#define HG_ASSIGN_OR_RETURN(declaration, expression)                                                \
+  auto HG_STATUS_CONCAT(hg_or_, __LINE__) = (expression);                                           \
   if (!HG_STATUS_CONCAT(hg_or_, __LINE__).ok()) return HG_STATUS_CONCAT(hg_or_, __LINE__).status(); \
   declaration = *std::move(HG_STATUS_CONCAT(hg_or_, __LINE__))
 
 namespace headgate {
 
-// EINVAL and its like are no fault of whoever asked the agent for something: INVALID_ARGUMENT means the request alone.
+// EINVAL and its like are no fault of whoever asked the agent for something: INVALID_ARGUMENT means the request
+// alone.
 template <typename... Parts>
 absl::Status StatusOfErrno(int error, const Parts&... tried) {
   absl::Status status = absl::ErrnoToStatus(error, absl::StrCat(tried...));

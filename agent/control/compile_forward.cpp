@@ -62,9 +62,7 @@ struct VerdictCompiler {
   }
 };
 
-std::string Bytes(const hg_action& action) {
-  return {reinterpret_cast<const char*>(&action), sizeof(action)};
-}
+std::string Bytes(const hg_action& action) { return {reinterpret_cast<const char*>(&action), sizeof(action)}; }
 
 }  // namespace
 
@@ -74,7 +72,8 @@ hg_action CompileAction(const Action& action, const State& state) {
   if (!action.counter.empty()) cell.counter = state.counters.Get(action.counter)->id;
   if (action.rate_limit) CompilePolicer(*action.rate_limit, cell);
   if (action.sample_one_in != 0) {
-    cell.sample = action.sample_one_in == 1 ? 0xffffffffU : static_cast<uint32_t>((1ULL << 32) / action.sample_one_in);
+    cell.sample =
+        action.sample_one_in == 1 ? 0xffffffffU : static_cast<uint32_t>((1ULL << 32) / action.sample_one_in);
   }
   return cell;
 }

@@ -35,16 +35,18 @@ bool Same(const hg_prefix& a, const hg_prefix& b) {
 // Calls visit(prefix, set id, added) for every prefix that differs between the states.
 template <typename Visit>
 void ForEachPrefixDifference(const State& before, const State& after, Visit&& visit) {
-  Table<PrefixSet>::ForEachDifference(before.prefix_sets, after.prefix_sets, [&](const auto* old, const auto* now) {
-    if (old && now && (*old)->id == (*now)->id) {
-      PrefixMap::ForEachDifference((*old)->prefixes, (*now)->prefixes, [&](const Prefix* gone, const Prefix* come) {
-        visit(come ? *come : *gone, (*now)->id, come != nullptr);
+  Table<PrefixSet>::ForEachDifference(
+      before.prefix_sets, after.prefix_sets, [&](const auto* old, const auto* now) {
+        if (old && now && (*old)->id == (*now)->id) {
+          PrefixMap::ForEachDifference((*old)->prefixes, (*now)->prefixes,
+                                       [&](const Prefix* gone, const Prefix* come) {
+                                         visit(come ? *come : *gone, (*now)->id, come != nullptr);
+                                       });
+          return;
+        }
+        if (old) (*old)->prefixes.ForEach([&](const Prefix& prefix) { visit(prefix, (*old)->id, false); });
+        if (now) (*now)->prefixes.ForEach([&](const Prefix& prefix) { visit(prefix, (*now)->id, true); });
       });
-      return;
-    }
-    if (old) (*old)->prefixes.ForEach([&](const Prefix& prefix) { visit(prefix, (*old)->id, false); });
-    if (now) (*now)->prefixes.ForEach([&](const Prefix& prefix) { visit(prefix, (*now)->id, true); });
-  });
 }
 
 }  // namespace

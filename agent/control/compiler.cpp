@@ -67,8 +67,7 @@ void Compiler::WriteRoot(const State& state) {
   root.rule_tree = rules_.root();
   root.set_tree4 = prefixes_.root4();
   root.set_tree6 = prefixes_.root6();
-  root.default_verdict =
-      state.settings->default_action == BasicVerdict::kPass ? HG_VERDICT_PASS : HG_VERDICT_DROP;
+  root.default_verdict = state.settings->default_action == BasicVerdict::kPass ? HG_VERDICT_PASS : HG_VERDICT_DROP;
   if (rules_.asks_source_sets()) root.flags |= HG_ROOT_SRC_SETS;
   if (rules_.asks_destination_sets()) root.flags |= HG_ROOT_DST_SETS;
   std::copy(targets_.directory().begin(), targets_.directory().end(), root.target_page);
@@ -85,11 +84,12 @@ void Compiler::Compile(const State& next) {
     if (old && (!now || (*now)->id != (*old)->id)) next_hops_.Clear((*old)->id);
     if (now) next_hops_.Set((*now)->id, CompileNextHop(**now, next));
   });
-  Table<SteerTarget>::ForEachDifference(
-      compiled_.steer_targets, next.steer_targets, [&](const auto* old, const auto* now) {
-        if (old && (!now || (*now)->id != (*old)->id)) targets_.Clear((*old)->id);
-        if (now) targets_.Set((*now)->id, CompileTarget(**now));
-      });
+  Table<SteerTarget>::ForEachDifference(compiled_.steer_targets, next.steer_targets,
+                                        [&](const auto* old, const auto* now) {
+                                          if (old && (!now || (*now)->id != (*old)->id))
+                                            targets_.Clear((*old)->id);
+                                          if (now) targets_.Set((*now)->id, CompileTarget(**now));
+                                        });
   prefixes_.Apply(compiled_, next);
   rules_.Apply(compiled_, next);
   WriteRoot(next);
@@ -107,7 +107,8 @@ absl::Status Compiler::Load(const Dataplane& dataplane, TableId table, uint32_t 
 absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State& next) {
   const std::optional<uint32_t> active = dataplane.Active();
   if (!active) return absl::NotFoundError("no generation is in force");
-  const absl::Status garbage = absl::DataLossError("the tables in force are not a generation of this agent's making");
+  const absl::Status garbage =
+      absl::DataLossError("the tables in force are not a generation of this agent's making");
   // The root record first: it says how much of the other tables there is.
   HG_RETURN_IF_ERROR(Load(dataplane, TableId::kRoots, dataplane.Info(TableId::kRoots).capacity, roots_));
   if (*active == 0 || *active >= roots_.size() || !roots_.CanClaim(*active, 0)) return garbage;
@@ -139,8 +140,9 @@ absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State
     ++differences;
   }
   TargetTable wanted_targets;
-  next.steer_targets.ForEach(
-      [&](const std::shared_ptr<const SteerTarget>& target) { wanted_targets.Set(target->id, CompileTarget(*target)); });
+  next.steer_targets.ForEach([&](const std::shared_ptr<const SteerTarget>& target) {
+    wanted_targets.Set(target->id, CompileTarget(*target));
+  });
   for (uint32_t id = 0; id < HG_TARGET_PAGES * HG_TARGETS_PER_PAGE; ++id) {
     const hg_target wanted = wanted_targets.Get(id), held = targets_.Get(id);
     if (std::memcmp(&wanted, &held, sizeof(wanted)) == 0) continue;
@@ -174,9 +176,9 @@ absl::Status Compiler::Flush(Dataplane& dataplane) {
     std::vector<uint32_t> pages = arena.dirty_pages();
     std::sort(pages.begin(), pages.end());
     if (!pages.empty() && pages.back() >= info.capacity) {
-      status = absl::ResourceExhaustedError(absl::StrCat("table ", info.name, ": ", pages.back() + 1,
-                                                         " values are needed and there is room for ",
-                                                         info.capacity));
+      status =
+          absl::ResourceExhaustedError(absl::StrCat("table ", info.name, ": ", pages.back() + 1,
+                                                    " values are needed and there is room for ", info.capacity));
       return;
     }
     std::vector<char> buffer;

@@ -113,8 +113,8 @@ absl::Status Controller::Refusal(const ChangeOptions& options) const {
                                                       ": read it again and repeat the change on it"));
   }
   if (unconfirmed_ && !options.dry_run) {
-    return absl::FailedPreconditionError(absl::StrCat("generation ", unconfirmed_generation_,
-                                                      " waits for confirmation: confirm it or let it roll back first"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "generation ", unconfirmed_generation_, " waits for confirmation: confirm it or let it roll back first"));
   }
   return absl::OkStatus();
 }
@@ -136,9 +136,9 @@ void Controller::Handle(Request request) {
       BuildState(staged_, std::move(request.change), options_.limits, ids_, request.options.dry_run);
   if (!result.state || request.options.dry_run) {
     if (!result.violations.empty()) {
-      result.status = absl::InvalidArgumentError(absl::StrCat(result.violations.size(), " violations, the first: ",
-                                                              result.violations[0].field, ": ",
-                                                              result.violations[0].description));
+      result.status = absl::InvalidArgumentError(
+          absl::StrCat(result.violations.size(), " violations, the first: ", result.violations[0].field, ": ",
+                       result.violations[0].description));
     }
     ChangeOutcome outcome;
     if (result.state) outcome = Outcome(request.options, staged_, result.state);
@@ -151,12 +151,15 @@ void Controller::Handle(Request request) {
   ChangeOutcome outcome = Outcome(request.options, staged_, result.state);
   batch_.push_back({std::move(request), std::move(outcome)});
   // One by one: what came and went within the batch is in neither its first nor its last state.
-  ForEachRetiredId(*staged_, *result.state, [this](Kind kind, uint32_t id) { batch_given_.emplace_back(kind, id); });
-  ForEachRetiredId(*result.state, *staged_, [this](Kind kind, uint32_t id) { batch_taken_.emplace_back(kind, id); });
+  ForEachRetiredId(*staged_, *result.state,
+                   [this](Kind kind, uint32_t id) { batch_given_.emplace_back(kind, id); });
+  ForEachRetiredId(*result.state, *staged_,
+                   [this](Kind kind, uint32_t id) { batch_taken_.emplace_back(kind, id); });
   staged_ = std::move(result.state);
 }
 
-// Deleted rules give their ids back when no packet can use them any more: waits for that where the rest may not do.
+// Deleted rules give their ids back when no packet can use them any more: waits for that where the rest may not
+// do.
 void Controller::MakeRoom(const Change& change) {
   if (ids_.of(Kind::kRule).available() >= change.rules.size()) return;
   CommitBatch();

@@ -180,15 +180,15 @@ class Controller {
   Snapshot compiled_;  // in the compiler's image
   Snapshot applied_;   // in force
   std::vector<Accepted> batch_;
-  Store::Notes notes_;  // of the batch
+  Store::Notes notes_;                                                // of the batch
   std::vector<std::pair<Kind, uint32_t>> batch_taken_, batch_given_;  // ids that its changes took and gave back
   std::vector<std::pair<Done, ChangeOutcome>> waiting_applied_;
   std::optional<Unconfirmed> unconfirmed_;
   uint64_t unconfirmed_generation_ = 0;
   Clock::time_point confirm_by_;  // of unconfirmed_; the wall clock, which may be set, only counts over a restart
 
-  uint64_t epoch_ = 0;        // activations
-  uint64_t quiet_epoch_ = 0;  // no packet is older
+  uint64_t epoch_ = 0;                              // activations
+  uint64_t quiet_epoch_ = 0;                        // no packet is older
   std::vector<std::pair<Kind, uint32_t>> leaving_;  // ids that the state in force may still use
   std::deque<Retired> retired_;                     // ids that packets in flight may still use
 

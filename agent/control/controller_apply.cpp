@@ -59,7 +59,9 @@ absl::Status Controller::LoadState() {
   }
   staged_ = desired_;
   Log(spdlog::level::info, "state loaded",
-      {{"generation", desired_->generation}, {"rules", desired_->rules.size()}, {"prefixes", desired_->prefix_count}});
+      {{"generation", desired_->generation},
+       {"rules", desired_->rules.size()},
+       {"prefixes", desired_->prefix_count}});
   return absl::OkStatus();
 }
 
@@ -67,8 +69,8 @@ absl::Status Controller::ClaimIds() {
   std::set<std::pair<Kind, uint32_t>> ids;
   for (const auto& id : IdsOf(*desired_)) {
     if (!ids.insert(id).second) {
-      return absl::DataLossError(absl::StrCat("state database: two objects of kind ", KindName(id.first),
-                                              " have the id ", id.second));
+      return absl::DataLossError(
+          absl::StrCat("state database: two objects of kind ", KindName(id.first), " have the id ", id.second));
     }
   }
   if (unconfirmed_) {
@@ -124,10 +126,12 @@ absl::Status Controller::RebuildTables() {
 absl::Status Controller::ClearCounters(Kind kind, const std::vector<uint32_t>& ids) {
   std::vector<uint32_t> rows[kCounterTables];
   for (const uint32_t id : ids) {
-    ForEachCounterRow(kind, id, [&](CounterId table, uint32_t row) { rows[static_cast<size_t>(table)].push_back(row); });
+    ForEachCounterRow(kind, id,
+                      [&](CounterId table, uint32_t row) { rows[static_cast<size_t>(table)].push_back(row); });
   }
   for (size_t table = 0; table < kCounterTables; ++table) {
-    if (!rows[table].empty()) HG_RETURN_IF_ERROR(dataplane_.ClearCounters(static_cast<CounterId>(table), rows[table]));
+    if (!rows[table].empty())
+      HG_RETURN_IF_ERROR(dataplane_.ClearCounters(static_cast<CounterId>(table), rows[table]));
   }
   return absl::OkStatus();
 }
@@ -276,7 +280,8 @@ void Controller::CheckDrift() {
     if (repaired.ok()) {
       values += *repaired;
     } else {
-      Log(spdlog::level::err, "cannot compare the kernel's tables with the state", {{"reason", repaired.status()}});
+      Log(spdlog::level::err, "cannot compare the kernel's tables with the state",
+          {{"reason", repaired.status()}});
     }
     table_drift_ += values;
     found += values;

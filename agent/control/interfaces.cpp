@@ -42,8 +42,8 @@ InterfaceState InterfaceBinder::Bind(const Interface& interface, const Device* d
   InterfaceState state;
   if (device == nullptr) {
     state.status = {ObjectState::kPending, absl::StrCat("device ", interface.device, " does not exist")};
-    // Also what an earlier process attached (a device that was renamed or moved since has our program still), and what
-    // could not be detached the last time.
+    // Also what an earlier process attached (a device that was renamed or moved since has our program still), and
+    // what could not be detached the last time.
     if (!before || before->state.device || before->state.status.state == ObjectState::kError) {
       if (const absl::Status status = dataplane_.Detach(interface.id); !status.ok()) {
         state.status = {ObjectState::kError, std::string(status.message())};
@@ -68,14 +68,16 @@ InterfaceState InterfaceBinder::Bind(const Interface& interface, const Device* d
   return state;
 }
 
-void InterfaceBinder::Announce(const std::string& name, const InterfaceState& before, const InterfaceState& after) {
+void InterfaceBinder::Announce(const std::string& name, const InterfaceState& before,
+                               const InterfaceState& after) {
   const auto facts = [](const InterfaceState& state) {
     return std::make_tuple(state.mode, state.device ? state.device->ifindex : 0, state.device && state.device->up,
                            state.device ? state.device->name : std::string());
   };
   const bool device_changed = facts(before) != facts(after);
   if (device_changed) {
-    Event event{.type = EventType::kInterfaceChange, .kind = Kind::kInterface, .name = name, .status = after.status};
+    Event event{
+        .type = EventType::kInterfaceChange, .kind = Kind::kInterface, .name = name, .status = after.status};
     if (!after.device) {
       event.message = before.device ? absl::StrCat("device ", before.device->name, " is gone") : "no device";
     } else {
@@ -87,7 +89,8 @@ void InterfaceBinder::Announce(const std::string& name, const InterfaceState& be
     Log(spdlog::level::info, "interface changed", {{"interface", name}, {"change", event.message}});
   }
   if (before.status != after.status) {
-    events_.Publish({.type = EventType::kObjectStatus, .kind = Kind::kInterface, .name = name, .status = after.status});
+    events_.Publish(
+        {.type = EventType::kObjectStatus, .kind = Kind::kInterface, .name = name, .status = after.status});
     if (after.status.state == ObjectState::kError) {
       Log(spdlog::level::err, "interface not attached", {{"interface", name}, {"reason", after.status.reason}});
     }
@@ -102,7 +105,8 @@ bool InterfaceBinder::Reconcile(const State& state, const DeviceList& devices, b
     ports.insert(interface->id);
     const auto found = bound_.find(interface->name);
     // An interface that was deleted and made anew has another port.
-    const Bound* before = found != bound_.end() && found->second.interface.id == interface->id ? &found->second : nullptr;
+    const Bound* before =
+        found != bound_.end() && found->second.interface.id == interface->id ? &found->second : nullptr;
     Bound bound{*interface, Bind(*interface, FindDevice(devices, interface->device), before, verify)};
     Announce(interface->name, before ? before->state : InterfaceState{}, bound.state);
     all = all && bound.state.status.state != ObjectState::kError;

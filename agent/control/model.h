@@ -25,8 +25,8 @@ namespace headgate {
 
 // In the order in which one kind may refer to another.
 enum class Kind : uint8_t { kSettings, kInterface, kPrefixSet, kNextHop, kSteerTarget, kCounter, kRule };
-inline constexpr std::array kAllKinds = {Kind::kSettings, Kind::kInterface,   Kind::kPrefixSet, Kind::kNextHop,
-                                         Kind::kSteerTarget, Kind::kCounter, Kind::kRule};
+inline constexpr std::array kAllKinds = {Kind::kSettings,    Kind::kInterface, Kind::kPrefixSet, Kind::kNextHop,
+                                         Kind::kSteerTarget, Kind::kCounter,   Kind::kRule};
 absl::string_view KindName(Kind kind);  // as in messages to users: "next hop"
 
 enum class AttachMode : uint8_t { kAuto, kNative, kGeneric };
@@ -164,7 +164,7 @@ struct SteerTarget {
 // A named counter: exists while a rule's action names it.
 struct Counter {
   std::string name;
-  uint32_t id = 0;         // from 1
+  uint32_t id = 0;          // from 1
   uint32_t references = 0;  // rules
 };
 

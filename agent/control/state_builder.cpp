@@ -229,11 +229,13 @@ void StateBuilder::CheckReferences() {
   for (const auto& u : change_.rules) checked.insert(RulePath(u.object.name));
   for (const auto& u : change_.next_hops) checked.insert(NextHopPath(u.object.name));
   if (change_.management) checked.insert("management");
-  ForEachReference(next_, [&](const std::string& path, absl::string_view field, Kind kind, const std::string& name) {
-    if (name.empty() || checked.contains(path) || !gone.contains(std::make_pair(kind, name))) return;
-    Fail(absl::StrCat(path, field), KindName(kind), " \"", name,
-         "\" is deleted by this change but still used here");
-  });
+  ForEachReference(next_,
+                   [&](const std::string& path, absl::string_view field, Kind kind, const std::string& name) {
+                     if (name.empty() || checked.contains(path) || !gone.contains(std::make_pair(kind, name)))
+                       return;
+                     Fail(absl::StrCat(path, field), KindName(kind), " \"", name,
+                          "\" is deleted by this change but still used here");
+                   });
 }
 
 // Named counters live as long as some rule names them.
@@ -309,15 +311,14 @@ absl::Status StateBuilder::CheckLimits() {
                                         if (after) next_.prefix_count += (*after)->prefixes.size();
                                       });
   if (next_.entry_count > limits_.max_entries && next_.entry_count > current_->entry_count) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("table hg_rules: the rules need ", next_.entry_count, " match entries and there is room for ",
-                     limits_.max_entries, ": start headgated with a higher --max-rules"));
+    return absl::ResourceExhaustedError(absl::StrCat("table hg_rules: the rules need ", next_.entry_count,
+                                                     " match entries and there is room for ", limits_.max_entries,
+                                                     ": start headgated with a higher --max-rules"));
   }
   if (next_.prefix_count > limits_.max_prefixes && next_.prefix_count > current_->prefix_count) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("table hg_prefixes: the prefix sets need ", next_.prefix_count,
-                     " entries and there is room for ", limits_.max_prefixes,
-                     ": start headgated with a higher --max-prefixes"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "table hg_prefixes: the prefix sets need ", next_.prefix_count, " entries and there is room for ",
+        limits_.max_prefixes, ": start headgated with a higher --max-prefixes"));
   }
   return absl::OkStatus();
 }

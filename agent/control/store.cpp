@@ -24,7 +24,8 @@ void AppendPrefix(const Prefix& prefix, std::string& out) {
   out.push_back(static_cast<char>(prefix.address.family));
   out.push_back(static_cast<char>(prefix.length));
   for (int i = 0; i < (prefix.address.family == Family::kIpv4 ? 1 : 4); ++i) {
-    for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<char>(prefix.address.words[i] >> shift));
+    for (int shift = 24; shift >= 0; shift -= 8)
+      out.push_back(static_cast<char>(prefix.address.words[i] >> shift));
   }
 }
 
@@ -86,9 +87,9 @@ class Store::Statement {
   int64_t Int(int column) { return sqlite3_column_int64(statement_, column); }
   std::string Bytes(int column) {
     const void* data = sqlite3_column_blob(statement_, column);
-    return data == nullptr
-               ? std::string()
-               : std::string(static_cast<const char*>(data), static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
+    return data == nullptr ? std::string()
+                           : std::string(static_cast<const char*>(data),
+                                         static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
   }
 
  private:
@@ -100,11 +101,13 @@ class Store::Statement {
 absl::Status Store::Failed(const std::string& tried) const {
   const int code = sqlite3_errcode(database_);
   const char* file = sqlite3_db_filename(database_, "main");
-  const std::string message = absl::StrCat("state database", file != nullptr && *file != '\0' ? " " : "",
-                                           file != nullptr ? file : "", ": ", tried, ": ", sqlite3_errmsg(database_));
+  const std::string message =
+      absl::StrCat("state database", file != nullptr && *file != '\0' ? " " : "", file != nullptr ? file : "",
+                   ": ", tried, ": ", sqlite3_errmsg(database_));
   if (code == SQLITE_FULL) return absl::ResourceExhaustedError(message);
   if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) {
-    return absl::DataLossError(absl::StrCat(message, " (restore a copy of it, or move it away to begin with nothing)"));
+    return absl::DataLossError(
+        absl::StrCat(message, " (restore a copy of it, or move it away to begin with nothing)"));
   }
   if (code == SQLITE_BUSY || code == SQLITE_LOCKED) {
     return absl::UnavailableError(absl::StrCat(message, " (is another headgated running on it?)"));
@@ -141,17 +144,20 @@ absl::Status Store::CreateTables() {
     HG_RETURN_IF_ERROR(Execute(absl::StrCat("CREATE TABLE IF NOT EXISTS ", tables, "meta ",
                                             "(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID")
                                    .c_str()));
-    HG_RETURN_IF_ERROR(Execute(absl::StrCat("CREATE TABLE IF NOT EXISTS ", tables, "objects ",
-                                            "(kind INTEGER, name TEXT, id INTEGER, body BLOB, PRIMARY KEY (kind, name)) "
-                                            "WITHOUT ROWID")
-                                   .c_str()));
-    HG_RETURN_IF_ERROR(Execute(absl::StrCat("CREATE TABLE IF NOT EXISTS ", tables, "prefix_chunks ",
-                                            "(set_id INTEGER, chunk INTEGER, body BLOB, PRIMARY KEY (set_id, chunk)) "
-                                            "WITHOUT ROWID")
-                                   .c_str()));
-    HG_RETURN_IF_ERROR(Execute(absl::StrCat("CREATE TABLE IF NOT EXISTS ", tables, "prefix_edits ",
-                                            "(seq INTEGER PRIMARY KEY, set_id INTEGER, added INTEGER, prefix BLOB)")
-                                   .c_str()));
+    HG_RETURN_IF_ERROR(
+        Execute(absl::StrCat("CREATE TABLE IF NOT EXISTS ", tables, "objects ",
+                             "(kind INTEGER, name TEXT, id INTEGER, body BLOB, PRIMARY KEY (kind, name)) "
+                             "WITHOUT ROWID")
+                    .c_str()));
+    HG_RETURN_IF_ERROR(
+        Execute(absl::StrCat("CREATE TABLE IF NOT EXISTS ", tables, "prefix_chunks ",
+                             "(set_id INTEGER, chunk INTEGER, body BLOB, PRIMARY KEY (set_id, chunk)) "
+                             "WITHOUT ROWID")
+                    .c_str()));
+    HG_RETURN_IF_ERROR(
+        Execute(absl::StrCat("CREATE TABLE IF NOT EXISTS ", tables, "prefix_edits ",
+                             "(seq INTEGER PRIMARY KEY, set_id INTEGER, added INTEGER, prefix BLOB)")
+                    .c_str()));
   }
   HG_RETURN_IF_ERROR(Execute("COMMIT"));
   HG_ASSIGN_OR_RETURN(const std::string schema, GetNote("schema"));
@@ -213,7 +219,8 @@ absl::Status Store::WritePrefixes(const PrefixSet* before, const PrefixSet* afte
   if (edits == 0) return absl::OkStatus();
   Statement count(*this, "SELECT COUNT(*) FROM prefix_edits WHERE set_id = ?");
   HG_RETURN_IF_ERROR(count.Bind(1, after->id).Step().status());
-  if (edits + static_cast<uint64_t>(count.Int(0)) > std::max<uint64_t>(kMinLoggedEdits, after->prefixes.size() / 4)) {
+  if (edits + static_cast<uint64_t>(count.Int(0)) >
+      std::max<uint64_t>(kMinLoggedEdits, after->prefixes.size() / 4)) {
     return WriteChunks(*after);
   }
   Statement log(*this, "INSERT INTO prefix_edits (set_id, added, prefix) VALUES (?, ?, ?)");
@@ -256,12 +263,14 @@ absl::Status Store::Commit(const State& before, const State& after, const Notes&
   absl::Status status;
   for (const char* table : {"meta", "objects", "prefix_chunks", "prefix_edits"}) {
     status.Update(Execute(absl::StrCat("DELETE FROM old_", table).c_str()));
-    if (confirm_by) status.Update(Execute(absl::StrCat("INSERT INTO old_", table, " SELECT * FROM ", table).c_str()));
+    if (confirm_by)
+      status.Update(Execute(absl::StrCat("INSERT INTO old_", table, " SELECT * FROM ", table).c_str()));
   }
   status.Update(WriteDifferences(before, after));
   for (const auto& [name, value] : notes) status.Update(SetNote(name, value));
   if (confirm_by) {
-    const auto seconds = std::chrono::duration_cast<std::chrono::milliseconds>(confirm_by->time_since_epoch()).count();
+    const auto seconds =
+        std::chrono::duration_cast<std::chrono::milliseconds>(confirm_by->time_since_epoch()).count();
     Statement put(*this, "INSERT OR REPLACE INTO old_meta (name, value) VALUES ('confirm_by_ms', ?)");
     status.Update(put.BindBlob(1, absl::StrCat(seconds)).Run());
   }
@@ -284,7 +293,9 @@ absl::Status Store::Confirm() {
 absl::Status Store::LoadPrefixes(const std::string& tables, State& state) {
   std::unordered_map<uint32_t, PrefixSet> sets;
   state.prefix_sets.ForEach([&](const std::shared_ptr<const PrefixSet>& set) { sets.emplace(set->id, *set); });
-  const auto garbage = [] { return absl::DataLossError("state database: a prefix set's prefixes cannot be read"); };
+  const auto garbage = [] {
+    return absl::DataLossError("state database: a prefix set's prefixes cannot be read");
+  };
 
   Statement chunks(*this, absl::StrCat("SELECT set_id, body FROM ", tables, "prefix_chunks"));
   while (true) {

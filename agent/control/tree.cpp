@@ -32,7 +32,9 @@ double LeafCost(double n) { return 0.5 + n * 0.35; }
 // Windows along one path, selected by or passed by, are all different.
 constexpr size_t kMaxPath = 4096;
 
-bool Fits(uint32_t first, uint32_t count, uint32_t cells) { return first != 0 && first < cells && count <= cells - first; }
+bool Fits(uint32_t first, uint32_t count, uint32_t cells) {
+  return first != 0 && first < cells && count <= cells - first;
+}
 
 }  // namespace
 
@@ -144,8 +146,13 @@ void Tree<kWords>::BuildAt(uint32_t node, absl::Span<Keyed> entries, unsigned de
   for (const Keyed& entry : entries) prio = std::max(prio, entry.prio);
   const uint32_t base = store_.AllocateNodes(window.bits);
   const uint32_t size = static_cast<uint32_t>(entries.size());
-  hg_node inner{.base = base, .rest = 0, .prio = prio, .word = window.word, .shift = window.shift,
-                .bits = window.bits, .count = 0};
+  hg_node inner{.base = base,
+                .rest = 0,
+                .prio = prio,
+                .word = window.word,
+                .shift = window.shift,
+                .bits = window.bits,
+                .count = 0};
   size_t from = 0;
   for (uint32_t child = 0; child < (1U << window.bits); ++child) {
     size_t to = from;
@@ -396,13 +403,15 @@ bool Tree<kWords>::AdoptLeaf(uint32_t node, const Path& path, const std::functio
     if (n.bits != 0 || n.count > HG_LEAF_ITEMS || (n.count == 0 && (n.rest != 0 || n.prio != 0))) return false;
     chain.push_back(next);
     if (n.count != 0) {
-      if (!Fits(n.base, n.count, store_.items.size()) || !store_.items.CanClaim(n.base, OrderFor(n.count))) return false;
+      if (!Fits(n.base, n.count, store_.items.size()) || !store_.items.CanClaim(n.base, OrderFor(n.count)))
+        return false;
       store_.items.Claim(n.base, OrderFor(n.count));
       if (n.prio != store_.items[n.base].prio) return false;
     }
     for (uint32_t i = 0; i < n.count; ++i) {
       const hg_item item = store_.items[n.base + i];
-      if (!claim_entry(item.entry) || item.prio != entries_.Priority(item.entry) || item.prio > above) return false;
+      if (!claim_entry(item.entry) || item.prio != entries_.Priority(item.entry) || item.prio > above)
+        return false;
       if (!LeadsTo(path, entries_.Key(item.entry))) return false;
       above = item.prio;
     }
@@ -428,7 +437,8 @@ bool Tree<kWords>::LeadsTo(const Path& path, const Ternary<kWords>& key) {
 }
 
 template <unsigned kWords>
-bool Tree<kWords>::AdoptAt(uint32_t node, unsigned depth, Path& path, const std::function<bool(uint32_t)>& claim_entry) {
+bool Tree<kWords>::AdoptAt(uint32_t node, unsigned depth, Path& path,
+                           const std::function<bool(uint32_t)>& claim_entry) {
   const hg_node n = store_.nodes[node];
   if (n.bits == 0) return AdoptLeaf(node, path, claim_entry);
   if (n.bits > HG_WINDOW_BITS || n.word >= kWords || n.shift + n.bits > 32 || depth >= HG_TREE_STACK ||

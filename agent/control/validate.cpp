@@ -109,8 +109,7 @@ void CheckIcmp(const Match& match, Checker& check) {
 
 void CheckProtocol(const Match& match, Checker& check) {
   const bool ports = !match.source_ports.empty() || !match.destination_ports.empty();
-  const absl::string_view field =
-      match.source_ports.empty() ? "match.destination_ports" : "match.source_ports";
+  const absl::string_view field = match.source_ports.empty() ? "match.destination_ports" : "match.source_ports";
   check.Ports("match.source_ports", match.source_ports);
   check.Ports("match.destination_ports", match.destination_ports);
   if (ports && match.protocol && !HasPorts(*match.protocol)) {
@@ -225,10 +224,12 @@ absl::Status CheckWhole(const State& state) {
     return true;
   };
   absl::Status status;
-  ForEachReference(state, [&](const std::string& path, absl::string_view field, Kind kind, const std::string& name) {
-    if (name.empty() || exists(kind, name)) return;
-    status.Update(absl::DataLossError(absl::StrCat(path, field, ": ", kMissing, KindName(kind), " \"", name, "\"")));
-  });
+  ForEachReference(
+      state, [&](const std::string& path, absl::string_view field, Kind kind, const std::string& name) {
+        if (name.empty() || exists(kind, name)) return;
+        status.Update(
+            absl::DataLossError(absl::StrCat(path, field, ": ", kMissing, KindName(kind), " \"", name, "\"")));
+      });
   return status;
 }
 
@@ -245,7 +246,8 @@ bool UnreadFields::Explain(absl::string_view object, const Violation& violation)
   const auto found = fields_.find(object);
   if (found == fields_.end()) return false;
   const absl::string_view field = violation.field;
-  // What a rule or an entry of the management list matches hangs together, but for what is not there and a few fields.
+  // What a rule or an entry of the management list matches hangs together, but for what is not there and a few
+  // fields.
   const std::string scope = absl::StrCat(object, absl::StrContains(object, ".allow[") ? "." : ".match.");
   const bool may_follow =
       absl::StartsWith(field, scope) && !absl::StartsWith(violation.description, kMissing) &&

@@ -27,16 +27,16 @@ void CheckRule(const Rule& rule, const std::string& path, const State& state, Vi
 std::string RulePath(absl::string_view name);
 std::string NextHopPath(absl::string_view name);
 
-// Calls visit(object's path, field below it, kind and name of what it refers to) for every reference of a state; the
-// name may be empty.
+// Calls visit(object's path, field below it, kind and name of what it refers to) for every reference of a state;
+// the name may be empty.
 using ReferenceVisitor =
     std::function<void(const std::string& path, absl::string_view field, Kind kind, const std::string& name)>;
 void ForEachReference(const State& state, const ReferenceVisitor& visit);
 // Whether every object that a state's objects refer to is there: what is loaded may have been tampered with.
 absl::Status CheckWhole(const State& state);
 
-// The fields of a request whose text could not be read. Its objects are checked all the same, with defaults in those
-// places, and what that alone may have brought up is not reported.
+// The fields of a request whose text could not be read. Its objects are checked all the same, with defaults in
+// those places, and what that alone may have brought up is not reported.
 class UnreadFields {
  public:
   // Of violations found while the text was parsed.

@@ -59,8 +59,10 @@ std::vector<std::string> WarningsFor(const Device& device) {
   device.name.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
   request.ifr_data = reinterpret_cast<char*>(&flags);
   if (socket && ioctl(socket.get(), SIOCETHTOOL, &request) == 0 && (flags.data & ETH_FLAG_RXVLAN) != 0) {
-    warnings.push_back(absl::StrCat("VLAN tags that the device takes off are not seen (rules with vlan, next hops that "
-                                    "strip): ethtool -K ", device.name, " rxvlan off"));
+    warnings.push_back(
+        absl::StrCat("VLAN tags that the device takes off are not seen (rules with vlan, next hops that "
+                     "strip): ethtool -K ",
+                     device.name, " rxvlan off"));
   }
   return warnings;
 }
@@ -69,8 +71,8 @@ std::string WhyNot(int error, const Device& device) {
   LIBBPF_OPTS(bpf_xdp_query_opts, query);
   if (error == EBUSY || error == EEXIST) {
     bpf_xdp_query(static_cast<int>(device.ifindex), 0, &query);
-    return absl::StrCat("another XDP program (id ", query.prog_id, ") is attached; remove it first: ip link set dev ",
-                        device.name, " xdp off");
+    return absl::StrCat("another XDP program (id ", query.prog_id,
+                        ") is attached; remove it first: ip link set dev ", device.name, " xdp off");
   }
   if (error == EINVAL || error == ERANGE || error == EOPNOTSUPP) {
     return absl::StrCat("the driver refuses; an MTU of ", device.mtu,
@@ -198,8 +200,9 @@ absl::Status Ports::PinLink(uint32_t port, const Fd& link) {
 // Auto is expected to be native. Why it is not, only the process that tried knows.
 void Ports::AddModeWarning(const Port& bound, Attachment& attachment) {
   if (bound.mode != DriverMode::kGeneric) return;
-  attachment.warnings.push_back(absl::StrCat("in generic mode, several times slower than native",
-                                             bound.refusal.empty() ? "" : "; native mode was refused: ", bound.refusal));
+  attachment.warnings.push_back(
+      absl::StrCat("in generic mode, several times slower than native",
+                   bound.refusal.empty() ? "" : "; native mode was refused: ", bound.refusal));
 }
 
 // The port whose link is on the device, 0: none.

@@ -4,9 +4,9 @@
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include "agent/base/log.h"
 #include <sys/mman.h>
 #include <unistd.h>
+#include "agent/base/log.h"
 
 #include <algorithm>
 #include <cstring>
@@ -50,9 +50,11 @@ absl::Status BpfDataplane::Setup() {
 
   // Updating a map of maps waits until no program uses the old inner map, which is any program that began
   // before (kernel/bpf/syscall.c, maybe_wait_bpf_programs): the one call made for this purpose.
-  quiesce_inner_ = Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, "hg_quiesce_in", sizeof(uint32_t), sizeof(uint32_t), 1, nullptr));
+  quiesce_inner_ =
+      Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, "hg_quiesce_in", sizeof(uint32_t), sizeof(uint32_t), 1, nullptr));
   LIBBPF_OPTS(bpf_map_create_opts, outer, .inner_map_fd = static_cast<uint32_t>(quiesce_inner_.get()));
-  quiesce_outer_ = Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "hg_quiesce", sizeof(uint32_t), sizeof(uint32_t), 1, &outer));
+  quiesce_outer_ =
+      Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "hg_quiesce", sizeof(uint32_t), sizeof(uint32_t), 1, &outer));
   if (!quiesce_inner_ || !quiesce_outer_) return ErrnoStatus("create the maps to wait for packets by");
 
   samples_ = ring_buffer__new(
@@ -127,8 +129,8 @@ absl::Status BpfDataplane::Quiesce() {
   return absl::OkStatus();
 }
 
-// Attaches this process's counters beside those of the last one, which hand over to them. Pinned first, so that what
-// is counted by then survives this process, and who comes next can finish what it began.
+// Attaches this process's counters beside those of the last one, which hand over to them. Pinned first, so that
+// what is counted by then survives this process, and who comes next can finish what it began.
 absl::Status BpfDataplane::AttachEgressCounters() {
   HG_RETURN_IF_ERROR(FinishEgressHandOver());
   auto& skeleton = loader_->skeleton();
@@ -158,8 +160,8 @@ absl::Status BpfDataplane::AttachEgressCounters() {
   return FinishEgressHandOver();
 }
 
-// From the counters that count to those pinned as fresh, if it was announced; else those are of no use. On a CPU that
-// has events the program itself hands over, on the others nothing is in its way here.
+// From the counters that count to those pinned as fresh, if it was announced; else those are of no use. On a CPU
+// that has events the program itself hands over, on the others nothing is in its way here.
 absl::Status BpfDataplane::FinishEgressHandOver() {
   const int map = bpf_map__fd(loader_->skeleton().maps.hg_egress_own);
   HG_ASSIGN_OR_RETURN(auto owners, ReadCpus<hg_egress_owner>(map, 0));

@@ -34,7 +34,8 @@ class BpfDataplane : public Dataplane {
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override { return ports_.Bound(); }
   uint32_t CounterRows(CounterId table) const override;
   uint32_t CounterFields(CounterId table) const override;
-  absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first, uint32_t count) const override;
+  absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first,
+                                                     uint32_t count) const override;
   absl::Status ClearCounters(CounterId table, absl::Span<const uint32_t> rows) override;
   absl::Status PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) override;
   absl::StatusOr<TraceResult> Trace(uint32_t port, absl::Span<const uint8_t> frame) override;

@@ -50,7 +50,8 @@ absl::Status LookupCpus(int map, uint32_t key, void* values) {
 }
 
 absl::Status UpdateCpus(int map, uint32_t key, const void* values) {
-  return bpf_map_update_elem(map, &key, values, BPF_ANY) == 0 ? absl::OkStatus() : ErrnoStatus("write a per-CPU map");
+  return bpf_map_update_elem(map, &key, values, BPF_ANY) == 0 ? absl::OkStatus()
+                                                              : ErrnoStatus("write a per-CPU map");
 }
 
 absl::StatusOr<std::vector<uint64_t>> ReadPerCpuFields(int map, uint32_t first, uint32_t count, size_t fields) {
@@ -80,7 +81,8 @@ absl::Status ClearPerCpu(int map, absl::Span<const uint32_t> rows, size_t fields
   if (cpus < 0) return ErrnoStatusOf(cpus, "count CPUs");
   const std::vector<uint64_t> zeros(static_cast<size_t>(cpus) * fields);
   for (const uint32_t row : rows) {
-    if (bpf_map_update_elem(map, &row, zeros.data(), BPF_ANY) != 0) return ErrnoStatus("clear row ", row, " of a map");
+    if (bpf_map_update_elem(map, &row, zeros.data(), BPF_ANY) != 0)
+      return ErrnoStatus("clear row ", row, " of a map");
   }
   return absl::OkStatus();
 }

@@ -73,12 +73,13 @@ int ReadLink(const nlmsghdr* header, void* data) {
   return MNL_CB_OK;
 }
 
-// One dump on a socket of its own, so that nothing left over of another can be taken for part of it. Nothing when the
-// list changed meanwhile.
+// One dump on a socket of its own, so that nothing left over of another can be taken for part of it. Nothing when
+// the list changed meanwhile.
 absl::StatusOr<std::optional<Devices>> Dump() {
   const std::unique_ptr<mnl_socket, int (*)(mnl_socket*)> socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC),
                                                                  mnl_socket_close);
-  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) return ErrnoStatus("open a netlink socket");
+  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+    return ErrnoStatus("open a netlink socket");
   char request[64];
   nlmsghdr* header = mnl_nlmsg_put_header(request);
   header->nlmsg_type = RTM_GETLINK;
@@ -124,7 +125,8 @@ absl::Status DeviceMonitor::Open() {
     return ErrnoStatus("listen for network devices by netlink");
   }
   // More than net.core.rmem_max where permitted: losing messages costs a new dump.
-  if (setsockopt(mnl_socket_get_fd(socket_), SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBuffer, sizeof(kReceiveBuffer)) != 0) {
+  if (setsockopt(mnl_socket_get_fd(socket_), SOL_SOCKET, SO_RCVBUFFORCE, &kReceiveBuffer,
+                 sizeof(kReceiveBuffer)) != 0) {
     setsockopt(mnl_socket_get_fd(socket_), SOL_SOCKET, SO_RCVBUF, &kReceiveBuffer, sizeof(kReceiveBuffer));
   }
   return absl::OkStatus();

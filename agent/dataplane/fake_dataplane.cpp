@@ -51,14 +51,16 @@ absl::Status FakeDataplane::Write(TableId id, absl::Span<const uint32_t> indexes
 
 absl::Status FakeDataplane::Read(TableId id, uint32_t first, uint32_t count, void* values) const {
   if (first > Capacity(id) || count > Capacity(id) - first) {
-    return absl::InvalidArgumentError(absl::StrCat(Info(id).name, ": no values ", first, " to ", first + count - 1));
+    return absl::InvalidArgumentError(
+        absl::StrCat(Info(id).name, ": no values ", first, " to ", first + count - 1));
   }
   const std::lock_guard lock(mutex_);
   const std::vector<char>& table = tables_[static_cast<size_t>(id)];
   const size_t from = std::min(first * ValueSize(id), table.size());
   const size_t held = std::min(count * ValueSize(id), table.size() - from);
   if (held != 0) std::memcpy(values, &table[from], held);
-  if (held != count * ValueSize(id)) std::memset(static_cast<char*>(values) + held, 0, count * ValueSize(id) - held);
+  if (held != count * ValueSize(id))
+    std::memset(static_cast<char*>(values) + held, 0, count * ValueSize(id) - held);
   return absl::OkStatus();
 }
 
@@ -84,7 +86,8 @@ absl::StatusOr<Attachment> FakeDataplane::Attach(uint32_t port, const Device& de
   const std::lock_guard lock(mutex_);
   for (const auto& [other, bound] : ports_) {
     if (other != port && bound.device.ifindex == device.ifindex) {
-      return absl::FailedPreconditionError(absl::StrCat("attach to ", device.name, ": another program is attached"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("attach to ", device.name, ": another program is attached"));
     }
   }
   Port& bound = ports_[port];

@@ -16,7 +16,8 @@ namespace headgate {
 
 class FakeDataplane : public Dataplane {
  public:
-  // Tables of `capacity` values each, but for root records, of which there are HG_ROOTS. Memory is taken as they fill.
+  // Tables of `capacity` values each, but for root records, of which there are HG_ROOTS. Memory is taken as they
+  // fill.
   explicit FakeDataplane(uint32_t capacity);
 
   absl::Status Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) override;
@@ -31,7 +32,8 @@ class FakeDataplane : public Dataplane {
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override;
   uint32_t CounterRows(CounterId table) const override;
   uint32_t CounterFields(CounterId table) const override;
-  absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first, uint32_t count) const override;
+  absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first,
+                                                     uint32_t count) const override;
   absl::Status ClearCounters(CounterId table, absl::Span<const uint32_t> rows) override;
   absl::Status PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) override;
   // There is no program to run.
@@ -54,7 +56,7 @@ class FakeDataplane : public Dataplane {
   uint32_t Capacity(TableId table) const;
 
   const uint32_t capacity_;
-  mutable std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;               // guards what follows
   std::vector<std::vector<char>> tables_;  // values written so far; those beyond are zero
   std::vector<std::vector<uint64_t>> counters_;
   uint32_t active_ = 0;
@@ -65,8 +67,8 @@ class FaultyDataplane : public Dataplane {
  public:
   explicit FaultyDataplane(Dataplane& inner) : inner_(inner) {}
 
-  // Asked before each call that can fail, by its name ("Write", "Attach", ...): a status that is not OK is returned
-  // in its place. To be set before other threads make calls.
+  // Asked before each call that can fail, by its name ("Write", "Attach", ...): a status that is not OK is
+  // returned in its place. To be set before other threads make calls.
   std::function<absl::Status(absl::string_view call)> fault = [](absl::string_view) { return absl::OkStatus(); };
 
   absl::Status Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) override;
@@ -81,7 +83,8 @@ class FaultyDataplane : public Dataplane {
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override { return inner_.Bound(); }
   uint32_t CounterRows(CounterId table) const override { return inner_.CounterRows(table); }
   uint32_t CounterFields(CounterId table) const override { return inner_.CounterFields(table); }
-  absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first, uint32_t count) const override;
+  absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first,
+                                                     uint32_t count) const override;
   absl::Status ClearCounters(CounterId table, absl::Span<const uint32_t> rows) override;
   absl::Status PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) override;
   absl::StatusOr<TraceResult> Trace(uint32_t port, absl::Span<const uint8_t> frame) override;

@@ -4,14 +4,14 @@
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <linux/magic.h>
-#include "agent/base/log.h"
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include "agent/base/log.h"
 
 #include <algorithm>
 #include <cstdarg>
@@ -91,9 +91,7 @@ Loader::Loader(const LoadOptions& options)
 
 Loader::~Loader() { headgate_bpf__destroy(skeleton_); }
 
-std::string Loader::MapPath(const bpf_map* map) const {
-  return absl::StrCat(root_, "/maps/", bpf_map__name(map));
-}
+std::string Loader::MapPath(const bpf_map* map) const { return absl::StrCat(root_, "/maps/", bpf_map__name(map)); }
 
 absl::Status Loader::Prepare() {
   HG_RETURN_IF_ERROR(EnsureBpffs(options_.bpffs));
@@ -153,9 +151,9 @@ absl::Status Loader::ReuseMaps() {
     return absl::OkStatus();
   };
 
-  const std::vector<bpf_map*> tables = {maps.hg_active, maps.hg_roots,   maps.hg_nodes,     maps.hg_items,
-                                        maps.hg_rules,  maps.hg_actions, maps.hg_prefixes,  maps.hg_next_hops,
-                                        maps.hg_targets};
+  const std::vector<bpf_map*> tables = {maps.hg_active,   maps.hg_roots,     maps.hg_nodes,
+                                        maps.hg_items,    maps.hg_rules,     maps.hg_actions,
+                                        maps.hg_prefixes, maps.hg_next_hops, maps.hg_targets};
   std::vector<Fd> fds;
   fds.reserve(tables.size());
   for (bpf_map* table : tables) fds.push_back(pinned(table));
@@ -167,9 +165,10 @@ absl::Status Loader::ReuseMaps() {
     for (size_t i = 0; i < tables.size(); ++i) HG_RETURN_IF_ERROR(reuse(tables[i], fds[i]));
   }
   // hg_traces and .rodata are each process's own.
-  for (bpf_map* map : {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_limiters,
-                       maps.hg_sources, maps.hg_port_stats, maps.hg_rule_stats, maps.hg_rule_base, maps.hg_counters,
-                       maps.hg_egress_stats, maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
+  for (bpf_map* map :
+       {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_limiters, maps.hg_sources,
+        maps.hg_port_stats, maps.hg_rule_stats, maps.hg_rule_base, maps.hg_counters, maps.hg_egress_stats,
+        maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
     const Fd fd = pinned(map);
     if (fd) HG_RETURN_IF_ERROR(reuse(map, fd));
   }
@@ -197,8 +196,9 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
   HG_ASSIGN_OR_RETURN(loader->skeleton_->rodata->incarnation, loader->NextIncarnation());
   HG_ASSIGN_OR_RETURN(loader->skeleton_->rodata->netns_cookie, NetnsCookie());
   if (const int error = headgate_bpf__load(loader->skeleton_); error != 0) {
-    return ErrnoStatusOf(error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",
-                         "log level debug shows the verifier's words)");
+    return ErrnoStatusOf(
+        error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",
+        "log level debug shows the verifier's words)");
   }
   return loader;
 }
@@ -241,8 +241,8 @@ absl::Status Loader::Pin() {
   }
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton_->obj) {
-    HG_RETURN_IF_ERROR(PinReplacing(bpf_program__fd(program),
-                                    absl::StrCat(root_, "/programs/", bpf_program__name(program))));
+    HG_RETURN_IF_ERROR(
+        PinReplacing(bpf_program__fd(program), absl::StrCat(root_, "/programs/", bpf_program__name(program))));
   }
   return absl::OkStatus();
 }

@@ -54,7 +54,9 @@ void AddInterfaceCounters(const Stats& stats, Families& out) {
       const Reason& reason = ReasonOf(row.reason);
       out.Counter("headgate_interface_received_packets_total", "Packets received, by what became of them.",
                   row.count.packets,
-                  {{"interface", interface.name}, {"class", ReasonClassName(reason.reason_class)}, {"reason", reason.name}});
+                  {{"interface", interface.name},
+                   {"class", ReasonClassName(reason.reason_class)},
+                   {"reason", reason.name}});
     }
   }
   for (const auto& interface : stats.interfaces) {
@@ -62,7 +64,9 @@ void AddInterfaceCounters(const Stats& stats, Families& out) {
       const Reason& reason = ReasonOf(row.reason);
       out.Counter("headgate_interface_received_bytes_total", "Frame bytes received, by what became of them.",
                   row.count.bytes,
-                  {{"interface", interface.name}, {"class", ReasonClassName(reason.reason_class)}, {"reason", reason.name}});
+                  {{"interface", interface.name},
+                   {"class", ReasonClassName(reason.reason_class)},
+                   {"reason", reason.name}});
     }
   }
   for (const auto& interface : stats.interfaces) {
@@ -127,9 +131,10 @@ void AddAgent(const Controller& controller, const std::vector<TableInfo>& maps, 
   out.Gauge("headgate_generation_applied", "Generation that packets use.",
             static_cast<double>(status.applied_generation));
   out.Gauge("headgate_rules", "Rules of the desired state.", static_cast<double>(state->rules.size()));
-  out.Gauge("headgate_prefixes", "Prefixes of the desired state's sets.", static_cast<double>(state->prefix_count));
-  out.Counter("headgate_drift_repaired_total", "Values of the kernel's tables found changed by others and put right.",
-              status.drift_repaired);
+  out.Gauge("headgate_prefixes", "Prefixes of the desired state's sets.",
+            static_cast<double>(state->prefix_count));
+  out.Counter("headgate_drift_repaired_total",
+              "Values of the kernel's tables found changed by others and put right.", status.drift_repaired);
   for (const TableInfo& map : maps) {
     out.Gauge("headgate_table_bytes", "Kernel memory of a table.", static_cast<double>(map.bytes),
               {{"table", map.name}});
@@ -140,7 +145,8 @@ void AddAgent(const Controller& controller, const std::vector<TableInfo>& maps, 
   }
   for (const auto& [table, used] : status.table_use) {
     const TableInfo info = controller.dataplane().Info(table);
-    out.Gauge("headgate_table_capacity_values", "Values a table has room for.", info.capacity, {{"table", info.name}});
+    out.Gauge("headgate_table_capacity_values", "Values a table has room for.", info.capacity,
+              {{"table", info.name}});
   }
   out.Gauge("headgate_agent_resident_bytes", "Memory of the agent that is in RAM.",
             static_cast<double>(ResidentBytes()));

@@ -54,7 +54,8 @@ SamplePump::SamplePump(Dataplane& dataplane, const Controller& controller, Event
                 packet.interface = names.Interface(sample.port);
                 packet.reason = ReasonOf(sample.reason).name;
                 packet.length = sample.length;
-                packet.data.assign(sample.data, sample.data + std::min<uint32_t>(sample.captured, HG_SAMPLE_BYTES));
+                packet.data.assign(sample.data,
+                                   sample.data + std::min<uint32_t>(sample.captured, HG_SAMPLE_BYTES));
                 events.Publish({.type = EventType::kSample, .sample = std::move(packet)});
               },
               kPollMs);

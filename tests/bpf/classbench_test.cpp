@@ -65,7 +65,8 @@ void ExpectVerdicts(Program& program, const std::vector<Rule>& rules, std::mt199
   EXPECT_EQ(wrong, 0);
   EXPECT_GT(matched, kHeaders / 2);
   // Each packet counted once, by the rule that the search names.
-  const auto rows = *program.dataplane().ReadCounters(CounterId::kRules, 0, static_cast<uint32_t>(rules.size()) + 1);
+  const auto rows =
+      *program.dataplane().ReadCounters(CounterId::kRules, 0, static_cast<uint32_t>(rules.size()) + 1);
   for (size_t i = 0; i < rows.size(); i += 3) counts.push_back(rows[i]);
   EXPECT_TRUE(counts == expected_counts);
 }

@@ -259,7 +259,8 @@ TEST_F(Police, RaceAtTheLimitDoesNotRefill) {
   Use("packets_per_second: 3000000, burst: 3");
   const uint64_t passed = Reason("pass_rule");
   std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) threads.emplace_back([] { gateway_->program().Verdict(Frame(60), nullptr, 2'000'000); });
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([] { gateway_->program().Verdict(Frame(60), nullptr, 2'000'000); });
   for (std::thread& thread : threads) thread.join();
   const double seconds = std::chrono::duration<double>(Clock::now() - since).count();
   EXPECT_LE(Reason("pass_rule") - passed, kBurst + static_cast<uint64_t>(seconds * kRate) + 1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Configurations replace each other as fast as they can under traffic at full rate. Each gives every packet another
-// form; no packet may arrive in a form that is in neither, and none may be lost that neither drops.
+// Configurations replace each other as fast as they can under traffic at full rate. Each gives every packet
+// another form; no packet may arrive in a form that is in neither, and none may be lost that neither drops.
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <gtest/gtest.h>
@@ -137,7 +137,9 @@ void AtomicityTest::ReplaceUnderTraffic(const Run& run, uint32_t flows, const Ch
   for (const auto& sender : senders) sender->Start();
   const auto begin = std::chrono::steady_clock::now();
   const auto elapsed = [&](auto time) { return std::chrono::steady_clock::now() - begin >= time; };
-  const auto working = [&] { return std::all_of(senders.begin(), senders.end(), [](auto& s) { return s->running(); }); };
+  const auto working = [&] {
+    return std::all_of(senders.begin(), senders.end(), [](auto& s) { return s->running(); });
+  };
   if (run.restart) {
     WaitFor([&] { return elapsed(run.time / 2) || !working(); }, run.time);
     away = true;
@@ -157,11 +159,12 @@ void AtomicityTest::ReplaceUnderTraffic(const Run& run, uint32_t flows, const Ch
   ExpectBalance(judge);
 }
 
-// ---- a few objects of every kind that differ all at once --------------------------------------------------------
+// ---- a few objects of every kind that differ all at once
+// --------------------------------------------------------
 
-// Sources .1 and .3 are in prefix set "s" of A, .2 and .4 in that of B; who is in the set goes to next hop "x", who
-// is not to "y", and both are other hops in A and B. A drops .5 and B drops .6. A packet that met rules, sets and
-// next hops of different generations has a form that gives it away.
+// Sources .1 and .3 are in prefix set "s" of A, .2 and .4 in that of B; who is in the set goes to next hop "x",
+// who is not to "y", and both are other hops in A and B. A drops .5 and B drops .6. A packet that met rules, sets
+// and next hops of different generations has a form that gives it away.
 std::string Document(Set set, size_t more_prefixes) {
   std::string prefixes = set == kA ? "192.0.2.1, 192.0.2.3" : "192.0.2.2, 192.0.2.4";
   for (size_t i = 0; i < more_prefixes; ++i) {
@@ -170,14 +173,17 @@ std::string Document(Set set, size_t more_prefixes) {
   const std::string hops = set == kA ? R"(
   - {name: x, interface: out1, mac: "02:00:00:00:0a:01", source_mac: "02:00:00:00:aa:01"}
   - {name: y, interface: out1, mac: "02:00:00:00:0a:02", source_mac: "02:00:00:00:aa:02", vlan: 10}
-)" : R"(
+)"
+                                     : R"(
   - {name: x, interface: out2, mac: "02:00:00:00:0b:01", source_mac: "02:00:00:00:bb:01", vlan: 20, decrement_ttl: true}
   - {name: y, interface: out2, mac: "02:00:00:00:0b:02", source_mac: "02:00:00:00:bb:02"}
 )";
   return absl::StrCat(R"(
 interfaces: [{name: in, device: g0}, {name: in2, device: g3}, {name: out1, device: g1}, {name: out2, device: g2}]
-prefix_sets: [{name: s, prefixes: [)", prefixes, R"(]}]
-next_hops: )", hops, R"(
+prefix_sets: [{name: s, prefixes: [)",
+                      prefixes, R"(]}]
+next_hops: )",
+                      hops, R"(
 rules:
   - {name: fifth, priority: 40, match: {source: 192.0.2.5}, action: {)",
                       set == kA ? "drop: {}" : "next_hop: {name: x}", R"(}}
@@ -227,7 +233,8 @@ TEST_F(AtomicityTest, PrefixSetsReplacedWhole) {
                       ReplaceBy(Document(kA, kPrefixes), Document(kB, kPrefixes)), JudgeDocument);
 }
 
-// ---- a thousand rules -------------------------------------------------------------------------------------------
+// ---- a thousand rules
+// -------------------------------------------------------------------------------------------
 
 constexpr uint32_t kFlows = 1000;
 
@@ -301,7 +308,8 @@ TEST_F(AtomicityTest, UpdatesOfSeveralObjects) {
   agent_->client().ApplyYaml(Document(kA, 0));
   std::array<pb::UpdateRequest, kSets> requests;
   for (const Set set : {kA, kB}) {
-    const pb::ApplyRequest wanted = WholeConfig(Document(set, 0)), other = WholeConfig(Document(set == kA ? kB : kA, 0));
+    const pb::ApplyRequest wanted = WholeConfig(Document(set, 0)),
+                           other = WholeConfig(Document(set == kA ? kB : kA, 0));
     pb::Patch& patch = *requests[set].mutable_patch();
     *patch.mutable_upsert()->mutable_next_hops() = wanted.config().next_hops();
     *patch.mutable_upsert()->mutable_rules() = wanted.config().rules();
@@ -315,7 +323,8 @@ TEST_F(AtomicityTest, UpdatesOfSeveralObjects) {
     constexpr int kPatches = 32;
     const auto stream = client.Update();
     for (int i = 0; i < kPatches; ++i) {
-      if (!stream->Send(requests[(turn + i) % kSets])) return {.code = kUnavailable, .message = "the stream ended"};
+      if (!stream->Send(requests[(turn + i) % kSets]))
+        return {.code = kUnavailable, .message = "the stream ended"};
     }
     for (int i = 0; i < kPatches; ++i) {
       const auto response = stream->Receive();

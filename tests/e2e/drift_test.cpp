@@ -22,7 +22,8 @@ class PinnedMap {
   PinnedMap(const Agent& agent, const std::string& name)
       : fd_(bpf_obj_get(absl::StrCat(agent.pins(), "/maps/", name).c_str())) {
     uint32_t length = sizeof(info_);
-    if (!fd_ || bpf_obj_get_info_by_fd(fd_.get(), &info_, &length) != 0) throw std::runtime_error("no map " + name);
+    if (!fd_ || bpf_obj_get_info_by_fd(fd_.get(), &info_, &length) != 0)
+      throw std::runtime_error("no map " + name);
   }
   Bytes Read(uint32_t key) const {
     Bytes value(info_.value_size);
@@ -30,7 +31,8 @@ class PinnedMap {
     return value;
   }
   void Write(uint32_t key, const Bytes& value) const {
-    if (bpf_map_update_elem(fd_.get(), &key, value.data(), BPF_ANY) != 0) throw std::runtime_error("cannot scribble");
+    if (bpf_map_update_elem(fd_.get(), &key, value.data(), BPF_ANY) != 0)
+      throw std::runtime_error("cannot scribble");
   }
   void Delete(uint32_t key) const {
     if (bpf_map_delete_elem(fd_.get(), &key) != 0) throw std::runtime_error("cannot delete");
@@ -104,8 +106,10 @@ rules:
     std::map<std::string, uint64_t> after = api().Reasons("in");
     for (const auto& [reason, packets] : before) after[reason] -= packets;
     std::erase_if(after, [](const auto& entry) { return entry.second == 0; });
-    EXPECT_EQ(after, (std::map<std::string, uint64_t>{{"drop_rule", 1}, {"drop_steer_fallback", 1},
-                                                      {"forward_next_hop", 1}, {"forward_redirect", 1}}));
+    EXPECT_EQ(
+        after,
+        (std::map<std::string, uint64_t>{
+            {"drop_rule", 1}, {"drop_steer_fallback", 1}, {"forward_next_hop", 1}, {"forward_redirect", 1}}));
   }
 
   // What `damage` does is noticed, reported and counted, and `undone` afterwards.
@@ -146,7 +150,8 @@ TEST_F(DriftTest, ScribbledTablesAreRepaired) {
     const uint32_t root = *reinterpret_cast<const uint32_t*>(PinnedMap(*agent_, "hg_active").Read(0).data());
     ExpectScribbleRepaired("hg_roots", root);
     for (const char* interface : {"in", "out"}) ExpectScribbleRepaired("hg_ports", Port(interface));
-    for (const uint32_t slot : PinnedMap(*agent_, "hg_ifindexes").Used()) ExpectScribbleRepaired("hg_ifindexes", slot);
+    for (const uint32_t slot : PinnedMap(*agent_, "hg_ifindexes").Used())
+      ExpectScribbleRepaired("hg_ifindexes", slot);
     agent_->Restart();
   }
 }
@@ -207,8 +212,8 @@ TEST_F(DriftTest, ByBpftool) {
       },
       [&] { return ports.Read(out) == right; });
   const std::string metrics = lab_->In("gw", "curl -s http://127.0.0.1:9780/metrics");
-  EXPECT_TRUE(absl::StrContains(metrics, absl::StrCat("\nheadgate_drift_repaired_total ",
-                                                      api().Status().drift_repaired(), "\n")))
+  EXPECT_TRUE(absl::StrContains(
+      metrics, absl::StrCat("\nheadgate_drift_repaired_total ", api().Status().drift_repaired(), "\n")))
       << metrics.substr(0, 2000);
 }
 
@@ -249,7 +254,8 @@ TEST_F(DriftTest, OwnChangesAreNoDrift) {
                                  "\"]}, action: {drop: {}}}]}\nprefix_set_changes: [{name: bogons, ",
                                  i % 2 == 0 ? "add" : "remove", ": [203.0.113.0/24]}]"));
   }
-  EXPECT_TRUE(WaitFor([&] { return api().Status().last_drift_check().SerializeAsString() != first.SerializeAsString(); }));
+  EXPECT_TRUE(
+      WaitFor([&] { return api().Status().last_drift_check().SerializeAsString() != first.SerializeAsString(); }));
   EXPECT_EQ(api().Status().drift_repaired(), 0u);
   EXPECT_FALSE(watcher->Next([](const pb::Event&) { return true; }, std::chrono::milliseconds(0)).has_value());
   ExpectInForce();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What rules do with packets, on the wire: redirect, next hop, tx, pass, drop, rate limits, samples. All that is sent
-// is delivered or counted, frame for frame, at egress too. (Routes: routing_test.cpp. Every detail of rewriting is
-// tested on single program runs in tests/bpf/action_test.cpp.)
+// What rules do with packets, on the wire: redirect, next hop, tx, pass, drop, rate limits, samples. All that is
+// sent is delivered or counted, frame for frame, at egress too. (Routes: routing_test.cpp. Every detail of
+// rewriting is tested on single program runs in tests/bpf/action_test.cpp.)
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 
@@ -31,7 +31,8 @@ class ForwardTest : public ::testing::Test {
   }
 
   void Apply(const std::string& rest) {
-    api().ApplyYaml("interfaces: [{name: in, device: g0}, {name: out1, device: g1}, {name: out2, device: g2}]\n" + rest);
+    api().ApplyYaml("interfaces: [{name: in, device: g0}, {name: out1, device: g1}, {name: out2, device: g2}]\n" +
+                    rest);
     ASSERT_TRUE(WaitFor([&] {
       const auto interfaces = api().GetAll({pb::KIND_INTERFACE});
       return std::all_of(interfaces.begin(), interfaces.end(), [](const pb::Object& interface) {
@@ -51,8 +52,11 @@ class ForwardTest : public ::testing::Test {
 
   // kFrames of 100 flows at full rate.
   void SendMany() {
-    const auto sender = Value(bench::Sender::Open({.device = "c0", .netns = lab_->Name("client"),
-                                                   .frame = FlowFrames(100), .count = kFrames, .scheduling = {.cpu = 0}}));
+    const auto sender = Value(bench::Sender::Open({.device = "c0",
+                                                   .netns = lab_->Name("client"),
+                                                   .frame = FlowFrames(100),
+                                                   .count = kFrames,
+                                                   .scheduling = {.cpu = 0}}));
     Ok(sender->Run());
     EXPECT_EQ(sender->sent(), kFrames);
   }
@@ -134,7 +138,8 @@ rules:
     expect(one, Ethernet{} / Ipv4{} / to(2) / mark, tagging / Vlan{.id = 300} / Ipv4{} / to(2) / mark);
     expect(one, Ethernet{} / Vlan{.id = 9, .priority = 5} / Ipv6{} / to(2) / mark,
            tagging / Vlan{.id = 300, .priority = 5} / Ipv6{} / to(2) / mark);
-    expect(two, Ethernet{} / Vlan{.id = 9} / Ipv4{.ttl = 9} / to(3) / mark, stripping / Ipv4{.ttl = 8} / to(3) / mark);
+    expect(two, Ethernet{} / Vlan{.id = 9} / Ipv4{.ttl = 9} / to(3) / mark,
+           stripping / Ipv4{.ttl = 8} / to(3) / mark);
     expect(two, Ethernet{} / Ipv6{.hop_limit = 2} / to(3) / mark, stripping / Ipv6{.hop_limit = 1} / to(3) / mark);
     const uint64_t expired = Read().reasons["drop_ttl"];
     client.Send(Ethernet{} / Ipv4{.ttl = 1} / to(3) / mark);
@@ -171,10 +176,12 @@ TEST_F(ForwardTest, TxAtFullRateIsCountedExactly) {
     SendMany();
     sent += kFrames;
     pb::InterfaceStats in;
-    EXPECT_TRUE(WaitFor([&] {
-      in = api().Interface("in");
-      return Value(receiver->Frames()) + in.transmit_dropped_packets() >= sent;
-    }, kTimeout));
+    EXPECT_TRUE(WaitFor(
+        [&] {
+          in = api().Interface("in");
+          return Value(receiver->Frames()) + in.transmit_dropped_packets() >= sent;
+        },
+        kTimeout));
     EXPECT_EQ(Read().reasons, (std::map<std::string, uint64_t>{{"forward_tx", sent}}));
     EXPECT_EQ(Value(receiver->Frames()), in.transmitted_packets());
     EXPECT_EQ(in.transmitted_packets() + in.transmit_dropped_packets(), sent);
@@ -211,24 +218,27 @@ TEST_F(ForwardTest, RateLimitsLetThroughWhatTheySayAndCountTheRest) {
   constexpr uint64_t kBurst = 500, kSources = 4, kBitsBurst = 64 * 8 * 300;
   const Tally tally(*lab_, "one", "s1");
   const auto limited = [&](const std::string& limit) {
-    return absl::StrCat("rules: [{name: limited, priority: 10, match: {interface: in}, action: {rate_limit: {", limit,
-                        "}, redirect: {interface: out1}}}]");
+    return absl::StrCat("rules: [{name: limited, priority: 10, match: {interface: in}, action: {rate_limit: {",
+                        limit, "}, redirect: {interface: out1}}}]");
   };
   struct Case {
     std::string limit;
     uint64_t passes;
   };
-  for (const Case& c : {Case{absl::StrCat("packets_per_second: 1, burst: ", kBurst), kBurst},
-                        Case{absl::StrCat("packets_per_second: 1, burst: ", kBurst, ", per: source"), kSources * kBurst},
-                        Case{absl::StrCat("bits_per_second: 1000, burst: ", kBitsBurst), 300}}) {
+  for (const Case& c :
+       {Case{absl::StrCat("packets_per_second: 1, burst: ", kBurst), kBurst},
+        Case{absl::StrCat("packets_per_second: 1, burst: ", kBurst, ", per: source"), kSources * kBurst},
+        Case{absl::StrCat("bits_per_second: 1000, burst: ", kBitsBurst), 300}}) {
     SCOPED_TRACE(c.limit);
     api().ApplyYaml("{}");  // buckets and counters are those of a new rule
     Apply(limited(c.limit));
     const uint64_t before = tally.Frames();
     const uint64_t dropped_before = Read().reasons["drop_rate_limit"];
     const auto begin = std::chrono::steady_clock::now();
-    const auto sender = Value(bench::Sender::Open({.device = "c0", .netns = lab_->Name("client"),
-                                                   .frame = FlowFrames(256 * kSources), .count = kFrames,
+    const auto sender = Value(bench::Sender::Open({.device = "c0",
+                                                   .netns = lab_->Name("client"),
+                                                   .frame = FlowFrames(256 * kSources),
+                                                   .count = kFrames,
                                                    .scheduling = {.cpu = 0}}));
     Ok(sender->Run());
     ASSERT_TRUE(WaitFor([&] { return api().Rule("limited").packets() == kFrames; }, kTimeout));
@@ -273,8 +283,8 @@ TEST_F(ForwardTest, SamplesShowThePacketAsItCame) {
       EXPECT_EQ(event->sample().interface(), "in");
       EXPECT_EQ(event->sample().reason(), "forward_redirect");
       EXPECT_EQ(event->sample().length(), frame.size());
-      EXPECT_EQ(event->sample().data(), std::string(frame.begin(), frame.begin() + std::min<ptrdiff_t>(
-                                                                                       256, std::ssize(frame))));
+      EXPECT_EQ(event->sample().data(),
+                std::string(frame.begin(), frame.begin() + std::min<ptrdiff_t>(256, std::ssize(frame))));
     }
     // About 200 of 200,000, and never so few or many (one run in 10^20).
     SendMany();
@@ -285,10 +295,12 @@ TEST_F(ForwardTest, SamplesShowThePacketAsItCame) {
       return samples + api().Stats().samples_lost() >= 70;
     });
     EXPECT_GE(samples + api().Stats().samples_lost(), 70u);
-    watcher->Next([&](const pb::Event& event) {
-      samples += 1 + event.missed();
-      return false;
-    }, std::chrono::milliseconds(300));
+    watcher->Next(
+        [&](const pb::Event& event) {
+          samples += 1 + event.missed();
+          return false;
+        },
+        std::chrono::milliseconds(300));
     EXPECT_LE(samples, 400u);
   });
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Devices come late, go, come back as others, are renamed, moved and taken down: each heals without a restart, says
-// so in its status and in events, and the rest of the configuration forwards meanwhile.
+// Devices come late, go, come back as others, are renamed, moved and taken down: each heals without a restart,
+// says so in its status and in events, and the rest of the configuration forwards meanwhile.
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
@@ -34,7 +34,8 @@ class InterfaceTest : public ::testing::Test {
   // UDP port 7000 goes to "third", the rest of what comes in to "out"; what comes in by "third" is dropped.
   static std::string Document(const std::string& device = "g2", const std::string& mode = "auto") {
     return absl::StrCat(R"(
-interfaces: [{name: in, device: g0}, {name: out, device: g1}, {name: third, device: )", device, ", mode: ", mode, R"(}]
+interfaces: [{name: in, device: g0}, {name: out, device: g1}, {name: third, device: )",
+                        device, ", mode: ", mode, R"(}]
 next_hops: [{name: hop, interface: third, mac: "02:00:00:00:0c:01"}]
 rules:
   - {name: from-third, priority: 30, match: {interface: third, protocol: udp}, action: {drop: {}}}
@@ -79,7 +80,8 @@ rules:
   }
 
   static Bytes Frame(uint16_t port) {
-    return Ethernet{} / Ipv4{} / Udp{.destination_port = port} / Payload(Bytes(40, static_cast<uint8_t>(++marks_)));
+    return Ethernet{} / Ipv4{} / Udp{.destination_port = port} /
+           Payload(Bytes(40, static_cast<uint8_t>(++marks_)));
   }
   // The frame comes out of the wire. (Others may, too.)
   static bool Passes(Wire& from, Wire& to, const Bytes& frame) {
@@ -109,13 +111,16 @@ rules:
     SCOPED_TRACE("after the restart");
     check();
   }
-  static bool Is(const pb::Event& event, pb::EventType type) { return event.type() == type && event.name() == "third"; }
+  static bool Is(const pb::Event& event, pb::EventType type) {
+    return event.type() == type && event.name() == "third";
+  }
   // An event of that status, and one that the device changed.
   static void ExpectEvents(Client::Watcher& watcher, State::State state, const std::string& message) {
     bool status = false, change = false;
     watcher.Next([&](const pb::Event& event) {
       status = status || (Is(event, pb::EVENT_TYPE_OBJECT_STATUS) && event.status().state() == state);
-      change = change || (Is(event, pb::EVENT_TYPE_INTERFACE_CHANGE) && absl::StrContains(event.message(), message));
+      change =
+          change || (Is(event, pb::EVENT_TYPE_INTERFACE_CHANGE) && absl::StrContains(event.message(), message));
       return status && change;
     });
     EXPECT_TRUE(status) << State::State_Name(state);
@@ -340,7 +345,8 @@ TEST_F(InterfaceTest, MtuAndAddressChange) {
     client_->Send(frame);
     const auto arrived = third.Receive(CarriesPayload(Bytes(frame.end() - 40, frame.end())));
     ASSERT_TRUE(arrived.has_value());
-    EXPECT_EQ(Bytes(arrived->begin(), arrived->begin() + 12), (Bytes{2, 0, 0, 0, 0x0c, 1, 2, 0, 0, 0, 0x33, 0x33}));
+    EXPECT_EQ(Bytes(arrived->begin(), arrived->begin() + 12),
+              (Bytes{2, 0, 0, 0, 0x0c, 1, 2, 0, 0, 0, 0x33, 0x33}));
     // What is too long for the device is refused by the kernel, and counted.
     const uint64_t refused = api().Interface("third").transmit_refused_packets();
     client_->Send(Ethernet{} / Ipv4{} / Udp{.destination_port = 7000} / Payload(1400));
@@ -351,16 +357,16 @@ TEST_F(InterfaceTest, MtuAndAddressChange) {
 
 TEST_F(InterfaceTest, ModesAreWhatTheyAreSaidToBe) {
   LinkThird();
-  for (const auto& [mode, wanted] : {std::pair{"native", pb::ATTACH_MODE_NATIVE},
-                                     std::pair{"generic", pb::ATTACH_MODE_GENERIC},
-                                     std::pair{"auto", pb::ATTACH_MODE_NATIVE},
-                                     std::pair{"generic", pb::ATTACH_MODE_GENERIC}}) {
+  for (const auto& [mode, wanted] :
+       {std::pair{"native", pb::ATTACH_MODE_NATIVE}, std::pair{"generic", pb::ATTACH_MODE_GENERIC},
+        std::pair{"auto", pb::ATTACH_MODE_NATIVE}, std::pair{"generic", pb::ATTACH_MODE_GENERIC}}) {
     SCOPED_TRACE(mode);
     api().ApplyYaml(Document("g2", mode));
     NowAndAfterRestart([&, wanted = wanted] {
       Await(State::STATE_APPLIED);
       EXPECT_EQ(Third().interface_state().mode(), wanted);
-      EXPECT_EQ(absl::StrContains(lab_->Ip("gw", "link show g2"), "xdpgeneric"), wanted == pb::ATTACH_MODE_GENERIC);
+      EXPECT_EQ(absl::StrContains(lab_->Ip("gw", "link show g2"), "xdpgeneric"),
+                wanted == pb::ATTACH_MODE_GENERIC);
       ExpectThirdWorks();
     });
   }
@@ -400,7 +406,8 @@ TEST_F(InterfaceTest, AForeignProgramIsNotReplaced) {
     api().ApplyYaml(Document("g2", mode));
     NowAndAfterRestart([&] {
       Await(State::STATE_ERROR);
-      EXPECT_TRUE(absl::StrContains(Third().status().reason(), "another XDP program")) << Third().status().reason();
+      EXPECT_TRUE(absl::StrContains(Third().status().reason(), "another XDP program"))
+          << Third().status().reason();
       EXPECT_EQ(Third().interface_state().mode(), pb::ATTACH_MODE_UNSPECIFIED);
       const uint64_t before = foreign->Frames();
       third.Send(Frame(1));

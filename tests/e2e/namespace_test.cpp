@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Two gateways on one host, in namespaces built alike: the same ifindexes, the same interfaces, and tracepoints that
-// the kernel shows to both. Each counts its own frames alone.
+// Two gateways on one host, in namespaces built alike: the same ifindexes, the same interfaces, and tracepoints
+// that the kernel shows to both. Each counts its own frames alone.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
@@ -28,8 +28,8 @@ struct Gateway {
   uint32_t Index(const std::string& interface) {
     return agent->client().GetObject(pb::KIND_INTERFACE, interface).interface_state().ifindex();
   }
-  // One frame redirected and one reflected. The second is not waited for: veth wakes the peer of an XDP_TX only where a
-  // program is attached there too.
+  // One frame redirected and one reflected. The second is not waited for: veth wakes the peer of an XDP_TX only
+  // where a program is attached there too.
   void Forward() {
     Wire source(lab.Name("src"), "src0"), sink(lab.Name("dst"), "dst0");
     const auto is_udp = [](const Bytes& frame) { return IsIp(frame, IPPROTO_UDP); };
@@ -38,7 +38,8 @@ struct Gateway {
     source.Send(Ethernet{} / Ipv4{} / Udp{.destination_port = 1001} / Payload(40));
   }
   std::pair<uint64_t, uint64_t> Sent() {
-    return {agent->client().Interface("in").transmitted_packets(), agent->client().Interface("out").transmitted_packets()};
+    return {agent->client().Interface("in").transmitted_packets(),
+            agent->client().Interface("out").transmitted_packets()};
   }
 
   Lab lab;

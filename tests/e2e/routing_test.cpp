@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rules that route by the kernel's tables, on the wire: what the program forwards itself, and what it leaves to the
-// kernel, with the kernel's answers.
+// Rules that route by the kernel's tables, on the wire: what the program forwards itself, and what it leaves to
+// the kernel, with the kernel's answers.
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -41,7 +41,8 @@ rules: [{name: routed, priority: 10, match: {interface: in, protocol: udp}, acti
     one_ = std::make_unique<Wire>(lab_->Name("one"), "s1");
   }
 
-  void AddAddresses(const std::string& ns, const std::string& device, const std::string& ipv4, const std::string& ipv6) {
+  void AddAddresses(const std::string& ns, const std::string& device, const std::string& ipv4,
+                    const std::string& ipv6) {
     lab_->In(ns, absl::StrCat("sysctl -qw net.ipv6.conf.", device, ".disable_ipv6=0 net.ipv6.conf.", device,
                               ".accept_dad=0"));
     lab_->Ip(ns, absl::StrCat("address add ", ipv4, " dev ", device));
@@ -55,8 +56,10 @@ rules: [{name: routed, priority: 10, match: {interface: in, protocol: udp}, acti
     check();
   }
   void ResolveNeighbours() {
-    lab_->Ip("gw", absl::StrCat("neigh replace 198.51.100.2 dev g1 nud permanent lladdr ", lab_->Mac("one", "s1")));
-    lab_->Ip("gw", absl::StrCat("neigh replace 2001:db8:2::2 dev g1 nud permanent lladdr ", lab_->Mac("one", "s1")));
+    lab_->Ip("gw",
+             absl::StrCat("neigh replace 198.51.100.2 dev g1 nud permanent lladdr ", lab_->Mac("one", "s1")));
+    lab_->Ip("gw",
+             absl::StrCat("neigh replace 2001:db8:2::2 dev g1 nud permanent lladdr ", lab_->Mac("one", "s1")));
     lab_->Ip("gw", absl::StrCat("neigh replace 203.0.113.2 dev g2 nud permanent lladdr ", lab_->Mac("two", "s2")));
   }
 
@@ -85,13 +88,15 @@ rules: [{name: routed, priority: 10, match: {interface: in, protocol: udp}, acti
   void ExpectAnswer(uint8_t type, uint8_t code) {
     EXPECT_TRUE(client_->Receive([&](const Bytes& frame) {
       return IsIp(frame, IPPROTO_ICMP) && frame.size() > 35 && frame[34] == type && frame[35] == code;
-    })) << "no ICMP type " << int{type};
+    })) << "no ICMP type "
+        << int{type};
   }
   void ExpectAnswer6(uint8_t type, uint8_t code) {
     EXPECT_TRUE(client_->Receive([&](const Bytes& frame) {
       return frame.size() > 55 && frame[12] == 0x86 && frame[13] == 0xdd && frame[20] == IPPROTO_ICMPV6 &&
              frame[54] == type && frame[55] == code;
-    })) << "no ICMPv6 type " << int{type};
+    })) << "no ICMPv6 type "
+        << int{type};
   }
 
   std::unique_ptr<Lab> lab_;
@@ -128,11 +133,15 @@ TEST_F(RoutingTest, EveryFrameAtFullRate) {
   bench::FrameSpec frame = FlowFrames(100);
   frame.destination_mac = Value(ParseMac(lab_->Mac("gw", "g0")));
   frame.destination = Value(ParseAddress("198.51.100.2"));
-  const MacAddress destination = Value(ParseMac(lab_->Mac("one", "s1"))), source = Value(ParseMac(lab_->Mac("gw", "g1")));
+  const MacAddress destination = Value(ParseMac(lab_->Mac("one", "s1"))),
+                   source = Value(ParseMac(lab_->Mac("gw", "g1")));
   uint64_t sent = 0;
   NowAndAfterRestart([&] {
-    const auto sender = Value(bench::Sender::Open({.device = "c0", .netns = lab_->Name("client"), .frame = frame,
-                                                   .count = kFrames, .scheduling = {.cpu = 0}}));
+    const auto sender = Value(bench::Sender::Open({.device = "c0",
+                                                   .netns = lab_->Name("client"),
+                                                   .frame = frame,
+                                                   .count = kFrames,
+                                                   .scheduling = {.cpu = 0}}));
     Ok(sender->Run());
     sent += kFrames;
     Account account;
@@ -199,7 +208,8 @@ TEST_F(RoutingTest, PacketsTooBigAreAnsweredOrFragmentedByTheKernel) {
   ResolveNeighbours();
   lab_->Ip("gw", "link set g1 mtu 1300");
   NowAndAfterRestart([&] {
-    ASSERT_TRUE(WaitFor([&] { return api().GetObject(pb::KIND_INTERFACE, "out").interface_state().mtu() == 1300; }));
+    ASSERT_TRUE(
+        WaitFor([&] { return api().GetObject(pb::KIND_INTERFACE, "out").interface_state().mtu() == 1300; }));
     Ipv4 whole = V4();
     whole.dont_fragment = true;
     ExpectReason("pass_route_mtu", [&] {

@@ -43,7 +43,8 @@ std::string Directive(const std::string& name) {
 // systemd's end of the notification socket.
 class Supervisor {
  public:
-  explicit Supervisor(std::string path) : path_(std::move(path)), socket_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
+  explicit Supervisor(std::string path)
+      : path_(std::move(path)), socket_(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
     sockaddr_un address{.sun_family = AF_UNIX};
     path_.copy(address.sun_path, sizeof(address.sun_path) - 1);
     unlink(path_.c_str());
@@ -83,7 +84,8 @@ std::string AsUnit(const Supervisor& supervisor) {
 std::string ProcessStatus(pid_t pid, const std::string& field) {
   std::ifstream file(absl::StrCat("/proc/", pid, "/status"));
   for (std::string line; std::getline(file, line);) {
-    if (line.rfind(field + ":", 0) == 0) return std::string(absl::StripAsciiWhitespace(line.substr(field.size() + 1)));
+    if (line.rfind(field + ":", 0) == 0)
+      return std::string(absl::StripAsciiWhitespace(line.substr(field.size() + 1)));
   }
   return "";
 }
@@ -109,7 +111,8 @@ class ServiceTest : public ::testing::Test {
     const Bytes payload(30, static_cast<uint8_t>(before + 7));
     source.Send((Ethernet{} / Ipv4{} / Udp{.destination_port = 1000} / Payload(payload)).Build());
     EXPECT_TRUE(sink.Receive(CarriesPayload(payload)).has_value());
-    EXPECT_TRUE(watcher->Next([](const pb::Event& event) { return event.sample().rule() == "forward"; }).has_value());
+    EXPECT_TRUE(
+        watcher->Next([](const pb::Event& event) { return event.sample().rule() == "forward"; }).has_value());
     EXPECT_TRUE(WaitFor([&] { return agent.client().Interface("out").transmitted_packets() == before + 1; }));
     EXPECT_EQ(agent.client().Trace("udp 192.0.2.1:1 > 192.0.2.2:1000 in in").rule(), "forward");
   }
@@ -161,7 +164,8 @@ TEST(UnitFileTest, IsOneThatSystemdTakes) {
   if (TryShell("command -v systemd-analyze") != 0) GTEST_SKIP() << "no systemd-analyze";
   // The program is not installed here, nor are its pages.
   const std::string copy = ::testing::TempDir() + "headgated.service";
-  Shell(absl::StrCat("sed -e 's#^ExecStart=.*#ExecStart=/bin/true#' -e '/^Documentation=/d' ", HG_UNIT, " > ", copy));
+  Shell(absl::StrCat("sed -e 's#^ExecStart=.*#ExecStart=/bin/true#' -e '/^Documentation=/d' ", HG_UNIT, " > ",
+                     copy));
   EXPECT_EQ(Shell(absl::StrCat("systemd-analyze verify --man=no ", copy, " 2>&1")), "");
 }
 

@@ -21,7 +21,8 @@ void ThousandRulesTest::SetUp() {
   api().ApplyYaml(absl::StrCat(R"(
 interfaces: [{name: in, device: g0}, {name: out, device: g1}]
 rules:
-)", Bystanders(kBystanders), R"(
+)",
+                               Bystanders(kBystanders), R"(
   - {name: wire, priority: 10, match: {interface: in}, action: {redirect: {interface: out}, count: {counter: seen}}}
 )"));
   held_ = Holdings(api());
@@ -42,7 +43,8 @@ void ThousandRulesTest::AwaitTraffic() {
 void ThousandRulesTest::ExpectNothingLost() {
   Ok(sender_->Stop());
   const uint64_t sent = sender_->sent();
-  WaitFor([&] { return Value(receiver_->Frames()) + ReadAccount(api(), {"in"}, {"out"}).lost_at_egress() >= sent; });
+  WaitFor(
+      [&] { return Value(receiver_->Frames()) + ReadAccount(api(), {"in"}, {"out"}).lost_at_egress() >= sent; });
   const bench::ReceiveReport report = Value(receiver_->Read());
   const Account account = ReadAccount(api(), {"in"}, {"out"});
   SCOPED_TRACE(::testing::PrintToString(account));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Mutated YAML and JSON: never a crash or a hang, every error is inside the document, and what is accepted says the
-// same after it is written and read again. Runs for HG_FUZZ_SECONDS (default 20).
+// Mutated YAML and JSON: never a crash or a hang, every error is inside the document, and what is accepted says
+// the same after it is written and read again. Runs for HG_FUZZ_SECONDS (default 20).
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_split.h>
 #include <absl/time/clock.h>
@@ -45,7 +45,8 @@ std::vector<std::string> LoadCorpus() {
 
 class Mutator {
  public:
-  Mutator(std::mt19937_64& random, std::vector<std::string> corpus) : random_(random), corpus_(std::move(corpus)) {}
+  Mutator(std::mt19937_64& random, std::vector<std::string> corpus)
+      : random_(random), corpus_(std::move(corpus)) {}
 
   std::string Next() {
     std::string text = Pick(corpus_);
@@ -74,16 +75,46 @@ class Mutator {
   }
 
   void Mutate(std::string& text) {
-    static const std::vector<std::string> kTokens = {
-        "\n", "\n  ", "\n- ", ": ", "- ", "? ", "{", "}", "[", "]", ",", "#", " #", "&a ", "*a", "<<: ", "<<: *a", "!!str ",
-        "!x ", "|\n", "|+2\n ", ">-\n ", "'", "\"", "\\", "\\u0000", "\\ud800", "\\x04", "\x04", "\xef\xbb\xbf", "\xff", "---\n",
-        "...\n", "%YAML 1.2\n", "%TAG ! x\n", "\t", "\r", "\r\n", "~", "null", "true", "0", "-1", "18446744073709551616", "1e9",
-        "0x1", ".inf", "60s", "rules", "match: ", "action: ", "drop", "name: ", "{}", "[]", "interfaces:\n", "mode: native"};
+    static const std::vector<std::string> kTokens = {"\n",          "\n  ",
+                                                     "\n- ",        ": ",
+                                                     "- ",          "? ",
+                                                     "{",           "}",
+                                                     "[",           "]",
+                                                     ",",           "#",
+                                                     " #",          "&a ",
+                                                     "*a",          "<<: ",
+                                                     "<<: *a",      "!!str ",
+                                                     "!x ",         "|\n",
+                                                     "|+2\n ",      ">-\n ",
+                                                     "'",           "\"",
+                                                     "\\",          "\\u0000",
+                                                     "\\ud800",     "\\x04",
+                                                     "\x04",        "\xef\xbb\xbf",
+                                                     "\xff",        "---\n",
+                                                     "...\n",       "%YAML 1.2\n",
+                                                     "%TAG ! x\n",  "\t",
+                                                     "\r",          "\r\n",
+                                                     "~",           "null",
+                                                     "true",        "0",
+                                                     "-1",          "18446744073709551616",
+                                                     "1e9",         "0x1",
+                                                     ".inf",        "60s",
+                                                     "rules",       "match: ",
+                                                     "action: ",    "drop",
+                                                     "name: ",      "{}",
+                                                     "[]",          "interfaces:\n",
+                                                     "mode: native"};
     const auto [start, size] = Range(text);
     switch (Below(8)) {
-      case 0: text.erase(start, size); break;
-      case 1: text.insert(start, Pick(kTokens)); break;
-      case 2: text.insert(start, text.substr(start, size)); break;
+      case 0:
+        text.erase(start, size);
+        break;
+      case 1:
+        text.insert(start, Pick(kTokens));
+        break;
+      case 2:
+        text.insert(start, text.substr(start, size));
+        break;
       case 3: {
         const std::string& other = Pick(corpus_);
         const auto [from, length] = Range(other);

@@ -34,11 +34,11 @@ void Agent::Start() {
   std::vector<std::string> words;
   for (const auto& word : absl::StrSplit(options_.prefix, ' ', absl::SkipEmpty())) words.emplace_back(word);
   words.push_back(options_.binary.empty() ? HG_AGENT : options_.binary);
-  for (const auto& [flag, value] : std::initializer_list<std::pair<const char*, std::string>>{
-           {"--state", directory_ + "/state.db"},
-           {"--socket", directory_ + "/headgated.sock"},
-           {"--bpffs", directory_ + "/bpf"},
-           {"--http", "127.0.0.1:9780"}}) {
+  for (const auto& [flag, value] :
+       std::initializer_list<std::pair<const char*, std::string>>{{"--state", directory_ + "/state.db"},
+                                                                  {"--socket", directory_ + "/headgated.sock"},
+                                                                  {"--bpffs", directory_ + "/bpf"},
+                                                                  {"--http", "127.0.0.1:9780"}}) {
     words.emplace_back(flag);
     words.push_back(value);
   }

@@ -78,11 +78,12 @@ std::vector<Rule> LoadClassBench(const std::string& set) {
   char line[256];
   while (fgets(line, sizeof(line), file) != nullptr) {
     unsigned s[4], d[4], slen, dlen, sport[2], dport[2], protocol, mask;
-    if (sscanf(line, "@%u.%u.%u.%u/%u %u.%u.%u.%u/%u %u : %u %u : %u %x/%x", &s[0], &s[1], &s[2], &s[3], &slen, &d[0],
-               &d[1], &d[2], &d[3], &dlen, &sport[0], &sport[1], &dport[0], &dport[1], &protocol, &mask) != 16) {
+    if (sscanf(line, "@%u.%u.%u.%u/%u %u.%u.%u.%u/%u %u : %u %u : %u %x/%x", &s[0], &s[1], &s[2], &s[3], &slen,
+               &d[0], &d[1], &d[2], &d[3], &dlen, &sport[0], &sport[1], &dport[0], &dport[1], &protocol,
+               &mask) != 16) {
       throw std::runtime_error("not a ClassBench rule: " + std::string(line));
     }
-    const auto prefix = [](const unsigned (&bytes)[4], unsigned length) -> std::optional<Prefix> {
+    const auto prefix = [](const unsigned(&bytes)[4], unsigned length) -> std::optional<Prefix> {
       if (length == 0) return std::nullopt;
       Prefix p;
       p.length = static_cast<uint8_t>(length);
@@ -150,7 +151,8 @@ std::vector<Rule> MakeIpv6Rules(size_t count, std::mt19937_64& random) {
       rule.match.destination_ports = ranges();
     }
     // A rule that matches everything would hide those below it.
-    if (!rule.match.source && !rule.match.destination) rule.match.destination = Prefix{{{0x20010db8, 0, 0, 1}, Family::kIpv6}, 128};
+    if (!rule.match.source && !rule.match.destination)
+      rule.match.destination = Prefix{{{0x20010db8, 0, 0, 1}, Family::kIpv6}, 128};
   }
   Number(rules);
   return rules;
@@ -191,11 +193,13 @@ std::array<uint32_t, HG_WORDS> KeyOf(const Header& header) {
 
 bool Matches(const Match& match, const Header& header) {
   if (match.source && !Contains(*match.source, IpAddress{header.source, header.family})) return false;
-  if (match.destination && !Contains(*match.destination, IpAddress{header.destination, header.family})) return false;
+  if (match.destination && !Contains(*match.destination, IpAddress{header.destination, header.family}))
+    return false;
   if (match.protocol && *match.protocol != header.protocol) return false;
   const bool wants_ports = !match.source_ports.empty() || !match.destination_ports.empty();
   if (wants_ports && !HasPorts(header.protocol)) return false;
-  return InRanges(match.source_ports, header.source_port) && InRanges(match.destination_ports, header.destination_port);
+  return InRanges(match.source_ports, header.source_port) &&
+         InRanges(match.destination_ports, header.destination_port);
 }
 
 const Rule* LinearSearch(const std::vector<Rule>& rules, const Header& header) {

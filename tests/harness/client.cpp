@@ -42,7 +42,8 @@ CallStatus Read(const grpc::Status& status) {
 void Check(const CallStatus& status, const std::string& what) {
   if (status.ok()) return;
   std::string text = absl::StrCat(what, ": ", status.code, " ", status.message);
-  for (const auto& [field, description] : status.violations) absl::StrAppend(&text, "\n  ", field, ": ", description);
+  for (const auto& [field, description] : status.violations)
+    absl::StrAppend(&text, "\n  ", field, ": ", description);
   throw std::runtime_error(text);
 }
 
@@ -104,7 +105,8 @@ class WatcherImpl : public Client::Watcher {
 
 class UpdatesImpl : public Client::Updates {
  public:
-  explicit UpdatesImpl(const std::shared_ptr<grpc::Channel>& channel) : stream_(Stub(channel)->Update(&context_)) {}
+  explicit UpdatesImpl(const std::shared_ptr<grpc::Channel>& channel)
+      : stream_(Stub(channel)->Update(&context_)) {}
   ~UpdatesImpl() override {
     context_.TryCancel();
     stream_->Finish();

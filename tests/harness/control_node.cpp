@@ -19,7 +19,8 @@ const std::set<EventType> kAllEvents = {EventType::kGenerationApplied, EventType
 
 template <typename T>
 T Await(std::future<T> future, const char* what) {
-  if (future.wait_for(kPatience) != std::future_status::ready) throw std::runtime_error(absl::StrCat("no answer: ", what));
+  if (future.wait_for(kPatience) != std::future_status::ready)
+    throw std::runtime_error(absl::StrCat("no answer: ", what));
   return future.get();
 }
 

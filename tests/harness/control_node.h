@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The control plane as main.cpp puts it together, over a data plane that stands in for the kernel and can be told to
-// fail: a controller with its store, and the means to wait for what it does.
+// The control plane as main.cpp puts it together, over a data plane that stands in for the kernel and can be told
+// to fail: a controller with its store, and the means to wait for what it does.
 #pragma once
 
 #include <chrono>
@@ -24,7 +24,8 @@ Device MakeDevice(uint32_t ifindex, const std::string& name);
 class ControlNode {
  public:
   // `capacity`: values of each table.
-  explicit ControlNode(const std::string& name, ControllerOptions options = {.drift_interval = std::chrono::hours(1)},
+  explicit ControlNode(const std::string& name,
+                       ControllerOptions options = {.drift_interval = std::chrono::hours(1)},
                        uint32_t capacity = 1 << 14);
   ~ControlNode();
 

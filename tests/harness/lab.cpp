@@ -53,8 +53,10 @@ bool WaitFor(const std::function<bool()>& condition, std::chrono::milliseconds t
 }
 
 Lab::Lab(const std::string& name, const std::vector<std::string>& namespaces)
-    : prefix_(absl::StrCat("hgt-", name, "-")), directory_(absl::StrCat("/run/headgate-test/", name)),
-      namespaces_(namespaces), next_index_(getpid() * 64) {
+    : prefix_(absl::StrCat("hgt-", name, "-")),
+      directory_(absl::StrCat("/run/headgate-test/", name)),
+      namespaces_(namespaces),
+      next_index_(getpid() * 64) {
   Remove();
   std::filesystem::create_directories(directory_);
   for (const std::string& ns : namespaces_) {

@@ -13,7 +13,7 @@
 namespace headgate::testing {
 
 // Skips the test, visibly, where namespaces cannot be made or the programs cannot be loaded.
-#define HG_REQUIRE_LAB()                                                                                    \
+#define HG_REQUIRE_LAB() \
   if (const std::string why = ::headgate::testing::WhyNoLab(); !why.empty()) GTEST_SKIP() << "no lab: " << why
 std::string WhyNoLab();
 
@@ -23,8 +23,7 @@ std::string Shell(const std::string& command);
 int TryShell(const std::string& command);
 
 // Tries until `condition` holds; false after `timeout`.
-bool WaitFor(const std::function<bool()>& condition,
-             std::chrono::milliseconds timeout = std::chrono::seconds(10));
+bool WaitFor(const std::function<bool()>& condition, std::chrono::milliseconds timeout = std::chrono::seconds(10));
 
 class Lab {
  public:

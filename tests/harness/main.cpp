@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// main() of every test program: as gtest's own, but a run in which every case was skipped says so to ctest, so that
-// nothing that was skipped passes for tested.
+// main() of every test program: as gtest's own, but a run in which every case was skipped says so to ctest, so
+// that nothing that was skipped passes for tested.
 #include <gtest/gtest.h>
 
 int main(int argc, char** argv) {

@@ -15,8 +15,8 @@ namespace headgate::testing {
 // The pool that all objects made here share.
 api::ActionPool& Actions();
 
-// A whole document, and a patch, as YAML. Text that is no message throws; what is wrong with its values is among the
-// change's violations, with paths that begin with "config" and "patch".
+// A whole document, and a patch, as YAML. Text that is no message throws; what is wrong with its values is among
+// the change's violations, with paths that begin with "config" and "patch".
 Change Config(const std::string& yaml);
 Change Patch(const std::string& yaml);
 

@@ -119,7 +119,8 @@ void Packet::Add(const Ipv4& layer) {
                        Bytes addresses;
                        PutAddress(addresses, layer.source, Family::kIpv4);
                        PutAddress(addresses, layer.destination, Family::kIpv4);
-                       if (!layer.more_fragments && layer.fragment_offset == 0) FillChecksum(rest, protocol, addresses);
+                       if (!layer.more_fragments && layer.fragment_offset == 0)
+                         FillChecksum(rest, protocol, addresses);
                        const size_t header = 20 + options.size();
                        Bytes out;
                        Put8(out, static_cast<unsigned>(layer.version.value_or(4) << 4 |
@@ -127,8 +128,9 @@ void Packet::Add(const Ipv4& layer) {
                        Put8(out, layer.tos);
                        Put16(out, layer.total_length.value_or(static_cast<uint16_t>(header + rest.size())));
                        Put16(out, layer.id);
-                       Put16(out, static_cast<unsigned>((layer.dont_fragment ? 0x4000 : 0) |
-                                                        (layer.more_fragments ? 0x2000 : 0) | layer.fragment_offset));
+                       Put16(out,
+                             static_cast<unsigned>((layer.dont_fragment ? 0x4000 : 0) |
+                                                   (layer.more_fragments ? 0x2000 : 0) | layer.fragment_offset));
                        Put8(out, layer.ttl);
                        Put8(out, protocol);
                        Put16(out, 0);
@@ -159,11 +161,11 @@ void Packet::Add(const Ipv6Extension& layer) {
   layers_.push_back({0, layer.type, [layer](const Layer* next, Bytes rest) {
                        const bool authentication = layer.type == IPPROTO_AH;
                        Bytes out;
-                       Put8(out, layer.next_header.value_or(
-                                     static_cast<uint8_t>(next != nullptr && next->protocol >= 0 ? next->protocol : 59)));
+                       Put8(out, layer.next_header.value_or(static_cast<uint8_t>(
+                                     next != nullptr && next->protocol >= 0 ? next->protocol : 59)));
                        // Authentication counts four-byte units minus two (RFC 4302, section 2.2).
-                       Put8(out, layer.length_field.value_or(
-                                     static_cast<uint8_t>(authentication ? layer.extra_units + 1 : layer.extra_units)));
+                       Put8(out, layer.length_field.value_or(static_cast<uint8_t>(
+                                     authentication ? layer.extra_units + 1 : layer.extra_units)));
                        out.resize(authentication ? 12 + 4 * layer.extra_units : 8 + 8 * layer.extra_units);
                        if (layer.type == IPPROTO_HOPOPTS || layer.type == IPPROTO_DSTOPTS) {
                          // PadN over all of it, in pieces of at most 255 + 2.
@@ -182,8 +184,8 @@ void Packet::Add(const Ipv6Extension& layer) {
 void Packet::Add(const Ipv6Fragment& layer) {
   layers_.push_back({0, IPPROTO_FRAGMENT, [layer](const Layer* next, Bytes rest) {
                        Bytes out;
-                       Put8(out, layer.next_header.value_or(
-                                     static_cast<uint8_t>(next != nullptr && next->protocol >= 0 ? next->protocol : 59)));
+                       Put8(out, layer.next_header.value_or(static_cast<uint8_t>(
+                                     next != nullptr && next->protocol >= 0 ? next->protocol : 59)));
                        Put8(out, 0);
                        Put16(out, static_cast<unsigned>(layer.offset << 3 | (layer.more ? 1 : 0)));
                        Put32(out, layer.id);

@@ -74,7 +74,7 @@ struct Ipv6Fragment {
 struct Tcp {
   uint16_t source_port = 12345;
   uint16_t destination_port = 80;
-  uint8_t flags = 0x02;  // SYN
+  uint8_t flags = 0x02;                // SYN
   std::optional<uint8_t> data_offset;  // in units of 4 bytes
 };
 
@@ -153,9 +153,7 @@ class Packet {
 };
 
 template <typename First, typename Second>
-Packet operator/(const First& first, const Second& second)
-  requires(!std::is_same_v<First, Packet>)
-{
+Packet operator/(const First& first, const Second& second) requires(!std::is_same_v<First, Packet>) {
   return Packet(first) / second;
 }
 

@@ -100,8 +100,9 @@ uint32_t Program::Verdict(const Bytes& frame, Bytes* output, int repeat) {
   context.data_end = static_cast<uint32_t>(data.size());
   context.ingress_ifindex = ingress_.ifindex;
   context.rx_queue_index = ingress_.queue;
-  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data(), .data_size_in = static_cast<uint32_t>(data.size()),
-              .ctx_in = &context, .ctx_size_in = sizeof(context), .repeat = repeat);
+  LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data(),
+              .data_size_in = static_cast<uint32_t>(data.size()), .ctx_in = &context,
+              .ctx_size_in = sizeof(context), .repeat = repeat);
   if (output != nullptr) {
     output->resize(data.size() + 64);
     options.data_out = output->data();

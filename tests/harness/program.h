@@ -18,7 +18,7 @@
 namespace headgate::testing {
 
 // Skips the test, visibly, where the programs cannot be loaded for want of privilege.
-#define HG_REQUIRE_BPF()                                                                                  \
+#define HG_REQUIRE_BPF() \
   if (const std::string why = ::headgate::testing::WhyNoBpf(); !why.empty()) GTEST_SKIP() << "no BPF: " << why
 std::string WhyNoBpf();
 

@@ -35,10 +35,13 @@ class RandomMessage {
 
   // Anything UTF-8 can hold, and what YAML could take for something else.
   std::string Text() {
-    static const char* const kTricky[] = {"", "no", "on", "Yes", "null", "~", "true", "1e5", "0x1f", "017", "53", ".5",
-                                          "9000-9099", "02:00:00:00:00:01", "fc00::/7", "10.0.0.0/8", "- a", "a: b",
-                                          "a #b", "<<", "*a", "&a", "!x", "%a", "@a", "---", "...", "\t", " a ", "[",
-                                          "{}", "a\nb", "a\\", "\"", "'", "=", "2026-01-01", "1_000", "?", "|", ">"};
+    static const char* const kTricky[] = {
+        "",         "no",         "on",    "Yes",  "null", "~",         "true",
+        "1e5",      "0x1f",       "017",   "53",   ".5",   "9000-9099", "02:00:00:00:00:01",
+        "fc00::/7", "10.0.0.0/8", "- a",   "a: b", "a #b", "<<",        "*a",
+        "&a",       "!x",         "%a",    "@a",   "---",  "...",       "\t",
+        " a ",      "[",          "{}",    "a\nb", "a\\",  "\"",        "'",
+        "=",        "2026-01-01", "1_000", "?",    "|",    ">"};
     if (Below(2) == 0) return kTricky[Below(std::size(kTricky))];
     std::string text;
     for (uint64_t n = Below(12); n > 0; --n) AppendCharacter(text);
@@ -51,10 +54,18 @@ class RandomMessage {
   void AppendCharacter(std::string& text) {
     uint32_t c = 0;
     switch (Below(4)) {
-      case 0: c = static_cast<uint32_t>(Below(0x80)); break;
-      case 1: c = static_cast<uint32_t>(0x20 + Below(0x5f)); break;
-      case 2: c = static_cast<uint32_t>(0x80 + Below(0xd800 - 0x80)); break;
-      default: c = static_cast<uint32_t>(0xe000 + Below(0x110000 - 0xe000)); break;
+      case 0:
+        c = static_cast<uint32_t>(Below(0x80));
+        break;
+      case 1:
+        c = static_cast<uint32_t>(0x20 + Below(0x5f));
+        break;
+      case 2:
+        c = static_cast<uint32_t>(0x80 + Below(0xd800 - 0x80));
+        break;
+      default:
+        c = static_cast<uint32_t>(0xe000 + Below(0x110000 - 0xe000));
+        break;
     }
     if (c < 0x80) {
       text += static_cast<char>(c);
@@ -76,10 +87,14 @@ class RandomMessage {
   template <typename Integer>
   Integer Number() {
     switch (Below(5)) {
-      case 0: return std::numeric_limits<Integer>::max();
-      case 1: return std::numeric_limits<Integer>::min();
-      case 2: return static_cast<Integer>(Below(3));
-      default: return static_cast<Integer>(random_() >> Below(64));
+      case 0:
+        return std::numeric_limits<Integer>::max();
+      case 1:
+        return std::numeric_limits<Integer>::min();
+      case 2:
+        return static_cast<Integer>(Below(3));
+      default:
+        return static_cast<Integer>(random_() >> Below(64));
     }
   }
 
@@ -88,7 +103,8 @@ class RandomMessage {
     // Durations: plus or minus 10,000 years. Timestamps: years 1 to 9999.
     const int64_t low = duration ? 0 : -62'135'596'800;
     const int64_t high = duration ? 315'576'000'000 - 1 : 253'402'300'799;
-    int64_t seconds = Below(2) == 0 ? static_cast<int64_t>(Below(100)) : low + static_cast<int64_t>(Below(high - low));
+    int64_t seconds =
+        Below(2) == 0 ? static_cast<int64_t>(Below(100)) : low + static_cast<int64_t>(Below(high - low));
     int64_t nanos = Below(2) == 0 ? kNanos[Below(std::size(kNanos))] : static_cast<int64_t>(Below(1'000'000'000));
     if (duration && Below(2) == 0) {
       seconds = -seconds;

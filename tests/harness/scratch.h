@@ -8,7 +8,8 @@
 
 namespace headgate::testing {
 
-// A directory of this process's own, removed with the object. In memory where possible: a sync costs nothing there.
+// A directory of this process's own, removed with the object. In memory where possible: a sync costs nothing
+// there.
 class Scratch {
  public:
   explicit Scratch(const std::string& name) {

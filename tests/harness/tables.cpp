@@ -100,7 +100,9 @@ std::string Bytes(const hg_action& action) {
 bool InSet(const State& state, const std::string& name, const std::array<uint32_t, 4>& words, Family family) {
   const PrefixSet* set = state.prefix_sets.Get(name);
   bool found = false;
-  set->prefixes.ForEach([&](const Prefix& prefix) { found = found || Contains(prefix, IpAddress{words, family}); });
+  set->prefixes.ForEach([&](const Prefix& prefix) {
+    found = found || Contains(prefix, IpAddress{words, family});
+  });
   return found;
 }
 
@@ -115,8 +117,7 @@ bool Matches(const Match& match, const Probe& probe, const State& state) {
   }
   if (!Matches(match, header)) return false;
   if (!match.source_set.empty() && !InSet(state, match.source_set, header.source, header.family)) return false;
-  return match.destination_set.empty() ||
-         InSet(state, match.destination_set, header.destination, header.family);
+  return match.destination_set.empty() || InSet(state, match.destination_set, header.destination, header.family);
 }
 
 }  // namespace
@@ -199,7 +200,8 @@ Probe DrawProbe(const State& state, std::mt19937_64& random) {
   if (random() % 8 == 0) probe.interface.clear();
   probe.vlan = match.vlan.value_or(0);
   probe.inner_vlan = match.inner_vlan.value_or(0);
-  if (match.packet_length) probe.length = random() % 2 == 0 ? match.packet_length->first : match.packet_length->last;
+  if (match.packet_length)
+    probe.length = random() % 2 == 0 ? match.packet_length->first : match.packet_length->last;
   return probe;
 }
 
@@ -207,7 +209,8 @@ Probe DrawProbe(const State& state, std::mt19937_64& random) {
 std::string CompareObjects(const Dataplane& dataplane, const hg_root& root, const State& state) {
   std::string differs;
   const auto expect = [&differs](const std::string& name, const auto& held, const auto& wanted) {
-    if (std::memcmp(&held, &wanted, sizeof(held)) != 0) absl::StrAppend(&differs, name, " is not as it should be\n");
+    if (std::memcmp(&held, &wanted, sizeof(held)) != 0)
+      absl::StrAppend(&differs, name, " is not as it should be\n");
   };
   state.next_hops.ForEach([&](const std::shared_ptr<const NextHop>& hop) {
     const uint32_t page = root.next_hop_page[hop->id / HG_NEXT_HOPS_PER_PAGE];
@@ -221,7 +224,8 @@ std::string CompareObjects(const Dataplane& dataplane, const hg_root& root, cons
            ReadValue<hg_target_page>(dataplane, TableId::kTargets, page).target[target->id % HG_TARGETS_PER_PAGE],
            CompileTarget(*target));
   });
-  const uint32_t verdict = state.settings->default_action == BasicVerdict::kDrop ? HG_VERDICT_DROP : HG_VERDICT_PASS;
+  const uint32_t verdict =
+      state.settings->default_action == BasicVerdict::kDrop ? HG_VERDICT_DROP : HG_VERDICT_PASS;
   expect("the default verdict", root.default_verdict, verdict);
   expect("the generation", root.generation, state.generation);
   return differs;

@@ -12,14 +12,14 @@
 enum hgt_tally_total { HGT_TALLY_ALL, HGT_TALLY_LOST };
 
 struct hgt_mark {
-	__u8 destination_mac[6];
-	__u8 source_mac[6];
-	__u32 source;		/* IPv4, host order */
-	__u16 source_port;
-	__u16 tci;		/* of an 802.1Q tag */
-	__u8 tagged;
-	__u8 ttl;
-	__u8 pad[2];
+  __u8 destination_mac[6];
+  __u8 source_mac[6];
+  __u32 source; /* IPv4, host order */
+  __u16 source_port;
+  __u16 tci; /* of an 802.1Q tag */
+  __u8 tagged;
+  __u8 ttl;
+  __u8 pad[2];
 };
 
 #endif /* HGT_TALLY_H */

@@ -104,7 +104,8 @@ uint64_t Account::forwarded() const {
 void PrintTo(const Account& account, std::ostream* out) {
   *out << "received " << account.received;
   for (const auto& [reason, packets] : account.reasons) *out << ", " << reason << ' ' << packets;
-  *out << "; transmitted " << account.transmitted << ", dropped " << account.dropped << ", refused " << account.refused;
+  *out << "; transmitted " << account.transmitted << ", dropped " << account.dropped << ", refused "
+       << account.refused;
 }
 
 Account ReadAccount(Client& client, const std::vector<std::string>& in, const std::vector<std::string>& out) {

@@ -33,8 +33,8 @@ void Ok(const absl::Status& status);
 
 // UDP over IPv4 from 192.0.2.1 on (256 flows an address), to 198.51.100.1 port 20000, TTL 64.
 bench::FrameSpec FlowFrames(uint32_t flows, uint16_t stream = 1);
-// From the namespace "client", as fast as the gateway takes them, until it is stopped. The gateway receives them on
-// the CPU given, which keeps the path free of loss: its stages run one after the other.
+// From the namespace "client", as fast as the gateway takes them, until it is stopped. The gateway receives them
+// on the CPU given, which keeps the path free of loss: its stages run one after the other.
 std::unique_ptr<bench::Sender> OpenSender(const Lab& lab, const bench::FrameSpec& frame, int cpu = 0,
                                           const std::string& device = "c0");
 std::unique_ptr<bench::Receiver> OpenReceiver(const Lab& lab, const std::string& ns, const std::string& device);
@@ -42,7 +42,8 @@ std::unique_ptr<bench::Receiver> OpenReceiver(const Lab& lab, const std::string&
 // Counts the frames that arrive at a device by what was done to them.
 class Tally {
  public:
-  // `delay`: a number of steps of some nanoseconds that it takes for each frame, so that the ring before it fills up.
+  // `delay`: a number of steps of some nanoseconds that it takes for each frame, so that the ring before it fills
+  // up.
   Tally(const Lab& lab, const std::string& ns, const std::string& device, uint32_t delay = 0);
   ~Tally();
   Tally(const Tally&) = delete;

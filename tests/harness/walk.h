@@ -17,7 +17,8 @@ struct WalkResult {
 };
 
 template <typename Matches>
-WalkResult Walk(const TreeStore& store, uint32_t root, const std::array<uint32_t, HG_WORDS>& key, Matches&& matches) {
+WalkResult Walk(const TreeStore& store, uint32_t root, const std::array<uint32_t, HG_WORDS>& key,
+                Matches&& matches) {
   WalkResult result;
   std::array<uint32_t, HG_TREE_STACK> stack{};
   uint32_t pending = 0, best = 0;

@@ -81,7 +81,8 @@ std::optional<Bytes> Wire::Receive(const std::function<bool(const Bytes&)>& want
       if (wanted(frame)) return frame;
       continue;
     }
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) return std::nullopt;
     pollfd ready{socket_.get(), POLLIN, 0};
     poll(&ready, 1, static_cast<int>(left.count()));
@@ -93,7 +94,8 @@ size_t Wire::ReceiveCount(const std::function<bool(const Bytes&)>& wanted, size_
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   size_t received = 0;
   while (received < count) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     if (!Receive(wanted, std::max(left, std::chrono::milliseconds(0)))) break;
     ++received;
   }

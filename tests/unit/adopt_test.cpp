@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A fresh compiler and the tables that an earlier agent left: as it left them, behind or ahead of the desired state,
-// and scribbled over. Whatever it finds, it ends at tables that decide as the desired state says.
+// A fresh compiler and the tables that an earlier agent left: as it left them, behind or ahead of the desired
+// state, and scribbled over. Whatever it finds, it ends at tables that decide as the desired state says.
 #include <gtest/gtest.h>
 
 #include "agent/control/compiler.h"
@@ -75,7 +75,8 @@ class Adopt : public ::testing::Test {
   }
 
   // A compiler as a restarted agent has it: adopted, or made anew where the tables are refused.
-  std::unique_ptr<Compiler> Restart(FakeDataplane& fake, const State& state, std::optional<uint64_t>* differences) {
+  std::unique_ptr<Compiler> Restart(FakeDataplane& fake, const State& state,
+                                    std::optional<uint64_t>* differences) {
     auto compiler = std::make_unique<Compiler>();
     const auto adopted = compiler->Adopt(fake, state);
     if (adopted.ok()) {

@@ -208,7 +208,8 @@ TEST(TreeGrowth, MayHappenAtAnyAllocation) {
   // A hundred that no bit tells apart, for leaves of many nodes.
   for (size_t i = 0; i < 100; ++i) {
     rules[i].match = Match{};
-    rules[i].match.destination_ports = {PortRange{static_cast<uint16_t>(30'000 - i), static_cast<uint16_t>(35'000 + i)}};
+    rules[i].match.destination_ports = {
+        PortRange{static_cast<uint16_t>(30'000 - i), static_cast<uint16_t>(35'000 + i)}};
   }
   std::shuffle(rules.begin(), rules.end(), random);
   TreeStore trees;
@@ -261,7 +262,8 @@ TEST(TreeGrowth, MayHappenAtAnyAllocation) {
 
 TEST(ArenaTest, KeptClearUntilPublishedAndReclaimed) {
   using Cells = Arena<uint32_t, 16>;
-  for (const auto& [first, end] : {std::pair(0U, 1000U), {0U, 16U}, {37U, 38U}, {0U, 256U}, {200U, 777U}, {0U, 0U}}) {
+  for (const auto& [first, end] :
+       {std::pair(0U, 1000U), {0U, 16U}, {37U, 38U}, {0U, 256U}, {200U, 777U}, {0U, 0U}}) {
     Cells cells;
     cells.KeepClear(first, end);
     std::set<uint32_t> taken;

@@ -22,7 +22,8 @@ namespace {
 using testing::MakeRandom;
 
 TEST(Address, TextComesBack) {
-  for (const char* text : {"0.0.0.0", "255.255.255.255", "192.0.2.1", "::", "::1", "2001:db8::1", "fe80::a:b:c:d"}) {
+  for (const char* text :
+       {"0.0.0.0", "255.255.255.255", "192.0.2.1", "::", "::1", "2001:db8::1", "fe80::a:b:c:d"}) {
     const auto address = ParseAddress(text);
     ASSERT_TRUE(address.ok()) << text;
     EXPECT_EQ(ToString(*address), text);
@@ -33,8 +34,8 @@ TEST(Address, TextComesBack) {
 }
 
 TEST(Address, OtherTextIsRefusedWithAnExample) {
-  for (const char* text : {"", " ", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1.2.3.4 ", "0x7f.1", "localhost", ":::", "1::2::3",
-                           "12345::", "fe80::1%eth0", "[::1]"}) {
+  for (const char* text : {"", " ", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1.2.3.4 ", "0x7f.1", "localhost",
+                           ":::", "1::2::3", "12345::", "fe80::1%eth0", "[::1]"}) {
     const auto address = ParseAddress(text);
     ASSERT_FALSE(address.ok()) << text;
     EXPECT_NE(address.status().message().find("192.0.2.1"), absl::string_view::npos);
@@ -49,7 +50,8 @@ TEST(Prefix, LengthsAndBits) {
   EXPECT_EQ(ToString(*ParsePrefix("0.0.0.0/0")), "0.0.0.0/0");
   EXPECT_EQ(ToString(*ParsePrefix("::/0")), "::/0");
   EXPECT_EQ(ToString(*ParsePrefix("2001:db8:8000::/33")), "2001:db8:8000::/33");
-  EXPECT_NE(ParsePrefix("10.1.2.3/8").status().message().find("did you mean 10.0.0.0/8?"), absl::string_view::npos);
+  EXPECT_NE(ParsePrefix("10.1.2.3/8").status().message().find("did you mean 10.0.0.0/8?"),
+            absl::string_view::npos);
   EXPECT_NE(ParsePrefix("::1/127").status().message().find("did you mean ::/127?"), absl::string_view::npos);
   for (const char* text : {"10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8/8", "::/129", "/8", "10.0.0.0/x",
                            "10.0.0.0/+8", "10.0.0.0/ 8", "10.0.0.0/8 "}) {
@@ -163,7 +165,8 @@ TEST(PersistentMap, VersionsAreIndependent) {
       }
     }
     versions.push_back(std::move(next));
-    if (versions.size() > 40) versions.erase(versions.begin() + static_cast<ptrdiff_t>(random() % versions.size()));
+    if (versions.size() > 40)
+      versions.erase(versions.begin() + static_cast<ptrdiff_t>(random() % versions.size()));
     if (step % 50 == 0) {
       for (const Version& version : versions) ASSERT_EQ(Content(version.map), version.plain);
     }
@@ -190,7 +193,9 @@ TEST(PersistentMap, DifferencesAreFoundWhateverTheHistory) {
         expected[key] = {before, -round};
       }
     }
-    const auto value = [](const auto* entry) { return entry ? std::optional<int>((*entry)->value) : std::nullopt; };
+    const auto value = [](const auto* entry) {
+      return entry ? std::optional<int>((*entry)->value) : std::nullopt;
+    };
     Map::ForEachDifference(a, b, [&](const auto* before, const auto* after) {
       const std::string key = before ? (*before)->key : (*after)->key;
       EXPECT_TRUE(found.emplace(key, std::make_pair(value(before), value(after))).second);

@@ -32,7 +32,8 @@ constexpr TableId kAllTables[] = {TableId::kRoots,    TableId::kNodes,   TableId
 class Churn {
  public:
   // Doubles the rules' priorities: new ones go between them.
-  Churn(const std::vector<Rule>& rules, std::mt19937_64& random) : random_(random), fake_(kCapacity), rules_(rules) {
+  Churn(const std::vector<Rule>& rules, std::mt19937_64& random)
+      : random_(random), fake_(kCapacity), rules_(rules) {
     for (Rule& rule : rules_) {
       rule.priority *= 2;
       state_.rules.Set(rule);
@@ -109,7 +110,8 @@ class Churn {
     for (const Generation& generation : old_) {
       for (const auto& [key, id] : generation.decisions) {
         const auto found = Classify(fake_, generation.root, key);
-        ASSERT_EQ(found ? found->id : 0, id) << "generation of epoch " << generation.epoch << " at epoch " << epoch_;
+        ASSERT_EQ(found ? found->id : 0, id)
+            << "generation of epoch " << generation.epoch << " at epoch " << epoch_;
       }
     }
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every call of the data plane failing at every position, once and several times in a row: what was acknowledged is
-// durable, callers get the documented answer, and in the end all is in force.
+// Every call of the data plane failing at every position, once and several times in a row: what was acknowledged
+// is durable, callers get the documented answer, and in the end all is in force.
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 
@@ -54,10 +54,14 @@ class FaultTest : public ::testing::Test {
     apply(Config(kFirst));
     apply(Patch("{delete_rules: [b], delete_interfaces: [wan], delete_next_hops: [up]}"));
     node.SetDevices({MakeDevice(6, "eth1"), MakeDevice(9, "eth9")});
-    apply(Patch("upsert: {rules: [{name: c, priority: 1, match: {interface: late}, action: {redirect: {interface: lan}}}]}"));
+    apply(
+        Patch("upsert: {rules: [{name: c, priority: 1, match: {interface: late}, action: {redirect: {interface: "
+              "lan}}}]}"));
     apply(Patch("{prefix_set_changes: [{name: bad, add: [11.0.0.0/8]}], upsert: {default_action: drop}}"));
     node.SetDevices({MakeDevice(7, "eth1"), MakeDevice(9, "eth9")});
-    apply(Patch("upsert: {interfaces: [{name: lan, device: eth1, mode: generic}], steer_targets: [{name: app, fallback: drop}]}"));
+    apply(
+        Patch("upsert: {interfaces: [{name: lan, device: eth1, mode: generic}], steer_targets: [{name: app, "
+              "fallback: drop}]}"));
     node.SetDevices({MakeDevice(7, "eth1")});
     apply(Patch("{delete_rules: [a]}"));
     return answers;
@@ -66,14 +70,17 @@ class FaultTest : public ::testing::Test {
   static void ExpectAsAsked(ControlNode& node, std::mt19937_64& random) {
     ASSERT_TRUE(node.Eventually([&] {
       const auto interfaces = node.controller().interfaces();
-      return node.controller().applied() == node.controller().desired() && node.controller().status().apply_error.ok() &&
-             interfaces.size() == 2 && interfaces.at("lan").status.state == ObjectState::kApplied &&
+      return node.controller().applied() == node.controller().desired() &&
+             node.controller().status().apply_error.ok() && interfaces.size() == 2 &&
+             interfaces.at("lan").status.state == ObjectState::kApplied &&
              interfaces.at("late").status.state == ObjectState::kPending;
     }));
     node.Sync();
     ASSERT_EQ(CompareWithModel(node.fake(), node.desired(), 40, random), "");
-    ASSERT_EQ(node.Stored(), absl::StrCat("generation ", node.desired().generation, "\n", Describe(node.desired())));
-    ASSERT_EQ(node.fake().Bound(), (std::vector<std::pair<uint32_t, uint32_t>>{{node.desired().interfaces.Get("lan")->id, 7}}));
+    ASSERT_EQ(node.Stored(),
+              absl::StrCat("generation ", node.desired().generation, "\n", Describe(node.desired())));
+    ASSERT_EQ(node.fake().Bound(),
+              (std::vector<std::pair<uint32_t, uint32_t>>{{node.desired().interfaces.Get("lan")->id, 7}}));
     ASSERT_EQ(node.interface("lan").mode, DriverMode::kGeneric);
   }
 
@@ -103,7 +110,8 @@ TEST_F(FaultTest, AnyCallMayFailAtAnyTime) {
       if (status.ok()) continue;
       EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
       EXPECT_NE(status.message().find(" is durable but not applied yet (it will be tried again): injected into "),
-                absl::string_view::npos) << status;
+                absl::string_view::npos)
+          << status;
     }
     ExpectAsAsked(node, random);
     EXPECT_FALSE(HasFailure()) << count << " calls from " << first << " on";
@@ -114,7 +122,8 @@ TEST_F(FaultTest, AnyCallMayFailAtAnyTime) {
   std::vector<std::function<void()>> runs;
   for (const int count : {1, 4}) {
     for (int first = 0; first < calls; first += count) {
-      runs.emplace_back([=, seed = random_(), wanted = wanted] { EXPECT_EQ(run(first, count, seed).second, wanted); });
+      runs.emplace_back(
+          [=, seed = random_(), wanted = wanted] { EXPECT_EQ(run(first, count, seed).second, wanted); });
     }
   }
   InParallel(runs);
@@ -144,7 +153,8 @@ TEST_F(FaultTest, AnyCallOfAStartMayFail) {
     EXPECT_TRUE(node.Eventually([&] {
       return node.controller().applied()->generation == 2 && node.fake().Bound().size() == 2 &&
              node.interface("wan").status.state == ObjectState::kApplied;
-    })) << "call " << first;
+    })) << "call "
+        << first;
     EXPECT_EQ(Describe(node.desired()), wanted) << "call " << first;
     EXPECT_EQ(CompareWithModel(node.fake(), node.desired(), 40, random), "") << "call " << first;
     EXPECT_EQ((*node.fake().ReadCounters(CounterId::kRules, 999, 1))[0], 0u) << "call " << first;
@@ -166,11 +176,12 @@ TEST_F(FaultTest, ChangesGoOnWhileNoneCanBeApplied) {
     return broken && call == "Write" ? absl::InternalError("injected") : absl::OkStatus();
   });
   for (int i = 0; i < 4; ++i) {
-    const ChangeOutcome outcome = node.Apply(
-        Patch(absl::StrCat("{upsert: {rules: [{name: r", i % 3, ", priority: ", 1 + i, ", action: {pass: {}}}]}, delete_rules: [r",
-                           (i + 1) % 3, "]}")));
-    EXPECT_EQ(outcome.status.message(),
-              absl::StrCat("generation ", i + 1, " is durable but not applied yet (it will be tried again): injected"));
+    const ChangeOutcome outcome =
+        node.Apply(Patch(absl::StrCat("{upsert: {rules: [{name: r", i % 3, ", priority: ", 1 + i,
+                                      ", action: {pass: {}}}]}, delete_rules: [r", (i + 1) % 3, "]}")));
+    EXPECT_EQ(
+        outcome.status.message(),
+        absl::StrCat("generation ", i + 1, " is durable but not applied yet (it will be tried again): injected"));
     // Who does not wait for it is not told.
     EXPECT_EQ(node.controller().status().desired_generation, static_cast<uint64_t>(i) + 1);
   }
@@ -190,9 +201,11 @@ TEST_F(FaultTest, ATableThatIsFullIsNamedAndASmallerChangeFits) {
   ASSERT_TRUE(node.Start().ok());
   ASSERT_TRUE(node.Apply(Config("rules: [{name: a, priority: 1, action: {pass: {}}}]")).status.ok());
   std::string yaml = "rules:\n";
-  for (int i = 0; i < 300; ++i) absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
+  for (int i = 0; i < 300; ++i)
+    absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
   ASSERT_TRUE(node.Apply(Config(yaml)).status.ok());
-  for (int i = 300; i < 600; ++i) absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
+  for (int i = 300; i < 600; ++i)
+    absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
   const ChangeOutcome outcome = node.Apply(Config(yaml));
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted) << outcome.status;
   EXPECT_NE(outcome.status.message().find("table hg_rules: "), absl::string_view::npos) << outcome.status;
@@ -206,7 +219,8 @@ TEST_F(FaultTest, ATableThatIsFullIsNamedAndASmallerChangeFits) {
 // packets have left.
 TEST_F(FaultTest, ReplacingManyRulesAgainAndAgainFits) {
   constexpr int kRules = 1000;
-  ControlNode node("fault-room", {.limits = {.max_entries = kRules}, .drift_interval = std::chrono::hours(1)}, 2304);
+  ControlNode node("fault-room", {.limits = {.max_entries = kRules}, .drift_interval = std::chrono::hours(1)},
+                   2304);
   ASSERT_TRUE(node.Start().ok());
   // The controller's own waits end, the reclaimer's fail.
   std::atomic<std::thread::id> controller{};
@@ -221,7 +235,8 @@ TEST_F(FaultTest, ReplacingManyRulesAgainAndAgainFits) {
   for (int round = 0; round < 30; ++round) {
     std::string yaml = "rules:\n";
     for (int i = 0; i < kRules; ++i) {
-      absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1, ", match: {vlan: ", i % 10 < 3 ? i : (i + round) % 4000, "}, action: {pass: {}}}\n");
+      absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1,
+                      ", match: {vlan: ", i % 10 < 3 ? i : (i + round) % 4000, "}, action: {pass: {}}}\n");
     }
     const ChangeOutcome outcome = node.Apply(Config(yaml));
     ASSERT_TRUE(outcome.status.ok()) << "round " << round << ": " << outcome.status;

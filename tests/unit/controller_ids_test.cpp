@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Ids of deleted objects: not another's before no packet can use them and their counters are cleared, and never lost.
+// Ids of deleted objects: not another's before no packet can use them and their counters are cleared, and never
+// lost.
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -174,8 +175,9 @@ TEST_F(IdsTest, AreNotLostWhereRulesComeAndGoInOneBatch) {
     std::promise<absl::Status> last;
     {
       const auto held = node_.Hold();
-      for (const std::string& patch : {RuleNamed("x", 2), std::string("delete_rules: [x, stays]"), RuleNamed("stays", 1),
-                                       std::string("delete_rules: [stays]"), RuleNamed("stays", 3)}) {
+      for (const std::string& patch :
+           {RuleNamed("x", 2), std::string("delete_rules: [x, stays]"), RuleNamed("stays", 1),
+            std::string("delete_rules: [stays]"), RuleNamed("stays", 3)}) {
         node_.controller().Submit(Patch(patch), {}, [](auto) {});
       }
       node_.controller().Submit(Patch("delete_rules: [nothing]"), {},
@@ -190,7 +192,8 @@ TEST_F(IdsTest, AreNotLostWhereRulesComeAndGoInOneBatch) {
 TEST_F(IdsTest, ADocumentMayReplaceAllRulesByOthers) {
   for (int round = 0; round < 20; ++round) {
     std::string yaml = "rules:\n";
-    for (int i = 0; i < 4; ++i) absl::StrAppend(&yaml, "  - {name: r", round, "-", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
+    for (int i = 0; i < 4; ++i)
+      absl::StrAppend(&yaml, "  - {name: r", round, "-", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
     const ChangeOutcome outcome = node_.Apply(Config(yaml));
     ASSERT_TRUE(outcome.status.ok()) << "round " << round << ": " << outcome.status;
   }
@@ -206,7 +209,8 @@ TEST_F(IdsTest, OfOtherKindsComeBackToo) {
   for (const char* prefix : {"a", "b", "c"}) {
     ASSERT_TRUE(node_.Apply(Config(targets(prefix))).status.ok()) << prefix;
     ASSERT_TRUE(node_.Apply(Config("{}")).status.ok());
-    ASSERT_TRUE(node_.Eventually([&] { return node_.Apply(Config(targets("x")), {.dry_run = true}).status.ok(); }));
+    ASSERT_TRUE(
+        node_.Eventually([&] { return node_.Apply(Config(targets("x")), {.dry_run = true}).status.ok(); }));
   }
 }
 

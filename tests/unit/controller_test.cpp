@@ -51,7 +51,8 @@ class ControllerTest : public ::testing::Test {
   void ExpectInForce() {
     node_.Sync();
     EXPECT_EQ(CompareWithModel(node_.fake(), node_.desired(), 100, random_), "");
-    EXPECT_EQ(node_.Stored(), absl::StrCat("generation ", node_.desired().generation, "\n", Describe(node_.desired())));
+    EXPECT_EQ(node_.Stored(),
+              absl::StrCat("generation ", node_.desired().generation, "\n", Describe(node_.desired())));
     EXPECT_EQ(node_.controller().applied(), node_.controller().desired());
   }
 
@@ -92,12 +93,14 @@ TEST_F(ControllerTest, RefusalsSayWhy) {
   Must(Config(kDocument));
   ChangeOutcome outcome = node_.Apply(Patch("delete_rules: [a]"), {.expected_generation = 7});
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(outcome.status.message(), "the desired state is at generation 1, not at the expected 7: read it again and "
-                                      "repeat the change on it");
+  EXPECT_EQ(outcome.status.message(),
+            "the desired state is at generation 1, not at the expected 7: read it again and "
+            "repeat the change on it");
   outcome = node_.Apply(Patch("upsert: {rules: [{name: x, action: {steer: {target: y}}}]}"));
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(outcome.violations.size(), 2u);
-  EXPECT_EQ(outcome.status.message().find("2 violations, the first: patch.upsert.rules[0].priority: "), 0u) << outcome.status;
+  EXPECT_EQ(outcome.status.message().find("2 violations, the first: patch.upsert.rules[0].priority: "), 0u)
+      << outcome.status;
   EXPECT_TRUE(node_.Apply(Patch("delete_rules: [a]"), {.expected_generation = 1}).status.ok());
   EXPECT_EQ(node_.desired().generation, 2u);
 }
@@ -105,8 +108,8 @@ TEST_F(ControllerTest, RefusalsSayWhy) {
 TEST_F(ControllerTest, ADryRunChangesNothing) {
   Must(Config(kDocument));
   const std::string stored = node_.Stored();
-  const ChangeOutcome outcome =
-      node_.Apply(Config("{}"), {.dry_run = true, .confirm_timeout = std::chrono::seconds(1), .want_states = true});
+  const ChangeOutcome outcome = node_.Apply(
+      Config("{}"), {.dry_run = true, .confirm_timeout = std::chrono::seconds(1), .want_states = true});
   EXPECT_TRUE(outcome.status.ok());
   EXPECT_EQ(outcome.generation, 2u);
   EXPECT_TRUE(outcome.after->rules.empty());
@@ -171,7 +174,8 @@ TEST_F(ControllerTest, ARestartFindsAllAsItWas) {
   const std::string before = Describe(node_.desired());
   node_.fake().Count(CounterId::kRules, node_.desired().rules.Get("a")->id, 0, 7);
   node_.SetFault([](absl::string_view call) {
-    return call == "Detach" || call == "ClearCounters" ? absl::InternalError("not to be called") : absl::OkStatus();
+    return call == "Detach" || call == "ClearCounters" ? absl::InternalError("not to be called")
+                                                       : absl::OkStatus();
   });
   ASSERT_TRUE(node_.Restart().ok());
   EXPECT_EQ(Describe(node_.desired()), before);
@@ -239,7 +243,8 @@ TEST_F(ControllerTest, WhatCannotBeMadeDurableDoesNotHappen) {
     const ChangeOutcome outcome = node_.Apply(Patch(RuleNamed("x", 99)));
     EXPECT_FALSE(outcome.status.ok());
     EXPECT_NE(outcome.status.message().find("state database"), absl::string_view::npos) << outcome.status;
-    EXPECT_FALSE(node_.Apply(Patch(RuleNamed("y", 99)), {.confirm_timeout = std::chrono::seconds(100)}).status.ok());
+    EXPECT_FALSE(
+        node_.Apply(Patch(RuleNamed("y", 99)), {.confirm_timeout = std::chrono::seconds(100)}).status.ok());
   }
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
   EXPECT_EQ(node_.Stored(), stored);
@@ -264,8 +269,9 @@ TEST_F(ControllerTest, ADatabaseThatCannotBeServedIsRefusedWithAdvice) {
     return node.Start();
   };
   EXPECT_TRUE(start_with(19, 20).ok());
-  EXPECT_EQ(start_with(20, 21).ToString(), "RESOURCE_EXHAUSTED: the state has a rule with id 21, beyond the limits given: "
-                                           "start headgated with a higher --max-rules");
+  EXPECT_EQ(start_with(20, 21).ToString(),
+            "RESOURCE_EXHAUSTED: the state has a rule with id 21, beyond the limits given: "
+            "start headgated with a higher --max-rules");
   EXPECT_EQ(start_with(5, 5).ToString(), "DATA_LOSS: state database: two objects of kind rule have the id 5");
 }
 
@@ -278,7 +284,8 @@ TEST_F(ControllerTest, AScribbledDatabaseIsRefusedOrServed) {
   int served = 0;
   for (int round = 0; round < 100; ++round) {
     std::string bad = good;
-    for (uint64_t flips = 1 + random_() % 12; flips > 0; --flips) bad[random_() % bad.size()] = static_cast<char>(random_());
+    for (uint64_t flips = 1 + random_() % 12; flips > 0; --flips)
+      bad[random_() % bad.size()] = static_cast<char>(random_());
     std::filesystem::remove(node_.path() + "-wal");
     std::ofstream(node_.path(), std::ios::binary | std::ios::trunc) << bad;
     if (!node_.Start().ok()) continue;

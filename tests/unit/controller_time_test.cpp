@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the controller does when time passes: changes that wait for confirmation, over restarts too; the comparison of
-// the kernel's tables with what was written.
+// What the controller does when time passes: changes that wait for confirmation, over restarts too; the comparison
+// of the kernel's tables with what was written.
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 
@@ -86,7 +86,8 @@ TEST_F(ConfirmTest, OneThatIsNotConfirmedInTimeIsRolledBack) {
   ApplyUnconfirmed(milliseconds(50));
   ExpectRolledBack();
   // Nothing waits any more, and nothing is refused.
-  EXPECT_EQ(node_.Confirm().status().message(), "nothing waits for confirmation: it was confirmed, or rolled back");
+  EXPECT_EQ(node_.Confirm().status().message(),
+            "nothing waits for confirmation: it was confirmed, or rolled back");
   EXPECT_TRUE(node_.Apply(Config(kAfter)).status.ok());
 }
 
@@ -95,7 +96,8 @@ TEST_F(ConfirmTest, NothingElseMayChangeMeanwhile) {
   const ChangeOutcome outcome = node_.Apply(Patch("delete_rules: [kept]"));
   EXPECT_EQ(outcome.status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(outcome.status.message(), "generation 2 waits for confirmation: confirm it or let it roll back first");
-  EXPECT_EQ(node_.Apply(Config(kAfter), {.confirm_timeout = kLong}).status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(node_.Apply(Config(kAfter), {.confirm_timeout = kLong}).status.code(),
+            absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(node_.Apply(Patch("delete_rules: [kept]"), {.dry_run = true}).status.ok());
   EXPECT_EQ(node_.desired().generation, 2u);
 }
@@ -115,7 +117,8 @@ TEST_F(ConfirmTest, ChangesBeforeItStay) {
   std::promise<ChangeOutcome> waits;
   {
     const auto held = node_.Hold();
-    node_.controller().Submit(Patch("upsert: {rules: [{name: early, priority: 1, action: {pass: {}}}]}"), {}, [](auto) {});
+    node_.controller().Submit(Patch("upsert: {rules: [{name: early, priority: 1, action: {pass: {}}}]}"), {},
+                              [](auto) {});
     node_.controller().Submit(Patch("delete_rules: [kept, early]"), {.confirm_timeout = milliseconds(50)},
                               [&](ChangeOutcome outcome) { waits.set_value(std::move(outcome)); });
   }
@@ -169,7 +172,8 @@ class DriftTest : public ::testing::Test {
   void SetUp() override {
     node_.SetDevices({MakeDevice(5, "wan")});
     ASSERT_TRUE(node_.Start().ok());
-    ASSERT_TRUE(node_.Apply(Config(R"(
+    ASSERT_TRUE(node_
+                    .Apply(Config(R"(
 interfaces: [{name: wan}]
 prefix_sets: [{name: bad, prefixes: [10.0.0.0/8]}]
 next_hops: [{name: up, interface: wan, mac: 02:00:00:00:00:01}]
@@ -177,7 +181,8 @@ steer_targets: [{name: app}]
 rules:
   - {name: a, priority: 10, match: {source_set: bad}, action: {next_hop: {name: up}}}
   - {name: b, priority: 20, match: {protocol: tcp}, action: {steer: {target: app}}}
-)")).status.ok());
+)"))
+                    .status.ok());
   }
 
   std::mt19937_64 random_ = MakeRandom();
@@ -185,8 +190,8 @@ rules:
 };
 
 TEST_F(DriftTest, WhatOthersWroteIsPutRightAndToldOf) {
-  for (const TableId table : {TableId::kRoots, TableId::kNodes, TableId::kItems, TableId::kRules, TableId::kPrefixes,
-                              TableId::kActions, TableId::kNextHops, TableId::kTargets}) {
+  for (const TableId table : {TableId::kRoots, TableId::kNodes, TableId::kItems, TableId::kRules,
+                              TableId::kPrefixes, TableId::kActions, TableId::kNextHops, TableId::kTargets}) {
     ASSERT_TRUE(node_.Eventually([&] { return node_.controller().status().last_drift_check.has_value(); }));
     const uint64_t before = node_.controller().status().drift_repaired;
     (void)node_.Events({EventType::kDriftRepaired});

@@ -29,8 +29,10 @@ constexpr Row kReasons[] = {
 std::string ReasonsPage() {
   std::ostringstream page;
   page << "# Reasons\n\n"
-          "Every packet that arrives on an interface is counted once, under the reason for which it left the way it\n"
-          "did; the reasons of an interface add up to what it received. `hgctl stats`, the metrics' label `reason`\n"
+          "Every packet that arrives on an interface is counted once, under the reason for which it left the way "
+          "it\n"
+          "did; the reasons of an interface add up to what it received. `hgctl stats`, the metrics' label "
+          "`reason`\n"
           "and the rows of `hg_port_stats` (port id * "
        << HG_REASON_SLOTS
        << " + number) use this list.\n\n"

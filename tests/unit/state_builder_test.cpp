@@ -30,8 +30,9 @@ TEST(StateBuilder, ADocumentIsTheWholeTruth) {
   EXPECT_EQ(desired->entry_count, 1u + 6u + 1u);
   desired.Must(Config("interfaces: [{name: lan}]"));
   EXPECT_EQ(desired->generation, 2u);
-  EXPECT_EQ(Describe(*desired, false), "settings default_action: DEFAULT_ACTION_PASS\nprefixes 0, entries 0\n"
-                                       "interface name: \"lan\" device: \"lan\" mode: ATTACH_MODE_AUTO\n");
+  EXPECT_EQ(Describe(*desired, false),
+            "settings default_action: DEFAULT_ACTION_PASS\nprefixes 0, entries 0\n"
+            "interface name: \"lan\" device: \"lan\" mode: ATTACH_MODE_AUTO\n");
 }
 
 TEST(StateBuilder, TheSameDocumentAgainIsTheSameState) {
@@ -40,7 +41,8 @@ TEST(StateBuilder, TheSameDocumentAgainIsTheSameState) {
   EXPECT_EQ(desired.Must(Config(kDocument)), first);
   EXPECT_EQ(desired.Must(Patch("{}")), first);
   EXPECT_EQ(desired.Must(Patch("delete_rules: [not-there]")), first);
-  EXPECT_EQ(desired.Must(Patch("prefix_set_changes: [{name: bad, add: [10.0.0.0/8], remove: [1.0.0.0/8]}]")), first);
+  EXPECT_EQ(desired.Must(Patch("prefix_set_changes: [{name: bad, add: [10.0.0.0/8], remove: [1.0.0.0/8]}]")),
+            first);
 }
 
 TEST(StateBuilder, APatchChangesWhatItNames) {
@@ -107,9 +109,11 @@ TEST(StateBuilder, ARefusedChangeTakesNothing) {
   desired.Must(Config(kDocument));
   const std::string before = Describe(*desired);
   const uint32_t free = desired.ids().of(Kind::kRule).available();
-  EXPECT_FALSE(desired.Apply(Patch(R"(
+  EXPECT_FALSE(desired
+                   .Apply(Patch(R"(
 upsert: {rules: [{name: n, priority: 1, action: {pass: {}}}, {name: m, priority: 10, action: {pass: {}}}]}
-)")).state);
+)"))
+                   .state);
   EXPECT_EQ(Describe(*desired), before);
   EXPECT_EQ(desired.ids().of(Kind::kRule).available(), free);
 }
@@ -178,13 +182,17 @@ TEST(StateBuilder, LimitsNameTheTableAndTheNeed) {
     EXPECT_EQ(result.status.code(), absl::StatusCode::kResourceExhausted);
     return std::string(result.status.message());
   };
-  EXPECT_EQ(refused("upsert: {rules: [{name: c, priority: 1, match: {source_ports: [\"1\", \"2\", \"3\"]}, action: {pass: {}}}]}"),
-            "table hg_rules: the rules need 11 match entries and there is room for 10: start headgated with a higher "
-            "--max-rules");
-  EXPECT_EQ(refused("prefix_set_changes: [{name: bad, add: [1.0.0.0/8, 2.0.0.0/8]}]"),
-            "table hg_prefixes: the prefix sets need 4 entries and there is room for 3: start headgated with a higher "
-            "--max-prefixes");
-  desired.Must(Patch("upsert: {rules: [{name: c, priority: 1, match: {source_ports: [\"1\", \"2\"]}, action: {pass: {}}}]}"));
+  EXPECT_EQ(
+      refused("upsert: {rules: [{name: c, priority: 1, match: {source_ports: [\"1\", \"2\", \"3\"]}, action: "
+              "{pass: {}}}]}"),
+      "table hg_rules: the rules need 11 match entries and there is room for 10: start headgated with a higher "
+      "--max-rules");
+  EXPECT_EQ(
+      refused("prefix_set_changes: [{name: bad, add: [1.0.0.0/8, 2.0.0.0/8]}]"),
+      "table hg_prefixes: the prefix sets need 4 entries and there is room for 3: start headgated with a higher "
+      "--max-prefixes");
+  desired.Must(Patch(
+      "upsert: {rules: [{name: c, priority: 1, match: {source_ports: [\"1\", \"2\"]}, action: {pass: {}}}]}"));
   desired.Must(Patch("prefix_set_changes: [{name: bad, add: [1.0.0.0/8]}]"));
 }
 
@@ -213,7 +221,7 @@ TEST(StateBuilder, EveryKindHasItsLimit) {
   Desired interfaces, others;
   interfaces.Must(Config(list("interfaces", 255, "")));
   others.Must(Config(wan + list("prefix_sets", 256, "") + list("next_hops", 4096, mac.c_str()) +
-                      list("steer_targets", 64, "")));
+                     list("steer_targets", 64, "")));
   const auto refused = [](const std::string& yaml) {
     Desired fresh;
     return std::string(fresh.Apply(Config(yaml)).status.message());
@@ -230,15 +238,16 @@ TEST(StateBuilder, RetiredIdsAreThoseOfObjectsThatAreGone) {
   const Snapshot before = desired.Must(Config(kDocument));
   const Snapshot after = desired.Must(Config("rules: [{name: b, priority: 1, action: {pass: {}}}]"));
   std::set<std::pair<Kind, uint32_t>> retired;
-  ForEachRetiredId(*before, *after, [&](Kind kind, uint32_t id) { EXPECT_TRUE(retired.emplace(kind, id).second); });
-  EXPECT_EQ(retired, (std::set<std::pair<Kind, uint32_t>>{
-                         {Kind::kInterface, before->interfaces.Get("wan")->id},
-                         {Kind::kInterface, before->interfaces.Get("lan")->id},
-                         {Kind::kPrefixSet, before->prefix_sets.Get("bad")->id},
-                         {Kind::kNextHop, before->next_hops.Get("up")->id},
-                         {Kind::kSteerTarget, before->steer_targets.Get("app")->id},
-                         {Kind::kCounter, before->counters.Get("hits")->id},
-                         {Kind::kRule, before->rules.Get("a")->id}}));
+  ForEachRetiredId(*before, *after,
+                   [&](Kind kind, uint32_t id) { EXPECT_TRUE(retired.emplace(kind, id).second); });
+  EXPECT_EQ(retired,
+            (std::set<std::pair<Kind, uint32_t>>{{Kind::kInterface, before->interfaces.Get("wan")->id},
+                                                 {Kind::kInterface, before->interfaces.Get("lan")->id},
+                                                 {Kind::kPrefixSet, before->prefix_sets.Get("bad")->id},
+                                                 {Kind::kNextHop, before->next_hops.Get("up")->id},
+                                                 {Kind::kSteerTarget, before->steer_targets.Get("app")->id},
+                                                 {Kind::kCounter, before->counters.Get("hits")->id},
+                                                 {Kind::kRule, before->rules.Get("a")->id}}));
   ForEachRetiredId(*after, *after, [](Kind, uint32_t) { ADD_FAILURE(); });
 }
 
@@ -254,8 +263,8 @@ delete_rules: [a]
     differences.push_back(absl::StrCat(old ? now ? "change " : "delete " : "create ", KindName(kind), " ", name));
   });
   std::sort(differences.begin() + 3, differences.end());
-  EXPECT_EQ(differences, (std::vector<std::string>{"change settings ", "change steer target app", "delete counter hits",
-                                                   "create rule c", "delete rule a"}));
+  EXPECT_EQ(differences, (std::vector<std::string>{"change settings ", "change steer target app",
+                                                   "delete counter hits", "create rule c", "delete rule a"}));
 }
 
 // What is not stored is found again from what is.
@@ -270,7 +279,9 @@ TEST(StateBuilder, WhatFollowsFromTheObjectsCanBeDerived) {
   loaded.steer_targets = desired->steer_targets;
   loaded.rules = desired->rules;
   loaded.prefix_count = desired->prefix_count;  // the loader's part
-  desired->counters.ForEach([&](const auto& counter) { loaded.counters.Set(Counter{counter->name, counter->id, 0}); });
+  desired->counters.ForEach([&](const auto& counter) {
+    loaded.counters.Set(Counter{counter->name, counter->id, 0});
+  });
   DeriveState(loaded);
   EXPECT_EQ(Describe(loaded), Describe(*desired));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Random changes, right and wrong ones, against plain maps: what the maps hold is what the state holds, a change is
-// refused when and only when it breaks a rule of the model, ids are kept and never shared.
+// Random changes, right and wrong ones, against plain maps: what the maps hold is what the state holds, a change
+// is refused when and only when it breaks a rule of the model, ids are kept and never shared.
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 
@@ -34,7 +34,9 @@ struct Maps {
     for (const auto& [name, interface] : interfaces) {
       if (!devices.insert(interface.device).second) return false;
     }
-    const auto exists = [](const auto& map, const std::string& name) { return name.empty() || map.contains(name); };
+    const auto exists = [](const auto& map, const std::string& name) {
+      return name.empty() || map.contains(name);
+    };
     for (const auto& [name, hop] : next_hops) {
       if (!exists(interfaces, hop.interface)) return false;
     }
@@ -48,9 +50,12 @@ struct Maps {
         return false;
       }
       const Verdict& verdict = rule.action->verdict;
-      if (const auto* redirect = std::get_if<Redirect>(&verdict); redirect && !interfaces.contains(redirect->interface)) return false;
+      if (const auto* redirect = std::get_if<Redirect>(&verdict);
+          redirect && !interfaces.contains(redirect->interface))
+        return false;
       if (const auto* hop = std::get_if<ToNextHop>(&verdict); hop && !next_hops.contains(hop->name)) return false;
-      if (const auto* steer = std::get_if<Steer>(&verdict); steer && !steer_targets.contains(steer->target)) return false;
+      if (const auto* steer = std::get_if<Steer>(&verdict); steer && !steer_targets.contains(steer->target))
+        return false;
     }
     return true;
   }
@@ -71,7 +76,8 @@ struct Maps {
       state.rules.Set(object);
       state.priorities.Put(*state.rules.Find(absl::string_view(name)));
       const Match& match = object.match;
-      state.entry_count += std::max<size_t>(1, match.source_ports.size()) * std::max<size_t>(1, match.destination_ports.size());
+      state.entry_count +=
+          std::max<size_t>(1, match.source_ports.size()) * std::max<size_t>(1, match.destination_ports.size());
       if (!object.action->counter.empty()) ++counters[object.action->counter];
     }
     for (const auto& [name, references] : counters) state.counters.Set(Counter{name, 0, references});
@@ -94,7 +100,8 @@ class Property : public ::testing::Test {
   }
 
   Interface RandomInterface() {
-    return {.name = Name("if"), .device = absl::StrCat("eth", Below(20)), .mode = static_cast<AttachMode>(Below(3))};
+    return {
+        .name = Name("if"), .device = absl::StrCat("eth", Below(20)), .mode = static_cast<AttachMode>(Below(3))};
   }
   PrefixSet RandomSet() {
     PrefixSet set{.name = Name("set")};
@@ -113,10 +120,17 @@ class Property : public ::testing::Test {
     for (uint64_t n = Below(3); n > 0; --n) rule.match.destination_ports.push_back({static_cast<uint16_t>(n), 9});
     Action action;
     switch (Below(5)) {
-      case 0: action.verdict = Redirect{.interface = Name("if")}; break;
-      case 1: action.verdict = ToNextHop{Name("hop")}; break;
-      case 2: action.verdict = Steer{Name("target")}; break;
-      default: action.verdict = Drop{};
+      case 0:
+        action.verdict = Redirect{.interface = Name("if")};
+        break;
+      case 1:
+        action.verdict = ToNextHop{Name("hop")};
+        break;
+      case 2:
+        action.verdict = Steer{Name("target")};
+        break;
+      default:
+        action.verdict = Drop{};
     }
     if (Below(2) == 0) action.counter = Name("counter");
     rule.action = std::make_shared<const Action>(action);
@@ -125,8 +139,8 @@ class Property : public ::testing::Test {
 
   // Adds random objects of one kind to the change and to the map; false when the change contradicts itself.
   template <typename T, typename Make>
-  bool Some(uint64_t most, Make&& make, bool replace, std::vector<Upsert<T>>& upserts, std::vector<std::string>& deletes,
-            const char* kind, std::map<std::string, T>& map) {
+  bool Some(uint64_t most, Make&& make, bool replace, std::vector<Upsert<T>>& upserts,
+            std::vector<std::string>& deletes, const char* kind, std::map<std::string, T>& map) {
     bool good = true;
     std::set<std::string> names, doomed;
     for (uint64_t n = Below(most + 1); n > 0; --n) {
@@ -162,12 +176,27 @@ TEST_F(Property, AStateIsWhatItsChangesSay) {
     change.replace = replace;
     if (replace) next.settings = {};
     const uint64_t most = replace ? 5 : 1;
-    bool good = Some(most, [&] { return RandomInterface(); }, replace, change.interfaces, change.delete_interfaces, "if", next.interfaces);
-    good = Some(most, [&] { return RandomSet(); }, replace, change.prefix_sets, change.delete_prefix_sets, "set", next.prefix_sets) && good;
-    good = Some(most, [&] { return RandomHop(); }, replace, change.next_hops, change.delete_next_hops, "hop", next.next_hops) && good;
-    good = Some(most, [&] { return SteerTarget{.name = Name("target"), .fallback = static_cast<BasicVerdict>(Below(2))}; }, replace,
-                change.steer_targets, change.delete_steer_targets, "target", next.steer_targets) && good;
-    good = Some(most, [&] { return RandomRule(); }, replace, change.rules, change.delete_rules, "rule", next.rules) && good;
+    bool good = Some(
+        most, [&] { return RandomInterface(); }, replace, change.interfaces, change.delete_interfaces, "if",
+        next.interfaces);
+    good = Some(
+               most, [&] { return RandomSet(); }, replace, change.prefix_sets, change.delete_prefix_sets, "set",
+               next.prefix_sets) &&
+           good;
+    good = Some(
+               most, [&] { return RandomHop(); }, replace, change.next_hops, change.delete_next_hops, "hop",
+               next.next_hops) &&
+           good;
+    good =
+        Some(
+            most,
+            [&] { return SteerTarget{.name = Name("target"), .fallback = static_cast<BasicVerdict>(Below(2))}; },
+            replace, change.steer_targets, change.delete_steer_targets, "target", next.steer_targets) &&
+        good;
+    good =
+        Some(
+            most, [&] { return RandomRule(); }, replace, change.rules, change.delete_rules, "rule", next.rules) &&
+        good;
     if (Below(4) == 0) change.default_action = next.settings.default_action = static_cast<BasicVerdict>(Below(2));
     if (Below(8) == 0) {
       ManagementAllow allow{.protocol = 6};
@@ -188,7 +217,8 @@ TEST_F(Property, AStateIsWhatItsChangesSay) {
 
     const Snapshot before = desired.state();
     const ChangeResult result = desired.Apply(std::move(change));
-    ASSERT_EQ(result.state != nullptr, good) << "step " << step << "\n" << Describe(result.violations) << result.status;
+    ASSERT_EQ(result.state != nullptr, good) << "step " << step << "\n"
+                                             << Describe(result.violations) << result.status;
     ASSERT_EQ(result.violations.empty(), good);
     ++(good ? taken : refused);
     if (good) model = std::move(next);

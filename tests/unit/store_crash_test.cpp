@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The database after a crash: copies of its files taken or cut anywhere, and a process killed while it writes. What
-// is loaded is a state that was committed, and none that was acknowledged is lost.
+// The database after a crash: copies of its files taken or cut anywhere, and a process killed while it writes.
+// What is loaded is a state that was committed, and none that was acknowledged is lost.
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -27,12 +27,13 @@ class History {
     const uint64_t n = desired_->generation + 1;
     std::string yaml = absl::StrCat("{upsert: {rules: [{name: r", n % 40, ", priority: ", 1 + n,
                                     ", action: {pass: {}, count: {counter: c", n % 7, "}}}]");
-    if (n % 5 == 0) absl::StrAppend(&yaml, ", prefix_sets: [{name: s", n % 3, ", prefixes: [0.0.0.", n % 256, "]}]");
+    if (n % 5 == 0)
+      absl::StrAppend(&yaml, ", prefix_sets: [{name: s", n % 3, ", prefixes: [0.0.0.", n % 256, "]}]");
     if (n % 11 == 0) absl::StrAppend(&yaml, ", default_action: ", n % 2 == 0 ? "pass" : "drop");
     absl::StrAppend(&yaml, "}, delete_rules: [r", (n + 20) % 40, "]");
     if (n > 20) {
-      absl::StrAppend(&yaml, ", prefix_set_changes: [{name: s", n % 3, ", add: [1.0.", n / 256, ".", n % 256, "], remove: [1.0.",
-                      (n - 9) / 256, ".", (n - 9) % 256, "]}]");
+      absl::StrAppend(&yaml, ", prefix_set_changes: [{name: s", n % 3, ", add: [1.0.", n / 256, ".", n % 256,
+                      "], remove: [1.0.", (n - 9) / 256, ".", (n - 9) % 256, "]}]");
     }
     return desired_.Must(Patch(yaml + "}"));
   }

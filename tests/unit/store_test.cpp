@@ -86,7 +86,8 @@ class StoreTest : public ::testing::Test {
     sqlite3* database = nullptr;
     ASSERT_EQ(sqlite3_open(path_.c_str(), &database), SQLITE_OK);
     char* error = nullptr;
-    EXPECT_EQ(sqlite3_exec(database, statement.c_str(), nullptr, nullptr, &error), SQLITE_OK) << (error ? error : "");
+    EXPECT_EQ(sqlite3_exec(database, statement.c_str(), nullptr, nullptr, &error), SQLITE_OK)
+        << (error ? error : "");
     sqlite3_close(database);
   }
 
@@ -170,7 +171,8 @@ TEST_F(StoreTest, RandomHistoriesOfPrefixesComeBack) {
   ExpectLoaded(*desired_);
 }
 
-// Several changes may share a transaction: a set that is deleted and made anew comes in one difference, with two ids.
+// Several changes may share a transaction: a set that is deleted and made anew comes in one difference, with two
+// ids.
 TEST_F(StoreTest, ASetThatWasMadeAnewInOneTransaction) {
   Save(Config("prefix_sets: [{name: a, prefixes: [1.1.1.1]}]"));
   Save(Patch("prefix_set_changes: [{name: a, add: [2.2.2.2]}]"));
@@ -269,8 +271,9 @@ TEST_F(StoreTest, ASchemaOfAnotherVersionIsNotTouched) {
   Sql("UPDATE meta SET value = '2' WHERE name = 'schema'");
   const auto store = Store::Open(path_, codec_);
   EXPECT_EQ(store.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(store.status().message(), "the state database has schema 2 and this headgated knows only 1: run the version "
-                                      "that wrote it, or move it away");
+  EXPECT_EQ(store.status().message(),
+            "the state database has schema 2 and this headgated knows only 1: run the version "
+            "that wrote it, or move it away");
   Sql("UPDATE meta SET value = '1' WHERE name = 'schema'");
   Open();
   ExpectLoaded(*desired_);
@@ -279,7 +282,8 @@ TEST_F(StoreTest, ASchemaOfAnotherVersionIsNotTouched) {
 TEST_F(StoreTest, NoSuchDirectory) {
   const auto store = Store::Open(directory_ + "/no/such/state.db", codec_);
   ASSERT_FALSE(store.ok());
-  EXPECT_NE(store.status().message().find(directory_ + "/no/such/state.db"), absl::string_view::npos) << store.status();
+  EXPECT_NE(store.status().message().find(directory_ + "/no/such/state.db"), absl::string_view::npos)
+      << store.status();
 }
 
 // As nobody: root may write anything.
@@ -345,7 +349,8 @@ TEST_F(StoreTest, RowsThatDoNotBelongTogetherAreRefused) {
     Open();
     const auto loaded = store_->Load();
     EXPECT_EQ(loaded.status().code(), absl::StatusCode::kDataLoss) << name;
-    EXPECT_NE(loaded.status().message().find(absl::StrCat("\"", name, "\"")), absl::string_view::npos) << loaded.status();
+    EXPECT_NE(loaded.status().message().find(absl::StrCat("\"", name, "\"")), absl::string_view::npos)
+        << loaded.status();
   }
 }
 
@@ -359,7 +364,8 @@ TEST_F(StoreTest, GarbageInTheFileNeverGetsFurther) {
   int refused = 0, loaded_all = 0;
   for (int round = 0; round < 300; ++round) {
     std::string bad = good;
-    for (uint64_t flips = 1 + random() % 8; flips > 0; --flips) bad[random() % bad.size()] = static_cast<char>(random());
+    for (uint64_t flips = 1 + random() % 8; flips > 0; --flips)
+      bad[random() % bad.size()] = static_cast<char>(random());
     if (random() % 8 == 0) bad.resize(random() % bad.size());
     std::filesystem::remove(path_ + "-wal");
     std::ofstream(path_, std::ios::binary | std::ios::trunc) << bad;

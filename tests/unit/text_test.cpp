@@ -129,10 +129,11 @@ TEST(Text, EmptyMessagesMayHaveNoValue) {
   EXPECT_TRUE(Parsed("rules: [{name: a, action: {drop: }}]").rules(0).action().has_drop());
   EXPECT_TRUE(Parsed("rules:\n- name: a\n  action:\n    route:\n").rules(0).action().has_route());
   // Leaving out what stood below must not widen a rule.
-  EXPECT_EQ(Error("rules:\n- name: a\n  match:\n"),
-            "f:3:3: rules[0].match: is null, a mapping is needed: write {} for one with nothing given; Keys there: "
-            "interface, vlan, inner_vlan, source, destination, source_set, destination_set, protocol, source_ports, "
-            "destination_ports, tcp_flags, icmp_type, icmp_code, dscp, fragment, packet_length");
+  EXPECT_EQ(
+      Error("rules:\n- name: a\n  match:\n"),
+      "f:3:3: rules[0].match: is null, a mapping is needed: write {} for one with nothing given; Keys there: "
+      "interface, vlan, inner_vlan, source, destination, source_set, destination_set, protocol, source_ports, "
+      "destination_ports, tcp_flags, icmp_type, icmp_code, dscp, fragment, packet_length");
   EXPECT_EQ(Error("rules: [{match: {destination_ports: }}]"),
             "f:1:18: rules[0].match.destination_ports: has no value, a list is needed: write [] for an empty one");
   EXPECT_EQ(Error("rules: [{action: {drop: 1}}]"),
@@ -158,7 +159,8 @@ TEST(Text, StringsStayWhatTheyAre) {
 }
 
 TEST(Text, ListsEveryErrorWithItsPosition) {
-  EXPECT_EQ(Errors(R"(interfaces:
+  EXPECT_EQ(
+      Errors(R"(interfaces:
   - name: uplink
     devise: eth0
     mode: nativ
@@ -171,21 +173,21 @@ rules:
   - action: drop
 prefix_sets: {name: x}
 )"),
-            (std::vector<std::string>{
-                "f:3:5: interfaces[0]: unknown key \"devise\"; did you mean \"device\"? Keys here: name, device, mode",
-                "f:4:11: interfaces[0].mode: unknown value \"nativ\"; did you mean \"native\"? Possible are: auto, "
-                "native, generic",
-                "f:7:5: rules[0]: duplicate key \"name\": first given at line 6",
-                "f:8:15: rules[0].priority: \"-1\" is not a whole number 0 to 4294967295",
-                "f:9:19: rules[0].match.vlan: \"5000000000\" is out of range: 0 to 4294967295 are possible",
-                "f:9:37: rules[0].match.dscp: \"3\" is text, a number is needed: write it without quotes",
-                "f:9:50: rules[0].match.source: is a list, a single value is needed",
-                "f:10:24: rules[0].action: \"pass\" and \"drop\" exclude each other; give one of: pass, drop, tx, "
-                "redirect, route, next_hop, steer",
-                "f:11:13: rules[1].action: is a single value, a mapping is needed: write {drop: ...}; Keys there: "
-                "pass, drop, tx, redirect, route, next_hop, steer, count, rate_limit, sample",
-                "f:12:14: prefix_sets: is a mapping, a list is needed",
-            }));
+      (std::vector<std::string>{
+          "f:3:5: interfaces[0]: unknown key \"devise\"; did you mean \"device\"? Keys here: name, device, mode",
+          "f:4:11: interfaces[0].mode: unknown value \"nativ\"; did you mean \"native\"? Possible are: auto, "
+          "native, generic",
+          "f:7:5: rules[0]: duplicate key \"name\": first given at line 6",
+          "f:8:15: rules[0].priority: \"-1\" is not a whole number 0 to 4294967295",
+          "f:9:19: rules[0].match.vlan: \"5000000000\" is out of range: 0 to 4294967295 are possible",
+          "f:9:37: rules[0].match.dscp: \"3\" is text, a number is needed: write it without quotes",
+          "f:9:50: rules[0].match.source: is a list, a single value is needed",
+          "f:10:24: rules[0].action: \"pass\" and \"drop\" exclude each other; give one of: pass, drop, tx, "
+          "redirect, route, next_hop, steer",
+          "f:11:13: rules[1].action: is a single value, a mapping is needed: write {drop: ...}; Keys there: "
+          "pass, drop, tx, redirect, route, next_hop, steer, count, rate_limit, sample",
+          "f:12:14: prefix_sets: is a mapping, a list is needed",
+      }));
 }
 
 TEST(Text, ListsManyErrors) {
@@ -210,7 +212,8 @@ TEST(Text, RefusesNumbersThatAreNot) {
   EXPECT_EQ(Error("rules: [{action: {rate_limit: {burst: 18446744073709551616}}}]"),
             "f:1:39: rules[0].action.rate_limit.burst: \"18446744073709551616\" is out of range: 0 to "
             "18446744073709551615 are possible");
-  EXPECT_EQ(Error("next_hops: [{decrement_ttl: yes}]"), "f:1:29: next_hops[0].decrement_ttl: \"yes\" is not true or false");
+  EXPECT_EQ(Error("next_hops: [{decrement_ttl: yes}]"),
+            "f:1:29: next_hops[0].decrement_ttl: \"yes\" is not true or false");
 }
 
 TEST(Text, RefusesWhatIsNoSingleMapping) {
@@ -344,7 +347,8 @@ void CheckRoundTrip(const google::protobuf::Message& message) {
   ASSERT_TRUE(status.ok()) << status << "\n" << yaml;
   ASSERT_TRUE(MessageDifferencer::Equals(message, *back)) << yaml << message.DebugString();
 
-  for (const std::string& json : {ToJsonText(message), ToJsonText(message, -1), ToJson(message).dump(1, '\t', true)}) {
+  for (const std::string& json :
+       {ToJsonText(message), ToJsonText(message, -1), ToJson(message).dump(1, '\t', true)}) {
     status = ParseJson(json, "json", *back);
     ASSERT_TRUE(status.ok()) << status << "\n" << json;
     ASSERT_TRUE(MessageDifferencer::Equals(message, *back)) << json << message.DebugString();
@@ -385,7 +389,9 @@ message_type:
       - {name: f64, number: 4, type: double, label: repeated}
       - {name: flag, number: 5, type: bool, label: repeated}
       - {name: again, number: 6, type: message, type_name: Other, label: repeated}
-)", "file", file).ok());
+)",
+                        "file", file)
+                  .ok());
   google::protobuf::DescriptorPool pool;
   const google::protobuf::FileDescriptor* built = pool.BuildFile(file);
   ASSERT_NE(built, nullptr);

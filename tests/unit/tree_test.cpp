@@ -180,7 +180,8 @@ TEST(TreeTest, ManyRulesThatNoBitTellsApart) {
   for (size_t i = 0; i < rules.size(); ++i) {
     rules[i].match = Match{};
     rules[i].match.protocol = 17;
-    rules[i].match.destination_ports = {PortRange{static_cast<uint16_t>(30000 - 20 * i), static_cast<uint16_t>(33000 + 20 * i)}};
+    rules[i].match.destination_ports = {
+        PortRange{static_cast<uint16_t>(30000 - 20 * i), static_cast<uint16_t>(33000 + 20 * i)}};
   }
   Rules tree;
   tree.Set(rules);

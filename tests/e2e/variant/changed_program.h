@@ -4,10 +4,9 @@
  */
 #include "tables.h"
 
-static __always_inline __u32 hg_changed_port_of(__u32 ifindex)
-{
-	asm volatile("%0 ^= 0" : "+r"(ifindex));
-	return hg_port_of(ifindex);
+static __always_inline __u32 hg_changed_port_of(__u32 ifindex) {
+  asm volatile("%0 ^= 0" : "+r"(ifindex));
+  return hg_port_of(ifindex);
 }
 
 #define hg_port_of hg_changed_port_of
