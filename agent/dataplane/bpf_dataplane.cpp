@@ -25,6 +25,12 @@ constexpr char kFresh[] = "_new";  // ends the name of a link that is to replace
 
 constexpr const char* kEgressEvents[] = {"xdp_devmap_xmit", "xdp_bulk_tx", "xdp_redirect_err"};
 
+// A read in batches that begins or ends beyond the map says nothing of it.
+absl::Status CheckRange(uint32_t first, uint32_t count, uint32_t size, absl::string_view what) {
+  if (first <= size && count <= size - first) return absl::OkStatus();
+  return absl::OutOfRangeError(absl::StrCat(what, ": values ", first, " to ", uint64_t{first} + count, " of ", size));
+}
+
 }  // namespace
 
 BpfDataplane::BpfDataplane(std::unique_ptr<Loader> loader) : loader_(std::move(loader)), ports_(*loader_) {}
@@ -81,7 +87,9 @@ absl::Status BpfDataplane::Write(TableId table, absl::Span<const uint32_t> index
 }
 
 absl::Status BpfDataplane::Read(TableId table, uint32_t first, uint32_t count, void* values) const {
-  return Annotate(ReadArray(TableFd(table), first, count, values), Info(table).name);
+  const TableInfo info = Info(table);
+  HG_RETURN_IF_ERROR(CheckRange(first, count, info.capacity, info.name));
+  return Annotate(ReadArray(TableFd(table), first, count, values), info.name);
 }
 
 TableInfo BpfDataplane::Info(TableId table) const {
@@ -193,6 +201,7 @@ absl::Status BpfDataplane::TakeOver() {
 
 absl::StatusOr<Attachment> BpfDataplane::Attach(uint32_t port, const Device& device,
                                                 std::optional<DriverMode> mode) {
+  if (port == 0 || port >= HG_PORTS) return absl::OutOfRangeError(absl::StrCat("no port ", port));
   return ports_.Attach(port, device, mode);
 }
 
@@ -222,6 +231,7 @@ uint32_t BpfDataplane::CounterFields(CounterId table) const {
 absl::StatusOr<std::vector<uint64_t>> BpfDataplane::ReadCounters(CounterId table, uint32_t first,
                                                                  uint32_t count) const {
   const uint32_t fields = CounterFields(table);
+  HG_RETURN_IF_ERROR(CheckRange(first, count, CounterRows(table), "counters"));
   HG_ASSIGN_OR_RETURN(std::vector<uint64_t> sums, ReadPerCpuFields(CounterFd(table), first, count, fields));
   if (table == CounterId::kRules) {
     std::vector<uint64_t> base(sums.size());

@@ -83,7 +83,8 @@ steer_targets: [{name: app, fallback: drop}]
 rules:
   - {name: a, priority: 5, match: {vlan: 1, inner_vlan: 2, source_set: set, protocol: tcp, source_ports: ["1-5"],
      tcp_flags: "syn,!ack", dscp: 3, fragment: none, packet_length: 40-100},
-     action: {steer: {target: app}, count: {counter: c}, sample: {one_in: 9}, rate_limit: {packets_per_second: 5, burst: 7, per: source}}}
+     action: {steer: {target: app}, count: {counter: c}, sample: {one_in: 9},
+              rate_limit: {packets_per_second: 5, burst: 7, per: source}}}
   - {name: b, priority: 6, match: {protocol: icmp, icmp_type: 8, icmp_code: 0}, action: {next_hop: {name: hop}}}
 )";
   RestartWithFile(yaml);

@@ -200,7 +200,8 @@ upsert:
        decrement_ttl: true}
   rules:
     - {name: a, priority: 101, match: {vlan: 0, inner_vlan: 5, source: 10.0.0.0/8, destination: 10.1.0.0/16,
-       protocol: tcp, source_ports: ["1-5"], destination_ports: ["80", "443"], tcp_flags: "syn,!ack", dscp: 0, fragment: none,
+       protocol: tcp, source_ports: ["1-5"], destination_ports: ["80", "443"], tcp_flags: "syn,!ack",
+       dscp: 0, fragment: none,
        packet_length: 64-128}, action: {steer: {target: app}, count: {counter: c}, sample: {one_in: 100},
        rate_limit: {bits_per_second: 5000, burst: 20000, per: source}}}
     - {name: b, priority: 102, match: {protocol: icmp, icmp_type: 0, icmp_code: 0}, action: {tx: {swap: ports}}}

@@ -134,8 +134,9 @@ TEST_F(UpdateTest, AnErrorIsAnAnswerLikeAnother) {
       ASSERT_EQ(responses[i].code(), kInvalidArgument);
       ASSERT_EQ(responses[i].generation(), 0U);
       ASSERT_FALSE(responses[i].message().empty());
-      ASSERT_EQ(responses[i].violations_size(), 1);
-      ASSERT_EQ(responses[i].violations(0).field(), "patch.upsert.rules[0].match.source");
+      std::set<std::string> fields;
+      for (const pb::Violation& violation : responses[i].violations()) fields.insert(violation.field());
+      ASSERT_EQ(fields, (std::set<std::string>{"patch.upsert.rules[0].match.source", "patch.upsert.rules[0].priority"}));
     }
     std::set<std::string> expected;
     for (int i = 0; i < 300; ++i) {

@@ -47,6 +47,9 @@ class UpgradeTest : public ThousandRulesTest {
     }
     return pinned;
   }
+  uint32_t MapId(const std::string& name) {
+    return InfoOf<bpf_map_info>(Fd(bpf_obj_get((agent().pins() + "/maps/" + name).c_str()))).id;
+  }
   uint32_t AbiInForce() {
     const Fd map(bpf_obj_get((agent().pins() + "/maps/hg_active").c_str()));
     const uint32_t zero = 0;
@@ -82,16 +85,21 @@ TEST_F(UpgradeTest, ChangedProgramTakesOverAndGivesBack) {
   ExpectNothingLost();
 }
 
-// Tables of another ABI are not touched; those of the new one are built beside them.
+// Tables of another ABI are not touched; those of the new one are built beside them. Counters stay.
 TEST_F(UpgradeTest, OtherAbiTakesOverAndGivesBack) {
   EXPECT_EQ(AbiInForce(), HG_ABI_VERSION);
+  const uint32_t counters = MapId("hg_rule_stats");
+  uint32_t tables = MapId("hg_nodes");
   StartTraffic();
   for (int i = 0; i < 3; ++i) {
     SCOPED_TRACE(i);
-    ReplaceBy(HG_OTHER_ABI_AGENT);
-    EXPECT_EQ(AbiInForce(), kOtherAbi);
-    ReplaceBy("");
-    EXPECT_EQ(AbiInForce(), HG_ABI_VERSION);
+    for (const auto& [binary, abi] : {std::pair{HG_OTHER_ABI_AGENT, kOtherAbi}, std::pair{"", uint32_t{HG_ABI_VERSION}}}) {
+      ReplaceBy(binary);
+      EXPECT_EQ(AbiInForce(), abi);
+      EXPECT_NE(MapId("hg_nodes"), tables);
+      EXPECT_EQ(MapId("hg_rule_stats"), counters);
+      tables = MapId("hg_nodes");
+    }
   }
   ExpectNothingLost();
 }

@@ -150,6 +150,7 @@ TEST_F(IdsTest, AreNotFreeBeforeTheDeletionIsApplied) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
   EXPECT_EQ(PacketsOf(id), 5u);
   broken = false;
+  Must("{}");  // which has what waits be tried again
   ASSERT_TRUE(node_.Eventually([&] { return PacketsOf(id) == 0; }));
   Must(RuleNamed("b", 1));
 }

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What dataplane.h promises, held against the kernel's tables and the stand-in that other tests use.
+#include "agent/dataplane/dataplane.h"
+
+#include <gtest/gtest.h>
+#include <net/if.h>
+
+#include <cstring>
+#include <memory>
+#include <numeric>
+
+#include "agent/dataplane/fake_dataplane.h"
+#include "tests/harness/lab.h"
+#include "tests/harness/program.h"
+
+namespace headgate::testing {
+namespace {
+
+constexpr TableId kTablesToWrite[] = {TableId::kNodes,   TableId::kItems,    TableId::kRules,  TableId::kPrefixes,
+                                      TableId::kActions, TableId::kNextHops, TableId::kTargets};
+
+// One kind of data plane, with two devices to attach to.
+class Subject {
+ public:
+  virtual ~Subject() = default;
+  virtual Dataplane& dataplane() = 0;
+  virtual Device MakeDevice(const std::string& name) = 0;
+};
+
+class FakeSubject : public Subject {
+ public:
+  Dataplane& dataplane() override { return fake_; }
+  Device MakeDevice(const std::string& name) override {
+    return {.ifindex = name == "left0" ? 11U : 12U, .name = name, .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1500, .up = true};
+  }
+
+ private:
+  FakeDataplane fake_{4096};
+};
+
+class KernelSubject : public Subject {
+ public:
+  KernelSubject() : lab_("contract", {"gw", "far"}), inside_(lab_.Name("gw")), program_("contract-maps") {
+    lab_.Link("gw", "left0", "far", "left1");
+    lab_.Link("gw", "right0", "far", "right1");
+  }
+  Dataplane& dataplane() override { return program_.dataplane(); }
+  Device MakeDevice(const std::string& name) override {
+    return {.ifindex = if_nametoindex(name.c_str()), .name = name, .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1500, .up = true};
+  }
+
+ private:
+  Lab lab_;
+  InNetns inside_;
+  Program program_;
+};
+
+class DataplaneContract : public ::testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    if (GetParam()) {
+      HG_REQUIRE_LAB();
+      subject_ = std::make_unique<KernelSubject>();
+    } else {
+      subject_ = std::make_unique<FakeSubject>();
+    }
+  }
+  Dataplane& plane() { return subject_->dataplane(); }
+  std::vector<char> ReadBack(TableId table, uint32_t first, uint32_t count) {
+    std::vector<char> values(static_cast<size_t>(count) * plane().Info(table).value_size);
+    EXPECT_TRUE(plane().Read(table, first, count, values.data()).ok());
+    return values;
+  }
+  std::unique_ptr<Subject> subject_;
+};
+
+TEST_P(DataplaneContract, ReadsWhatWasWrittenAndNothingElseChanges) {
+  for (const TableId table : kTablesToWrite) {
+    const TableInfo info = plane().Info(table);
+    SCOPED_TRACE(info.name);
+    ASSERT_GE(info.capacity, 64U);
+    const std::vector<uint32_t> indexes = {3, info.capacity - 1, 7};
+    std::vector<char> values(indexes.size() * info.value_size);
+    std::iota(values.begin(), values.end(), static_cast<char>(1));
+    const std::vector<char> before = ReadBack(table, 4, 3);
+    ASSERT_TRUE(plane().Write(table, indexes, values.data()).ok());
+    for (size_t i = 0; i < indexes.size(); ++i) {
+      EXPECT_EQ(std::memcmp(ReadBack(table, indexes[i], 1).data(), &values[i * info.value_size], info.value_size), 0);
+    }
+    EXPECT_EQ(ReadBack(table, 4, 3), before);
+    EXPECT_TRUE(ReadBack(table, 0, 0).empty());
+    EXPECT_EQ(ReadBack(table, 0, info.capacity).size(), static_cast<size_t>(info.capacity) * info.value_size);
+  }
+}
+
+TEST_P(DataplaneContract, RefusesWhatIsBeyondTheEnd) {
+  for (const TableId table : kTablesToWrite) {
+    const TableInfo info = plane().Info(table);
+    SCOPED_TRACE(info.name);
+    std::vector<char> value(info.value_size * 2);
+    const uint32_t beyond[] = {info.capacity};
+    EXPECT_FALSE(plane().Write(table, beyond, value.data()).ok());
+    EXPECT_FALSE(plane().Read(table, info.capacity - 1, 2, value.data()).ok());
+    EXPECT_FALSE(plane().Read(table, info.capacity, 1, value.data()).ok());
+  }
+}
+
+TEST_P(DataplaneContract, TheRootActivatedIsInForce) {
+  EXPECT_TRUE(plane().Activate(5).ok());
+  EXPECT_EQ(plane().Active(), 5U);
+  EXPECT_TRUE(plane().Quiesce().ok());
+  EXPECT_TRUE(plane().Activate(9).ok());
+  EXPECT_EQ(plane().Active(), 9U);
+  EXPECT_EQ(plane().Info(TableId::kRoots).capacity, static_cast<uint32_t>(HG_ROOTS));
+  EXPECT_EQ(plane().Info(TableId::kRoots).value_size, sizeof(hg_root));
+}
+
+TEST_P(DataplaneContract, CountersHaveRowsAndFieldsAndAreCleared) {
+  for (size_t i = 0; i < kCounterTables; ++i) {
+    const auto table = static_cast<CounterId>(i);
+    const uint32_t rows = plane().CounterRows(table), fields = plane().CounterFields(table);
+    const auto all = plane().ReadCounters(table, 0, rows);
+    ASSERT_TRUE(all.ok()) << all.status();
+    EXPECT_EQ(all->size(), static_cast<size_t>(rows) * fields);
+    const uint32_t last[] = {rows - 1};
+    EXPECT_TRUE(plane().ClearCounters(table, last).ok());
+    EXPECT_EQ(*plane().ReadCounters(table, rows - 1, 1), std::vector<uint64_t>(fields));
+    EXPECT_FALSE(plane().ReadCounters(table, rows, 1).ok());
+    const uint32_t beyond[] = {rows};
+    EXPECT_FALSE(plane().ClearCounters(table, beyond).ok());
+  }
+}
+
+TEST_P(DataplaneContract, PortsAreBoundAndLetGo) {
+  const auto bound = [&](uint32_t port) -> uint32_t {
+    for (const auto& [number, ifindex] : plane().Bound()) {
+      if (number == port) return ifindex;
+    }
+    return 0;
+  };
+  const Device a = subject_->MakeDevice("left0"), b = subject_->MakeDevice("right0");
+  const auto first = plane().Attach(2, a, std::nullopt);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ(first->mode, DriverMode::kNative);
+  EXPECT_EQ(bound(2), a.ifindex);
+  // Again: nothing to do, nothing repaired.
+  const auto again = plane().Attach(2, a, std::nullopt);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->repaired, 0U);
+  // In the mode asked for, and back.
+  EXPECT_EQ(plane().Attach(2, a, DriverMode::kGeneric)->mode, DriverMode::kGeneric);
+  EXPECT_EQ(plane().Attach(2, a, DriverMode::kNative)->mode, DriverMode::kNative);
+  // To another device: the first is free for another port.
+  ASSERT_TRUE(plane().Attach(2, b, std::nullopt).ok());
+  EXPECT_EQ(bound(2), b.ifindex);
+  ASSERT_TRUE(plane().Attach(3, a, std::nullopt).ok());
+  EXPECT_EQ(bound(3), a.ifindex);
+
+  for (int time = 0; time < 2; ++time) EXPECT_TRUE(plane().Detach(2).ok());
+  EXPECT_EQ(bound(2), 0U);
+  EXPECT_EQ(bound(3), a.ifindex);
+  EXPECT_TRUE(plane().Detach(3).ok());
+  EXPECT_FALSE(plane().Attach(0, a, std::nullopt).ok());
+  EXPECT_FALSE(plane().Attach(HG_PORTS, a, std::nullopt).ok());
+}
+
+INSTANTIATE_TEST_SUITE_P(Both, DataplaneContract, ::testing::Bool(),
+                         [](const auto& real) { return real.param ? "Kernel" : "Fake"; });
+
+}  // namespace
+}  // namespace headgate::testing
