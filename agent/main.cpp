@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The wiring diagram: every object and thread of the agent is made here, in order, and unmade in reverse.
+#include <absl/strings/cord.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/strip.h>
 #include <systemd/sd-daemon.h>
@@ -177,8 +178,9 @@ absl::Status Run(const Options& options) {
     HG_RETURN_IF_ERROR(controller.Start(devices));
     on_devices = [&controller](DeviceList list) { controller.OnDevices(std::move(list)); };
   }
-  const absl::Status configured = ApplyConfigFile(options, controller, actions,
-                                                  last_config.empty() ? std::nullopt : std::optional(last_config));
+  absl::Status configured = ApplyConfigFile(options, controller, actions,
+                                            last_config.empty() ? std::nullopt : std::optional(last_config));
+  if (absl::IsInvalidArgument(configured)) configured.SetPayload(kConfigPayload, absl::Cord());
   // A change that waits for its confirmation comes first; the next start or SIGHUP tries again.
   if (absl::IsFailedPrecondition(configured)) {
     Log(spdlog::level::err, "start-up configuration not applied", {{"reason", configured}});

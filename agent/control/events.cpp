@@ -11,7 +11,6 @@ std::optional<Event> EventBus::Watcher::Next(std::chrono::milliseconds timeout) 
   if (events_.empty()) return std::nullopt;
   Event event = std::move(events_.front());
   events_.pop_front();
-  event.missed = std::exchange(missed_, 0);
   return event;
 }
 
@@ -35,6 +34,7 @@ void EventBus::Publish(const Event& event) {
       ++watcher->missed_;
     } else {
       watcher->events_.push_back(event);
+      watcher->events_.back().missed = std::exchange(watcher->missed_, 0);
       watcher->came_.notify_one();
     }
     return false;

@@ -97,17 +97,46 @@ void InterfaceBinder::Announce(const std::string& name, const InterfaceState& be
   }
 }
 
+// An interface that was deleted and made anew has another port.
+const InterfaceBinder::Bound* InterfaceBinder::Before(const Interface& interface) const {
+  const auto found = bound_.find(interface.name);
+  return found != bound_.end() && found->second.interface.id == interface.id ? &found->second : nullptr;
+}
+
+// Whose each device is, by ifindex: two interfaces may name one by two of its names. Then it stays with the one
+// that has it; else the first by name gets it.
+std::map<uint32_t, std::string> InterfaceBinder::Owners(const State& state, const DeviceList& devices) const {
+  std::map<uint32_t, std::pair<bool, std::string>> best;
+  state.interfaces.ForEach([&](const std::shared_ptr<const Interface>& interface) {
+    const Device* device = FindDevice(devices, interface->device);
+    if (device == nullptr) return;
+    const Bound* before = Before(*interface);
+    const bool has_it = before && before->state.mode && before->state.device->ifindex == device->ifindex;
+    const std::pair<bool, std::string> claim{!has_it, interface->name};
+    const auto [found, added] = best.emplace(device->ifindex, claim);
+    if (!added) found->second = std::min(found->second, claim);
+  });
+  std::map<uint32_t, std::string> owners;
+  for (const auto& [ifindex, claim] : best) owners.emplace(ifindex, claim.second);
+  return owners;
+}
+
 bool InterfaceBinder::Reconcile(const State& state, const DeviceList& devices, bool verify) {
+  const std::map<uint32_t, std::string> owners = Owners(state, devices);
   std::map<std::string, Bound> next;
   std::set<uint32_t> ports;
   bool all = true;
   state.interfaces.ForEach([&](const std::shared_ptr<const Interface>& interface) {
     ports.insert(interface->id);
-    const auto found = bound_.find(interface->name);
-    // An interface that was deleted and made anew has another port.
-    const Bound* before =
-        found != bound_.end() && found->second.interface.id == interface->id ? &found->second : nullptr;
-    Bound bound{*interface, Bind(*interface, FindDevice(devices, interface->device), before, verify)};
+    const Bound* before = Before(*interface);
+    const Device* device = FindDevice(devices, interface->device);
+    const std::string owner = device ? owners.at(device->ifindex) : interface->name;
+    Bound bound{*interface, Bind(*interface, owner == interface->name ? device : nullptr, before, verify)};
+    if (owner != interface->name && bound.state.status.state == ObjectState::kPending) {
+      bound.state.status = {ObjectState::kError,
+                            absl::StrCat("device ", interface->device, " is that of interface ", owner,
+                                         " already, by another of its names")};
+    }
     Announce(interface->name, before ? before->state : InterfaceState{}, bound.state);
     all = all && bound.state.status.state != ObjectState::kError;
     next.emplace(interface->name, std::move(bound));

@@ -43,6 +43,8 @@ class InterfaceBinder {
   };
 
   InterfaceState Bind(const Interface& interface, const Device* device, const Bound* before, bool verify);
+  const Bound* Before(const Interface& interface) const;
+  std::map<uint32_t, std::string> Owners(const State& state, const DeviceList& devices) const;
   void Announce(const std::string& name, const InterfaceState& before, const InterfaceState& after);
 
   Dataplane& dataplane_;

@@ -28,7 +28,8 @@ constexpr const char* kEgressEvents[] = {"xdp_devmap_xmit", "xdp_bulk_tx", "xdp_
 // A read in batches that begins or ends beyond the map says nothing of it.
 absl::Status CheckRange(uint32_t first, uint32_t count, uint32_t size, absl::string_view what) {
   if (first <= size && count <= size - first) return absl::OkStatus();
-  return absl::OutOfRangeError(absl::StrCat(what, ": values ", first, " to ", uint64_t{first} + count, " of ", size));
+  return absl::OutOfRangeError(
+      absl::StrCat(what, ": values ", first, " to ", uint64_t{first} + count, " of ", size));
 }
 
 }  // namespace
@@ -83,6 +84,9 @@ int BpfDataplane::TableFd(TableId table) const {
 }
 
 absl::Status BpfDataplane::Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) {
+  for (const uint32_t index : indexes) {
+    HG_RETURN_IF_ERROR(CheckRange(index, 1, Info(table).capacity, Info(table).name));
+  }
   return Annotate(WriteArray(TableFd(table), indexes, values), Info(table).name);
 }
 
@@ -205,7 +209,10 @@ absl::StatusOr<Attachment> BpfDataplane::Attach(uint32_t port, const Device& dev
   return ports_.Attach(port, device, mode);
 }
 
-absl::Status BpfDataplane::Detach(uint32_t port) { return ports_.Detach(port); }
+absl::Status BpfDataplane::Detach(uint32_t port) {
+  if (port == 0 || port >= HG_PORTS) return absl::OutOfRangeError(absl::StrCat("no port ", port));
+  return ports_.Detach(port);
+}
 
 int BpfDataplane::CounterFd(CounterId table) const {
   const auto& maps = loader_->skeleton().maps;
@@ -242,6 +249,7 @@ absl::StatusOr<std::vector<uint64_t>> BpfDataplane::ReadCounters(CounterId table
 }
 
 absl::Status BpfDataplane::ClearCounters(CounterId table, absl::Span<const uint32_t> rows) {
+  for (const uint32_t row : rows) HG_RETURN_IF_ERROR(CheckRange(row, 1, CounterRows(table), "counters"));
   HG_RETURN_IF_ERROR(ClearPerCpu(CounterFd(table), rows, CounterFields(table)));
   if (table != CounterId::kRules) return absl::OkStatus();
   const auto& maps = loader_->skeleton().maps;

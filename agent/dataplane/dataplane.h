@@ -4,6 +4,8 @@
 // bound to, counters, and a way to run one packet. Everything above it is tested on FakeDataplane; one contract
 // suite holds both to the same behaviour.
 //
+// What is numbered beyond its table's end, or is no port, is OUT_OF_RANGE; then nothing is changed.
+//
 // Threads: one thread calls the functions that change something. Those marked (any thread) may be called at the
 // same time.
 #pragma once
@@ -75,7 +77,7 @@ class Dataplane {
 
   // Binds a port to a device and attaches the program to it, in the given mode or with nothing given in native
   // mode where possible. Idempotent: to be called again when the device has changed, or to see that all is
-  // still in place.
+  // still in place. A device that another port has goes over to this one, which gives its own for it.
   virtual absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device,
                                             std::optional<DriverMode> mode) = 0;
   // Idempotent; the device may be gone.

@@ -39,10 +39,10 @@ absl::Status FakeDataplane::Write(TableId id, absl::Span<const uint32_t> indexes
   const std::lock_guard lock(mutex_);
   const size_t size = ValueSize(id);
   std::vector<char>& table = tables_[static_cast<size_t>(id)];
+  for (const uint32_t index : indexes) {
+    if (index >= Capacity(id)) return absl::OutOfRangeError(absl::StrCat(Info(id).name, ": no value ", index));
+  }
   for (size_t i = 0; i < indexes.size(); ++i) {
-    if (indexes[i] >= Capacity(id)) {
-      return absl::InvalidArgumentError(absl::StrCat(Info(id).name, ": no value ", indexes[i]));
-    }
     if (table.size() < (indexes[i] + 1) * size) table.resize((indexes[i] + 1) * size);
     std::memcpy(&table[indexes[i] * size], static_cast<const char*>(values) + i * size, size);
   }
@@ -51,8 +51,7 @@ absl::Status FakeDataplane::Write(TableId id, absl::Span<const uint32_t> indexes
 
 absl::Status FakeDataplane::Read(TableId id, uint32_t first, uint32_t count, void* values) const {
   if (first > Capacity(id) || count > Capacity(id) - first) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(Info(id).name, ": no values ", first, " to ", first + count - 1));
+    return absl::OutOfRangeError(absl::StrCat(Info(id).name, ": no values ", first, " to ", first + count - 1));
   }
   const std::lock_guard lock(mutex_);
   const std::vector<char>& table = tables_[static_cast<size_t>(id)];
@@ -82,23 +81,26 @@ std::optional<uint32_t> FakeDataplane::Active() const {
 
 absl::StatusOr<Attachment> FakeDataplane::Attach(uint32_t port, const Device& device,
                                                  std::optional<DriverMode> mode) {
-  if (port == 0 || port >= HG_PORTS) return absl::InvalidArgumentError(absl::StrCat("no port ", port));
+  if (port == 0 || port >= HG_PORTS) return absl::OutOfRangeError(absl::StrCat("no port ", port));
   const std::lock_guard lock(mutex_);
-  for (const auto& [other, bound] : ports_) {
-    if (other != port && bound.device.ifindex == device.ifindex) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("attach to ", device.name, ": another program is attached"));
+  for (auto& [other, former] : ports_) {
+    if (other == port || former.device.ifindex != device.ifindex) continue;
+    if (ports_.contains(port)) {
+      std::swap(ports_[port], former);
+    } else {
+      ports_.erase(other);
     }
+    break;
   }
   Port& bound = ports_[port];
-  Attachment result{.mode = mode.value_or(bound.mode)};
+  Attachment result{.mode = mode.value_or(DriverMode::kNative)};
   if (bound.taken_off && bound.device == device) result.repaired = 1;
   bound = {device, result.mode, false};
   return result;
 }
 
 absl::Status FakeDataplane::Detach(uint32_t port) {
-  if (port == 0 || port >= HG_PORTS) return absl::InvalidArgumentError(absl::StrCat("no port ", port));
+  if (port == 0 || port >= HG_PORTS) return absl::OutOfRangeError(absl::StrCat("no port ", port));
   const std::lock_guard lock(mutex_);
   ports_.erase(port);
   return absl::OkStatus();
@@ -120,7 +122,7 @@ uint32_t FakeDataplane::CounterFields(CounterId id) const { return kFields[stati
 absl::StatusOr<std::vector<uint64_t>> FakeDataplane::ReadCounters(CounterId id, uint32_t first,
                                                                   uint32_t count) const {
   if (first > CounterRows(id) || count > CounterRows(id) - first) {
-    return absl::InvalidArgumentError(absl::StrCat("no counter rows ", first, " to ", first + count - 1));
+    return absl::OutOfRangeError(absl::StrCat("no counter rows ", first, " to ", first + count - 1));
   }
   const std::lock_guard lock(mutex_);
   const auto& rows = counters_[static_cast<size_t>(id)];
@@ -132,7 +134,9 @@ absl::Status FakeDataplane::ClearCounters(CounterId id, absl::Span<const uint32_
   const std::lock_guard lock(mutex_);
   const uint32_t fields = CounterFields(id);
   for (const uint32_t row : rows) {
-    if (row >= CounterRows(id)) return absl::InvalidArgumentError(absl::StrCat("no counter row ", row));
+    if (row >= CounterRows(id)) return absl::OutOfRangeError(absl::StrCat("no counter row ", row));
+  }
+  for (const uint32_t row : rows) {
     std::fill_n(&counters_[static_cast<size_t>(id)][static_cast<size_t>(row) * fields], fields, 0);
   }
   return absl::OkStatus();

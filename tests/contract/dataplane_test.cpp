@@ -26,13 +26,20 @@ class Subject {
   virtual ~Subject() = default;
   virtual Dataplane& dataplane() = 0;
   virtual Device MakeDevice(const std::string& name) = 0;
+  // A packet comes in through port 1, and passes by default.
+  virtual void CountPacket() = 0;
 };
 
 class FakeSubject : public Subject {
  public:
   Dataplane& dataplane() override { return fake_; }
   Device MakeDevice(const std::string& name) override {
-    return {.ifindex = name == "left0" ? 11U : 12U, .name = name, .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1500, .up = true};
+    return {
+        .ifindex = name == "left0" ? 11U : 12U, .name = name, .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1500, .up = true};
+  }
+  void CountPacket() override {
+    fake_.Count(CounterId::kPorts, HG_REASON_SLOTS + HG_REASON_PASS_DEFAULT, 0, 1);
+    fake_.Count(CounterId::kPorts, HG_REASON_SLOTS + HG_REASON_PASS_DEFAULT, 1, 42);
   }
 
  private:
@@ -47,8 +54,10 @@ class KernelSubject : public Subject {
   }
   Dataplane& dataplane() override { return program_.dataplane(); }
   Device MakeDevice(const std::string& name) override {
-    return {.ifindex = if_nametoindex(name.c_str()), .name = name, .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1500, .up = true};
+    return {
+        .ifindex = if_nametoindex(name.c_str()), .name = name, .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1500, .up = true};
   }
+  void CountPacket() override { (void)program_.Verdict(Ethernet{} / Ipv4{} / Udp{}); }
 
  private:
   Lab lab_;
@@ -72,6 +81,12 @@ class DataplaneContract : public ::testing::TestWithParam<bool> {
     EXPECT_TRUE(plane().Read(table, first, count, values.data()).ok());
     return values;
   }
+  uint32_t BoundTo(uint32_t port) {
+    for (const auto& [number, ifindex] : plane().Bound()) {
+      if (number == port) return ifindex;
+    }
+    return 0;
+  }
   std::unique_ptr<Subject> subject_;
 };
 
@@ -86,7 +101,8 @@ TEST_P(DataplaneContract, ReadsWhatWasWrittenAndNothingElseChanges) {
     const std::vector<char> before = ReadBack(table, 4, 3);
     ASSERT_TRUE(plane().Write(table, indexes, values.data()).ok());
     for (size_t i = 0; i < indexes.size(); ++i) {
-      EXPECT_EQ(std::memcmp(ReadBack(table, indexes[i], 1).data(), &values[i * info.value_size], info.value_size), 0);
+      EXPECT_EQ(std::memcmp(ReadBack(table, indexes[i], 1).data(), &values[i * info.value_size], info.value_size),
+                0);
     }
     EXPECT_EQ(ReadBack(table, 4, 3), before);
     EXPECT_TRUE(ReadBack(table, 0, 0).empty());
@@ -99,10 +115,15 @@ TEST_P(DataplaneContract, RefusesWhatIsBeyondTheEnd) {
     const TableInfo info = plane().Info(table);
     SCOPED_TRACE(info.name);
     std::vector<char> value(info.value_size * 2);
-    const uint32_t beyond[] = {info.capacity};
-    EXPECT_FALSE(plane().Write(table, beyond, value.data()).ok());
-    EXPECT_FALSE(plane().Read(table, info.capacity - 1, 2, value.data()).ok());
-    EXPECT_FALSE(plane().Read(table, info.capacity, 1, value.data()).ok());
+    const std::vector<char> before = ReadBack(table, 1, 1);
+    std::fill(value.begin(), value.end(), static_cast<char>(0x77));
+    const uint32_t beyond[] = {1, info.capacity};
+    EXPECT_TRUE(absl::IsOutOfRange(plane().Write(table, beyond, value.data())));
+    EXPECT_EQ(ReadBack(table, 1, 1), before) << "nothing is written then";
+    EXPECT_TRUE(absl::IsOutOfRange(plane().Read(table, info.capacity - 1, 2, value.data())));
+    EXPECT_TRUE(absl::IsOutOfRange(plane().Read(table, info.capacity, 1, value.data())));
+    EXPECT_TRUE(absl::IsOutOfRange(plane().Read(table, ~0U, 2, value.data())));
+    EXPECT_TRUE(plane().Write(table, {}, nullptr).ok());
   }
 }
 
@@ -112,8 +133,60 @@ TEST_P(DataplaneContract, TheRootActivatedIsInForce) {
   EXPECT_TRUE(plane().Quiesce().ok());
   EXPECT_TRUE(plane().Activate(9).ok());
   EXPECT_EQ(plane().Active(), 9U);
+  EXPECT_TRUE(plane().Activate(0).ok());
+  EXPECT_EQ(plane().Active(), std::nullopt) << "record 0 is none";
   EXPECT_EQ(plane().Info(TableId::kRoots).capacity, static_cast<uint32_t>(HG_ROOTS));
   EXPECT_EQ(plane().Info(TableId::kRoots).value_size, sizeof(hg_root));
+}
+
+TEST_P(DataplaneContract, TablesAreTheMapsOfTheirStructs) {
+  const std::pair<const char*, size_t> expected[kTables] = {{"hg_roots", sizeof(hg_root)},
+                                                            {"hg_nodes", sizeof(hg_node_page)},
+                                                            {"hg_items", sizeof(hg_item_page)},
+                                                            {"hg_rules", sizeof(hg_rule)},
+                                                            {"hg_prefixes", sizeof(hg_prefix_page)},
+                                                            {"hg_actions", sizeof(hg_action)},
+                                                            {"hg_next_hops", sizeof(hg_next_hop_page)},
+                                                            {"hg_targets", sizeof(hg_target_page)}};
+  for (size_t i = 0; i < kTables; ++i) {
+    const TableInfo info = plane().Info(static_cast<TableId>(i));
+    EXPECT_EQ(info.name, expected[i].first);
+    EXPECT_EQ(info.value_size, expected[i].second) << info.name;
+    EXPECT_GE(info.bytes, static_cast<uint64_t>(info.capacity) * info.value_size) << info.name;
+  }
+  const std::vector<std::pair<uint32_t, uint32_t>> counters = {{HG_PORTS * HG_REASON_SLOTS, sizeof(hg_count) / 8},
+                                                               {0, sizeof(hg_rule_count) / 8},
+                                                               {HG_COUNTERS, sizeof(hg_count) / 8},
+                                                               {HG_PORTS, sizeof(hg_egress) / 8},
+                                                               {1, 1}};
+  for (size_t i = 0; i < kCounterTables; ++i) {
+    const auto table = static_cast<CounterId>(i);
+    if (counters[i].first != 0) {
+      EXPECT_EQ(plane().CounterRows(table), counters[i].first);
+    }
+    EXPECT_EQ(plane().CounterFields(table), counters[i].second);
+  }
+}
+
+TEST_P(DataplaneContract, OnlyTheRowsNamedAreCleared) {
+  const uint32_t row = HG_REASON_SLOTS + HG_REASON_PASS_DEFAULT;
+  const auto packets = [&] { return (*plane().ReadCounters(CounterId::kPorts, row, 1))[0]; };
+  const uint64_t before = packets();
+  for (int i = 0; i < 3; ++i) subject_->CountPacket();
+  EXPECT_EQ(packets(), before + 3);
+  const auto around = *plane().ReadCounters(CounterId::kPorts, row - 1, 3);
+  EXPECT_EQ(around[2], before + 3);
+  EXPECT_EQ(around[3], 42 * (before + 3)) << "bytes";
+  for (const uint32_t other : {row - 1, row + 1}) {
+    EXPECT_TRUE(plane().ClearCounters(CounterId::kPorts, absl::MakeConstSpan(&other, 1)).ok());
+  }
+  const uint32_t beyond[] = {row, HG_PORTS * HG_REASON_SLOTS};
+  EXPECT_TRUE(absl::IsOutOfRange(plane().ClearCounters(CounterId::kPorts, beyond)));
+  EXPECT_EQ(packets(), before + 3);
+  EXPECT_TRUE(plane().ClearCounters(CounterId::kPorts, absl::MakeConstSpan(&row, 1)).ok());
+  EXPECT_EQ(packets(), 0U);
+  subject_->CountPacket();
+  EXPECT_EQ(packets(), 1U);
 }
 
 TEST_P(DataplaneContract, CountersHaveRowsAndFieldsAndAreCleared) {
@@ -126,19 +199,15 @@ TEST_P(DataplaneContract, CountersHaveRowsAndFieldsAndAreCleared) {
     const uint32_t last[] = {rows - 1};
     EXPECT_TRUE(plane().ClearCounters(table, last).ok());
     EXPECT_EQ(*plane().ReadCounters(table, rows - 1, 1), std::vector<uint64_t>(fields));
-    EXPECT_FALSE(plane().ReadCounters(table, rows, 1).ok());
+    EXPECT_TRUE(absl::IsOutOfRange(plane().ReadCounters(table, rows, 1).status()));
+    EXPECT_TRUE(absl::IsOutOfRange(plane().ReadCounters(table, 0, rows + 1).status()));
     const uint32_t beyond[] = {rows};
-    EXPECT_FALSE(plane().ClearCounters(table, beyond).ok());
+    EXPECT_TRUE(absl::IsOutOfRange(plane().ClearCounters(table, beyond)));
   }
 }
 
 TEST_P(DataplaneContract, PortsAreBoundAndLetGo) {
-  const auto bound = [&](uint32_t port) -> uint32_t {
-    for (const auto& [number, ifindex] : plane().Bound()) {
-      if (number == port) return ifindex;
-    }
-    return 0;
-  };
+  const auto bound = [&](uint32_t port) { return BoundTo(port); };
   const Device a = subject_->MakeDevice("left0"), b = subject_->MakeDevice("right0");
   const auto first = plane().Attach(2, a, std::nullopt);
   ASSERT_TRUE(first.ok()) << first.status();
@@ -161,8 +230,46 @@ TEST_P(DataplaneContract, PortsAreBoundAndLetGo) {
   EXPECT_EQ(bound(2), 0U);
   EXPECT_EQ(bound(3), a.ifindex);
   EXPECT_TRUE(plane().Detach(3).ok());
-  EXPECT_FALSE(plane().Attach(0, a, std::nullopt).ok());
-  EXPECT_FALSE(plane().Attach(HG_PORTS, a, std::nullopt).ok());
+  for (const uint32_t none : {0U, static_cast<uint32_t>(HG_PORTS), ~0U}) {
+    EXPECT_TRUE(absl::IsOutOfRange(plane().Attach(none, a, std::nullopt).status()));
+    EXPECT_TRUE(absl::IsOutOfRange(plane().Detach(none)));
+  }
+}
+
+// As when two devices exchange their names.
+TEST_P(DataplaneContract, ADeviceGoesFromPortToPort) {
+  const Device a = subject_->MakeDevice("a"), b = subject_->MakeDevice("b");
+  ASSERT_TRUE(plane().Attach(2, a, std::nullopt).ok());
+  ASSERT_TRUE(plane().Attach(3, b, std::nullopt).ok());
+  ASSERT_TRUE(plane().Attach(2, b, std::nullopt).ok());
+  EXPECT_EQ(BoundTo(2), b.ifindex);
+  EXPECT_EQ(BoundTo(3), a.ifindex);
+  ASSERT_TRUE(plane().Attach(3, a, std::nullopt).ok());
+  for (const auto& [port, device] : {std::make_pair(2U, b), std::make_pair(3U, a)}) {
+    const auto again = plane().Attach(port, device, std::nullopt);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(again->repaired, 0U) << "port " << port;
+    EXPECT_EQ(again->mode, DriverMode::kNative);
+  }
+  // To a port that has none.
+  ASSERT_TRUE(plane().Attach(4, a, std::nullopt).ok());
+  EXPECT_EQ(BoundTo(4), a.ifindex);
+  EXPECT_EQ(BoundTo(3), 0U);
+  EXPECT_TRUE(plane().Detach(3).ok());
+  EXPECT_EQ(plane().Attach(4, a, std::nullopt)->repaired, 0U) << "what was let go was not this port's";
+  for (const uint32_t port : {2U, 4U}) EXPECT_TRUE(plane().Detach(port).ok());
+  EXPECT_TRUE(plane().Bound().empty());
+}
+
+TEST_P(DataplaneContract, ADeviceThatHasChangedIsNoDrift) {
+  Device a = subject_->MakeDevice("a");
+  ASSERT_TRUE(plane().Attach(2, a, std::nullopt).ok());
+  a.mtu = 1400;
+  a.mac[5] = 9;
+  const auto changed = plane().Attach(2, a, std::nullopt);
+  ASSERT_TRUE(changed.ok()) << changed.status();
+  EXPECT_EQ(changed->repaired, 0U);
+  EXPECT_EQ(BoundTo(2), a.ifindex);
 }
 
 INSTANTIATE_TEST_SUITE_P(Both, DataplaneContract, ::testing::Bool(),

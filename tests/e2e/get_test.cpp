@@ -275,7 +275,8 @@ upsert:
     EXPECT_EQ(in.interface_state().mode(), pb::ATTACH_MODE_NATIVE);
     EXPECT_EQ(in.interface_state().mtu(), 1500U);
     EXPECT_TRUE(in.interface_state().up());
-    EXPECT_EQ(lab().Ip("gw", "-o link show g0").find(absl::StrCat(in.interface_state().ifindex(), ":")), 0U);
+    EXPECT_TRUE(absl::StrContains(lab().Ip("gw", "-o link show g0"),
+                                  absl::StrCat(in.interface_state().ifindex(), ": g0@")));
     ExpectDocumentInForce();
   });
 }

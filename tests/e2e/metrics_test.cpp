@@ -196,7 +196,7 @@ TEST_F(MetricsTest, ThePortIsOneAgents) {
   EXPECT_EQ(result.code, 1);
   EXPECT_TRUE(absl::StrContains(result.err, "cannot listen for HTTP on 127.0.0.1:9780")) << result.err;
   agent().Kill();
-  EXPECT_EQ(RunAgent({{"--http", "nowhere"}}).code, 5);
+  EXPECT_EQ(RunAgent({{"--http", "nowhere"}}).code, 1);
   agent().Start();
   EXPECT_EQ(Ask("/readyz").code, 200);
 }

@@ -136,7 +136,8 @@ TEST_F(UpdateTest, AnErrorIsAnAnswerLikeAnother) {
       ASSERT_FALSE(responses[i].message().empty());
       std::set<std::string> fields;
       for (const pb::Violation& violation : responses[i].violations()) fields.insert(violation.field());
-      ASSERT_EQ(fields, (std::set<std::string>{"patch.upsert.rules[0].match.source", "patch.upsert.rules[0].priority"}));
+      ASSERT_EQ(fields,
+                (std::set<std::string>{"patch.upsert.rules[0].match.source", "patch.upsert.rules[0].priority"}));
     }
     std::set<std::string> expected;
     for (int i = 0; i < 300; ++i) {

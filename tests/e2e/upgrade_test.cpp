@@ -93,7 +93,8 @@ TEST_F(UpgradeTest, OtherAbiTakesOverAndGivesBack) {
   StartTraffic();
   for (int i = 0; i < 3; ++i) {
     SCOPED_TRACE(i);
-    for (const auto& [binary, abi] : {std::pair{HG_OTHER_ABI_AGENT, kOtherAbi}, std::pair{"", uint32_t{HG_ABI_VERSION}}}) {
+    for (const auto& [binary, abi] :
+         {std::pair{HG_OTHER_ABI_AGENT, kOtherAbi}, std::pair{"", uint32_t{HG_ABI_VERSION}}}) {
       ReplaceBy(binary);
       EXPECT_EQ(AbiInForce(), abi);
       EXPECT_NE(MapId("hg_nodes"), tables);
