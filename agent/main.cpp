@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The wiring diagram: every object and thread of the agent is made here, in order, and unmade in reverse.
-#include <absl/strings/cord.h>
 #include <absl/strings/str_cat.h>
-#include <absl/strings/strip.h>
 #include <systemd/sd-daemon.h>
 
 #include <csignal>
-#include <fstream>
-#include <future>
 #include <iostream>
-#include <iterator>
 
 #include "agent/allocator.h"
 #include "agent/api/convert.h"
 #include "agent/api/gateway_service.h"
 #include "agent/api/server.h"
-#include "agent/api/text.h"
 #include "agent/base/log.h"
 #include "agent/base/status.h"
 #include "agent/control/controller.h"
@@ -24,6 +18,7 @@
 #include "agent/dataplane/device_monitor.h"
 #include "agent/options.h"
 #include "agent/privileges.h"
+#include "agent/startup_config.h"
 #include "agent/telemetry/http_server.h"
 #include "agent/telemetry/metrics.h"
 #include "agent/telemetry/samples.h"
@@ -35,70 +30,6 @@ constexpr int kExitFailure = 1;
 constexpr int kExitConfig = 5;  // as hgctl's
 // A controller that has not come round for this long hangs.
 constexpr std::chrono::seconds kMaxSilence{5};
-// Marks the status of a run that ended because of the start-up configuration.
-constexpr char kConfigPayload[] = "headgate/startup_config";
-constexpr char kConfigNote[] = "startup_config";
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string content((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file) return ErrnoStatus("read ", path);
-  return content;
-}
-
-absl::StatusOr<Change> ReadConfigFile(const std::string& path, const std::string& text, api::ActionPool& actions,
-                                      SourceMap& positions) {
-  headgate::v1::GatewayConfig config;
-  HG_RETURN_IF_ERROR(ParseYaml(text, path, config, &positions));
-  return api::ReadConfig(config, "config", actions);
-}
-
-// Violations as ParseYaml tells its own: a line each, with its place in the file.
-absl::Status Describe(const ChangeOutcome& outcome, const std::string& path, const SourceMap& positions) {
-  if (outcome.violations.empty()) return outcome.status;
-  std::string text;
-  for (const Violation& violation : outcome.violations) {
-    absl::string_view field = violation.field;
-    absl::ConsumePrefix(&field, "config.");
-    absl::StrAppend(&text, text.empty() ? "" : "\n", path);
-    if (const auto at = positions.Find(field)) absl::StrAppend(&text, ":", at->line, ":", at->column);
-    absl::StrAppend(&text, ": ", field, ": ", violation.description);
-  }
-  return absl::InvalidArgumentError(text);
-}
-
-// --check-config: validates as Apply would, against nothing.
-absl::Status CheckConfig(const Options& options) {
-  api::ActionPool actions;
-  HG_ASSIGN_OR_RETURN(const std::string text, ReadFile(options.config));
-  SourceMap positions;
-  HG_ASSIGN_OR_RETURN(Change change, ReadConfigFile(options.config, text, actions, positions));
-  const Limits limits{.max_entries = options.load.sizes.max_entries,
-                      .max_prefixes = options.load.sizes.max_prefixes};
-  IdAllocators ids(2 * limits.max_entries);
-  ChangeResult result = BuildState(std::make_shared<const State>(), std::move(change), limits, ids, true);
-  return Describe({.status = std::move(result.status), .violations = std::move(result.violations)}, options.config,
-                  positions);
-}
-
-// Applies the start-up file, unless it is the `last` one applied: what the API changed since stays then.
-absl::Status ApplyConfigFile(const Options& options, Controller& controller, api::ActionPool& actions,
-                             const std::optional<std::string>& last) {
-  if (options.config.empty()) return absl::OkStatus();
-  HG_ASSIGN_OR_RETURN(const std::string text, ReadFile(options.config));
-  if (last == text) return absl::OkStatus();
-  SourceMap positions;
-  HG_ASSIGN_OR_RETURN(Change change, ReadConfigFile(options.config, text, actions, positions));
-  change.note = {kConfigNote, text};
-  std::promise<ChangeOutcome> promise;
-  controller.Submit(std::move(change), {.wait_applied = true},
-                    [&promise](ChangeOutcome outcome) { promise.set_value(std::move(outcome)); });
-  const ChangeOutcome outcome = promise.get_future().get();
-  HG_RETURN_IF_ERROR(Describe(outcome, options.config, positions));
-  Log(spdlog::level::info, "start-up configuration applied",
-      {{"file", options.config}, {"generation", outcome.generation}});
-  return absl::OkStatus();
-}
 
 absl::Status Alive(const Controller& controller) {
   const auto silence = std::chrono::steady_clock::now() - controller.last_round();
@@ -141,14 +72,18 @@ void Serve(const sigset_t& signals, const Controller& controller, const std::fun
   }
 }
 
-absl::Status Run(const Options& options) {
-  // Blocked here for all threads: the main thread waits for them.
+// For all threads: the main thread waits for them.
+sigset_t BlockSignals() {
   sigset_t signals;
   sigemptyset(&signals);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
 
+absl::Status Run(const Options& options) {
+  const sigset_t signals = BlockSignals();
   HG_ASSIGN_OR_RETURN(const std::unique_ptr<BpfDataplane> dataplane, BpfDataplane::Open(options.load));
   JoinGroup(options.server.unix_group);
   if (!options.keep_privileges) HG_RETURN_IF_ERROR(DropPrivileges());
@@ -157,36 +92,17 @@ absl::Status Run(const Options& options) {
   api::ActionPool actions;
   const api::ProtoCodec codec(actions);
   HG_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store, Store::Open(options.state, codec));
-  HG_ASSIGN_OR_RETURN(const std::string last_config, store->GetNote(kConfigNote));
+  HG_ASSIGN_OR_RETURN(const std::string last_config, store->GetNote(kStartupConfigNote));
   EventBus events;
   Metrics metrics;
-  const TableSizes& sizes = options.load.sizes;
-  Controller controller(*dataplane, *store, events,
-                        {.limits = {sizes.max_entries, sizes.max_prefixes, sizes.max_sources},
-                         .drift_interval = options.drift_interval},
+  const Limits limits{options.load.sizes.max_entries, options.load.sizes.max_prefixes};
+  Controller controller(*dataplane, *store, events, {.limits = limits, .drift_interval = options.drift_interval},
                         metrics.Times());
-  // The monitor's first list is there when Start returns; later ones go to the controller, which must be running.
-  DeviceList devices;
-  std::function<void(DeviceList)> on_devices = [&devices](DeviceList list) { devices = std::move(list); };
-  std::mutex devices_mutex;
-  HG_ASSIGN_OR_RETURN(const std::unique_ptr<DeviceMonitor> monitor, DeviceMonitor::Start([&](DeviceList list) {
-                        const std::lock_guard lock(devices_mutex);
-                        on_devices(std::move(list));
-                      }));
-  {
-    const std::lock_guard lock(devices_mutex);
-    HG_RETURN_IF_ERROR(controller.Start(devices));
-    on_devices = [&controller](DeviceList list) { controller.OnDevices(std::move(list)); };
-  }
-  absl::Status configured = ApplyConfigFile(options, controller, actions,
-                                            last_config.empty() ? std::nullopt : std::optional(last_config));
-  if (absl::IsInvalidArgument(configured)) configured.SetPayload(kConfigPayload, absl::Cord());
-  // A change that waits for its confirmation comes first; the next start or SIGHUP tries again.
-  if (absl::IsFailedPrecondition(configured)) {
-    Log(spdlog::level::err, "start-up configuration not applied", {{"reason", configured}});
-  } else {
-    HG_RETURN_IF_ERROR(configured);
-  }
+  StartupConfig config(options.config, last_config, controller, actions);
+  HG_ASSIGN_OR_RETURN(const std::unique_ptr<DeviceMonitor> monitor, DeviceMonitor::Open());
+  HG_RETURN_IF_ERROR(controller.Start(monitor->devices()));
+  monitor->Follow([&controller](DeviceList devices) { controller.OnDevices(std::move(devices)); });
+  HG_RETURN_IF_ERROR(config.ApplyAtStart());
 
   const SamplePump samples(*dataplane, controller, events);
   std::unique_ptr<HttpServer> http;
@@ -202,8 +118,8 @@ absl::Status Run(const Options& options) {
   HG_ASSIGN_OR_RETURN(const auto server,
                       api::ApiServer::Start(options.server, controller, events, actions, std::move(facts)));
 
-  Serve(signals, controller, [&] {
-    const absl::Status status = ApplyConfigFile(options, controller, actions, std::nullopt);
+  Serve(signals, controller, [&config] {
+    const absl::Status status = config.Apply();
     if (!status.ok()) Log(spdlog::level::err, "reload failed, the configuration stays", {{"reason", status}});
   });
   sd_notify(0, "STOPPING=1");
@@ -219,7 +135,8 @@ int Main(int argc, char** argv) {
   SetUpLog(options->log_format);
   if (const absl::Status status = SetLogLevel(options->log_level); !status.ok()) return kExitFailure;
   if (options->check_config) {
-    const absl::Status status = CheckConfig(*options);
+    const TableSizes& sizes = options->load.sizes;
+    const absl::Status status = CheckStartupConfig(options->config, {sizes.max_entries, sizes.max_prefixes});
     (status.ok() ? std::cout : std::cerr)
         << (status.ok() ? options->config + ": valid" : std::string(status.message())) << '\n';
     return status.ok() ? 0 : kExitConfig;
@@ -228,7 +145,7 @@ int Main(int argc, char** argv) {
   if (status.ok()) return 0;
   Log(spdlog::level::err, "headgated cannot go on", {{"reason", status}});
   sd_notifyf(0, "STATUS=%s", std::string(status.message()).c_str());
-  return status.GetPayload(kConfigPayload) ? kExitConfig : kExitFailure;
+  return status.GetPayload(kStartupConfigPayload) ? kExitConfig : kExitFailure;
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ absl::Status AgentProcess::Spawn(const AgentSetup& setup) {
                                     setup.bpffs,   "--http",  "",
                                     "--log-level", "info"};
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   const Fd log(open(absl::StrCat(directory_, "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));

@@ -130,6 +130,7 @@ absl::StatusOr<double> MeasureUpdates(Gateway& gateway, RuleSet& rules, const st
   std::shuffle(indexes.begin(), indexes.end(), random);
   indexes.resize(std::min(count, indexes.size()));
   std::vector<v1::UpdateRequest> requests;
+  requests.reserve(indexes.size());
   for (const size_t index : indexes) requests.push_back(rules.Flip(index));
 
   const auto stream = gateway.client().Update();
@@ -251,7 +252,7 @@ class Scenario {
 
 absl::StatusOr<Result> RunControl(const ControlOptions& options, const std::atomic<bool>& stop,
                                   absl::FunctionRef<void(const std::string&)> progress) {
-  HG_ASSIGN_OR_RETURN(const Fd lock, LockBenchmarks());
+  HG_ASSIGN_OR_RETURN(const Fd lock, LockBenchmarks(options.wait));
   HG_ASSIGN_OR_RETURN(const auto lab, Lab::Create({kNetns}));
   HG_RETURN_IF_ERROR(lab->Connect({kNetns, kDevice}, {kNetns, kPeer}));
   HG_ASSIGN_OR_RETURN(RuleSet rules, RuleSet::Load(options.rule_set));

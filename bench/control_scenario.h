@@ -23,6 +23,7 @@ struct ControlOptions {
   uint32_t updates = 20'000;
   uint32_t prefixes = 1'000'000;
   std::string directory = "/var/tmp";
+  bool wait = false;  // for the end of another benchmark
 };
 
 // Calls `progress` with a line a measurement. Ends early, with an error, when `stop` is set.

@@ -27,6 +27,7 @@ constexpr int kFirstIndex = 1'000'000, kProcesses = 32768, kIndexesPerProcess = 
 absl::Status Ip(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), "ip");
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
   int ends[2];
@@ -61,13 +62,14 @@ std::string NextIndex() {
 
 }  // namespace
 
-absl::StatusOr<Fd> LockBenchmarks() {
+absl::StatusOr<Fd> LockBenchmarks(bool wait) {
   Fd lock(open(kLock, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) return ErrnoStatus("open ", kLock, " (needs root)");
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::UnavailableError(absl::StrCat("another benchmark is running (", kLock, " is locked)"));
-  }
-  return lock;
+  if (flock(lock.get(), LOCK_EX | (wait ? 0 : LOCK_NB)) == 0) return lock;
+  if (errno == EINTR) return absl::CancelledError("interrupted while another benchmark was running");
+  if (errno != EWOULDBLOCK) return ErrnoStatus("lock ", kLock);
+  return absl::UnavailableError(
+      absl::StrCat("another benchmark is running (", kLock, " is locked); --wait waits for its end"));
 }
 
 absl::StatusOr<std::unique_ptr<Lab>> Lab::Create(std::vector<std::string> namespaces) {

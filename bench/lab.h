@@ -21,8 +21,8 @@ struct VethEnd {
 };
 
 // Held by a benchmark: one at a time, because their namespaces have fixed names and their figures would be
-// worthless.
-absl::StatusOr<Fd> LockBenchmarks();
+// worthless. While another one runs: an error, or with `wait` a wait for its end, which a signal ends.
+absl::StatusOr<Fd> LockBenchmarks(bool wait);
 
 class Lab {
  public:

@@ -116,6 +116,10 @@ void AddRun(CLI::App& root, Command& command) {
   app->final_callback([&command, run] { command.verb = *run; });
 }
 
+void AddWait(CLI::App& app, bool& wait) {
+  app.add_flag("--wait", wait, "Wait while another benchmark runs, instead of failing");
+}
+
 void AddRedirect(CLI::App& root, Command& command) {
   CLI::App* app = root.add_subcommand(
       "redirect",
@@ -138,6 +142,7 @@ void AddRedirect(CLI::App& root, Command& command) {
       ->check(CLI::Range(1u, 1u << 20))
       ->capture_default_str();
   app->add_flag("--realtime", redirect->realtime, "Run before all ordinary work of the machine");
+  AddWait(*app, redirect->wait);
   app->final_callback([&command, redirect] { command.verb = *redirect; });
 }
 
@@ -161,6 +166,7 @@ void AddControl(CLI::App& root, Command& command) {
       ->capture_default_str();
   app->add_option("--directory", control->directory, "Where the agent keeps its state meanwhile: on a real disk")
       ->capture_default_str();
+  AddWait(*app, control->wait);
   app->final_callback([&command, control] { command.verb = *control; });
 }
 

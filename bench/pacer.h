@@ -34,7 +34,7 @@ class Pacer {
 
   // When a burst will be due.
   uint64_t NextBurst() const {
-    const auto frames = static_cast<unsigned __int128>(taken_ + Burst());
+    const unsigned __int128 frames = taken_ + Burst();
     return start_ + static_cast<uint64_t>((frames * kNanosecondsPerSecond + rate_ - 1) / rate_);
   }
   uint64_t given_up() const { return given_up_; }

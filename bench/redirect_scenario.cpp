@@ -118,6 +118,7 @@ absl::StatusOr<RedirectSample> MeasureGateway(const RedirectOptions& options, ui
 
 std::vector<double> Values(const std::vector<RedirectSample>& samples, double RedirectSample::*field) {
   std::vector<double> values;
+  values.reserve(samples.size());
   for (const RedirectSample& sample : samples) values.push_back(sample.*field);
   return values;
 }
@@ -130,7 +131,7 @@ double Median(const std::vector<RedirectSample>& samples, double RedirectSample:
 
 absl::StatusOr<std::vector<RedirectRow>> RunRedirect(const RedirectOptions& options, const std::atomic<bool>& stop,
                                                      absl::FunctionRef<void(const std::string&)> progress) {
-  HG_ASSIGN_OR_RETURN(const Fd lock, LockBenchmarks());
+  HG_ASSIGN_OR_RETURN(const Fd lock, LockBenchmarks(options.wait));
   HG_ASSIGN_OR_RETURN(const auto lab, Lab::Create({kSenderNs, kGatewayNs, kSinkNs}));
   HG_RETURN_IF_ERROR(lab->Connect({kSenderNs, kSenderDevice}, {kGatewayNs, kIn}));
   HG_RETURN_IF_ERROR(lab->Connect({kGatewayNs, kOut}, {kSinkNs, kSink}));

@@ -28,6 +28,7 @@ struct RedirectOptions {
   Placement placement = Placement::kSame;
   uint32_t flows = 256;
   bool realtime = false;  // before all other work of the machine
+  bool wait = false;      // for the end of another benchmark
 };
 
 // One gateway over one measurement.

@@ -4,13 +4,35 @@
 
 #include "hg_pkt.h"
 
+struct hg_rules_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* sized by the agent before loading */
+	__type(key, __u32);
+	__type(value, struct hg_rule);
+};
+extern struct hg_rules_map hg_rules SEC(".maps");
+
+/* The prefix sets that hold a packet's addresses. */
+struct hg_sets {
+	__u64 src[HG_SET_WORDS];
+	__u64 dst[HG_SET_WORDS];
+};
+
 /* Both return false when a table entry is missing, which no configuration should cause. */
 
-/* Finds the prefix sets that hold the packet's addresses; for generations with rules that ask. */
-HG_STAGE int hg_find_sets(const struct hg_root *root, struct hg_pkt *pkt);
+/* Finds the packet's sets; for generations with rules that ask. */
+HG_STAGE int hg_find_sets(const struct hg_root *root, struct hg_pkt *pkt, struct hg_sets *sets);
 
 /* Sets pkt's rule, rule_id, rule_flags and action to those of the matching entry of highest priority, or
- * leaves rule zero. */
-HG_STAGE int hg_classify(const struct hg_root *root, struct hg_pkt *pkt);
+ * leaves rule zero; remembers that for the flow. */
+HG_STAGE int hg_classify(const struct hg_root *root, struct hg_pkt *pkt, const struct hg_sets *sets);
+
+static __always_inline void hg_take_rule(struct hg_pkt *pkt, __u32 index, const struct hg_rule *rule)
+{
+	pkt->rule = index;
+	pkt->rule_id = rule->id;
+	pkt->rule_flags = rule->flags;
+	pkt->action = rule->action;
+}
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * Egress: what became of frames after the program let go of them. A driver may refuse frames long after
  * XDP_REDIRECT or XDP_TX was returned, and only these tracepoints tell; without them packets would be lost
- * uncounted. They fire once a bulk (16 frames), not once a frame.
+ * uncounted. What is sent is told once a bulk (16 frames), not once a frame.
  *
  * Tracepoints are system-wide and devices of other network namespaces may share an ifindex: a redirect is
  * counted when both of its ends are ports in the agent's namespace, an error when it names our map.
@@ -45,6 +45,14 @@ struct net_device {
 	int ifindex;
 	possible_net_t nd_net;
 };
+
+struct bpf_prog_aux {
+	char name[16];
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
 #pragma clang attribute pop
 
 /* Arguments as in include/trace/events/xdp.h, TP_PROTO. */
@@ -63,6 +71,12 @@ struct bulk_tx {
 	__u64 err;
 };
 
+struct exception {
+	const struct net_device *dev;
+	const struct bpf_prog *program;
+	__u64 action;
+};
+
 struct redirect_err {
 	const struct net_device *dev;
 	const void *program;
@@ -73,12 +87,21 @@ struct redirect_err {
 	__u64 index;
 };
 
-/* The device's port, 0 when it has none or is of another namespace. */
-static __always_inline __u32 port_of(const struct net_device *dev)
+static __always_inline bool is_ours(const struct net_device *dev)
 {
-	__u32 port = hg_port_of(BPF_CORE_READ(dev, ifindex));
+	return BPF_CORE_READ(dev, nd_net.net, net_cookie) == netns_cookie;
+}
 
-	return port && BPF_CORE_READ(dev, nd_net.net, net_cookie) == netns_cookie ? port : 0;
+/* The port that frames left by on their way from one port to another, 0: not such a way. */
+static __always_inline __u32 egress_port(const struct net_device *from, const struct net_device *to)
+{
+	__u32 port = hg_port_of(BPF_CORE_READ(to, ifindex));
+
+	if (!port || !is_ours(to))
+		return 0;
+	if (from != to && (!hg_port_of(BPF_CORE_READ(from, ifindex)) || !is_ours(from)))
+		return 0;
+	return port;
 }
 
 /* Whether this program is the one that counts the event. A tracepoint runs its programs in the order in which
@@ -112,9 +135,9 @@ static __always_inline void count(__u32 port, __s32 sent, __s32 dropped)
 SEC("raw_tp/xdp_devmap_xmit")
 int hg_devmap_xmit(struct devmap_xmit *event)
 {
-	__u32 port = port_of(event->to);
+	__u32 port = egress_port(event->from, event->to);
 
-	if (port && port_of(event->from) && own())
+	if (port && own())
 		count(port, event->sent, event->drops);
 	return 0;
 }
@@ -122,7 +145,7 @@ int hg_devmap_xmit(struct devmap_xmit *event)
 SEC("raw_tp/xdp_bulk_tx")
 int hg_bulk_tx(struct bulk_tx *event)
 {
-	__u32 port = port_of(event->dev);
+	__u32 port = egress_port(event->dev, event->dev);
 
 	if (port && own())
 		count(port, event->sent, event->drops);
@@ -141,5 +164,36 @@ int hg_redirect_err(struct redirect_err *event)
 	stats = bpf_map_lookup_elem(&hg_egress_stats, &port);
 	if (stats)
 		stats->refused++;
+	return 0;
+}
+
+/* By name, which all versions of it share: a frame may fail after the next version took over. */
+static __always_inline bool is_our_program(const struct bpf_prog *program)
+{
+	static const char ours[] = "headgate";
+	const struct bpf_prog_aux *aux = BPF_CORE_READ(program, aux);
+	char name[sizeof(ours)] = {};
+	int i;
+
+	bpf_core_read(name, sizeof(name), &aux->name);
+	for (i = 0; i < (int)sizeof(ours); i++)
+		if (name[i] != ours[i])
+			return false;
+	return true;
+}
+
+/* A frame that was lost on its way out one by one: XDP_TX in drivers that do not send in bulks, and any way
+ * out in generic mode, where `dev` is the egress device. Failed redirects of drivers come here, too, with
+ * their own action; xdp_redirect_err has counted them. */
+SEC("raw_tp/xdp_exception")
+int hg_exception(struct exception *event)
+{
+	__u32 port;
+
+	if ((__u32)event->action != XDP_TX || !is_our_program(event->program))
+		return 0;
+	port = egress_port(event->dev, event->dev);
+	if (port && own())
+		count(port, 0, 1);
 	return 0;
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Forward: TX, redirect, route and next hop. Owns the device map and the next hops. The one stage before
- * steer that writes packet memory; each function decides first, on values, and rewrites last.
+ * Forward: TX, route and next hop; redirect is in the header. Owns the device map and the next hops. The one
+ * stage that writes packet memory; each function decides first and rewrites last.
  */
-#include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
@@ -17,12 +16,7 @@
 #define VLAN_LENGTH    4
 #define VID_MASK       0x0fff
 
-struct {
-	__uint(type, BPF_MAP_TYPE_DEVMAP);
-	__uint(max_entries, HG_PORTS);
-	__type(key, __u32);
-	__type(value, __u32);
-} hg_devmap SEC(".maps");
+struct hg_devmap_map hg_devmap SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -31,23 +25,10 @@ struct {
 	__type(value, struct hg_next_hop_page);
 } hg_next_hops SEC(".maps");
 
-static __always_inline int drop(struct hg_pkt *pkt, enum hg_reason reason)
-{
-	pkt->reason = reason;
-	return XDP_DROP;
-}
-
 static __always_inline int pass(struct hg_pkt *pkt, enum hg_reason reason)
 {
 	pkt->reason = reason;
 	return XDP_PASS;
-}
-
-static __always_inline struct ethhdr *ethernet(struct xdp_md *ctx)
-{
-	struct ethhdr *eth = (void *)(long)ctx->data;
-
-	return (void *)(eth + 1) > (void *)(long)ctx->data_end ? NULL : eth;
 }
 
 /* The network header parse found, if `size` bytes of it still lie before data_end. */
@@ -61,15 +42,6 @@ static __always_inline void *network(struct xdp_md *ctx, const struct hg_pkt *pk
 static __always_inline bool is_zero(const __u8 *mac)
 {
 	return !(mac[0] | mac[1] | mac[2] | mac[3] | mac[4] | mac[5]);
-}
-
-static __always_inline int send(struct hg_pkt *pkt, __u32 port, enum hg_reason reason)
-{
-	pkt->egress_port = port;
-	pkt->reason = reason;
-	if (bpf_redirect_map(&hg_devmap, port, XDP_DROP) != XDP_REDIRECT)
-		return drop(pkt, HG_REASON_DROP_NO_DEVICE);
-	return XDP_REDIRECT;
 }
 
 /* RFC 1624, equation 3, for a field that falls by 0x0100. */
@@ -155,15 +127,15 @@ static __always_inline void swap_ports(struct xdp_md *ctx, const struct hg_pkt *
 
 HG_STAGE int hg_tx(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_action *action)
 {
-	struct ethhdr *eth = ethernet(ctx);
+	struct ethhdr *eth = hg_ethernet(ctx);
 
 	if (!pkt || !action)
 		return XDP_ABORTED;
 	if (!eth)
-		return drop(pkt, HG_REASON_DROP_INTERNAL);
-	if (pkt->flags & HG_PKT_GROUP)
-		return drop(pkt, HG_REASON_DROP_TX_GROUP);
+		return hg_drop(pkt, HG_REASON_DROP_INTERNAL);
 	pkt->stages |= HG_STAGE_FORWARD;
+	if (pkt->flags & HG_PKT_GROUP)
+		return hg_drop(pkt, HG_REASON_DROP_TX_GROUP);
 	pkt->egress_port = pkt->port;
 	pkt->reason = HG_REASON_FORWARD_TX;
 	swap_mac(eth);
@@ -174,37 +146,26 @@ HG_STAGE int hg_tx(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_actio
 	return XDP_TX;
 }
 
-HG_STAGE int hg_redirect(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_action *action)
+static __always_inline bool fill_fib(struct xdp_md *ctx, const struct hg_pkt *pkt, struct bpf_fib_lookup *fib)
 {
-	struct ethhdr *eth = ethernet(ctx);
-
-	if (!pkt || !action)
-		return XDP_ABORTED;
-	if (!eth)
-		return drop(pkt, HG_REASON_DROP_INTERNAL);
-	pkt->stages |= HG_STAGE_FORWARD;
-	if (action->flags & HG_ACTION_DMAC)
-		__builtin_memcpy(eth->h_dest, action->dmac, ETH_ALEN);
-	if (action->flags & HG_ACTION_SMAC)
-		__builtin_memcpy(eth->h_source, action->smac, ETH_ALEN);
-	return send(pkt, action->port, HG_REASON_FORWARD_REDIRECT);
-}
-
-static __always_inline void fill_fib(const struct xdp_md *ctx, const struct hg_pkt *pkt, void *header,
-				     struct bpf_fib_lookup *fib)
-{
-	const struct ipv6hdr *ip6 = header;
-	const struct iphdr *ip = header;
+	const struct ipv6hdr *ip6;
+	const struct iphdr *ip;
 
 	fib->ifindex = ctx->ingress_ifindex;
 	fib->l4_protocol = hg_protocol(pkt);
 	fib->tot_len = pkt->key[HG_WORD_EXTRA] & 0xffff;
 	if (pkt->ethertype == ETH_P_IP) {
+		ip = network(ctx, pkt, sizeof(*ip));
+		if (!ip)
+			return false;
 		fib->family = AF_INET;
 		fib->tos = ip->tos;
 		fib->ipv4_src = ip->saddr;
 		fib->ipv4_dst = ip->daddr;
 	} else {
+		ip6 = network(ctx, pkt, sizeof(*ip6));
+		if (!ip6)
+			return false;
 		fib->family = AF_INET6;
 		fib->flowinfo = *(__be32 *)ip6 & bpf_htonl(IPV6_FLOW_MASK);
 		__builtin_memcpy(fib->ipv6_src, &ip6->saddr, sizeof(ip6->saddr));
@@ -215,6 +176,7 @@ static __always_inline void fill_fib(const struct xdp_md *ctx, const struct hg_p
 		fib->sport = bpf_htons(pkt->key[HG_WORD_PORTS] >> 16);
 		fib->dport = bpf_htons(pkt->key[HG_WORD_PORTS] & 0xffff);
 	}
+	return true;
 }
 
 /* What the kernel's answers mean; negative: the program's own fault. */
@@ -222,7 +184,7 @@ static __always_inline int refuse_route(struct hg_pkt *pkt, long result)
 {
 	switch (result) {
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
-		return drop(pkt, HG_REASON_DROP_NO_ROUTE);
+		return hg_drop(pkt, HG_REASON_DROP_NO_ROUTE);
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
 	case BPF_FIB_LKUP_RET_PROHIBIT:
 		return pass(pkt, HG_REASON_PASS_ROUTE_UNREACHABLE);
@@ -249,31 +211,52 @@ static __always_inline bool is_confined(const __u32 *address, bool is_ip6)
 	       !(address[0] | address[1] | address[2] | (address[3] & ~1U));
 }
 
+static __always_inline bool is_sent_to(struct xdp_md *ctx, const struct hg_port *port)
+{
+	const struct ethhdr *eth = hg_ethernet(ctx);
+
+	return eth && port && *(__u32 *)eth->h_dest == *(__u32 *)port->mac &&
+	       *(__u16 *)(eth->h_dest + 4) == *(__u16 *)(port->mac + 4);
+}
+
+/* Whether a router may forward the packet, by its addresses and headers alone; sets the reason when not. */
+static __always_inline bool is_routable(struct xdp_md *ctx, struct hg_pkt *pkt)
+{
+	bool is_ip6 = pkt->ethertype == ETH_P_IPV6;
+	const struct iphdr *ip;
+
+	pkt->reason = HG_REASON_PASS_ROUTE_KERNEL;
+	/* The kernel routes a tagged frame from its VLAN device, which bpf_fib_lookup cannot be told. */
+	if ((pkt->ethertype != ETH_P_IP && !is_ip6) || pkt->vlan_tags || (pkt->flags & HG_PKT_GROUP))
+		return false;
+	/* Seen in promiscuous mode, or on a mirror port. */
+	if (!is_sent_to(ctx, hg_port(pkt->port))) {
+		pkt->reason = HG_REASON_PASS_ROUTE_OTHERHOST;
+		return false;
+	}
+	if (is_confined(&pkt->key[HG_WORD_SRC], is_ip6) || is_confined(&pkt->key[HG_WORD_DST], is_ip6))
+		return false;
+	if (is_ip6)
+		return true;
+	/* Options are for routers on the way to act on (RFC 1812, section 5.2.4.2). */
+	ip = network(ctx, pkt, sizeof(*ip));
+	return ip && ip->ihl == 5;
+}
+
 HG_STAGE int hg_route(struct xdp_md *ctx, struct hg_pkt *pkt)
 {
 	struct bpf_fib_lookup fib = {};
 	struct ethhdr *eth;
-	void *header;
-	bool is_ip6;
 	long result;
 	__u32 port;
 
 	if (!pkt)
 		return XDP_ABORTED;
-	is_ip6 = pkt->ethertype == ETH_P_IPV6;
 	pkt->stages |= HG_STAGE_FORWARD;
-	/* The kernel routes a tagged frame from its VLAN device, which bpf_fib_lookup cannot be told. */
-	if ((pkt->ethertype != ETH_P_IP && !is_ip6) || pkt->vlan_tags || (pkt->flags & HG_PKT_GROUP))
-		return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
-	header = network(ctx, pkt, is_ip6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
-	if (!header)
-		return drop(pkt, HG_REASON_DROP_INTERNAL);
-	/* Options are for routers on the way to act on (RFC 1812, section 5.2.4.2). */
-	if (!is_ip6 && ((struct iphdr *)header)->ihl > 5)
-		return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
-	if (is_confined(&pkt->key[HG_WORD_SRC], is_ip6) || is_confined(&pkt->key[HG_WORD_DST], is_ip6))
-		return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
-	fill_fib(ctx, pkt, header, &fib);
+	if (!is_routable(ctx, pkt))
+		return XDP_PASS;
+	if (!fill_fib(ctx, pkt, &fib))
+		return hg_drop(pkt, HG_REASON_DROP_INTERNAL);
 	result = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (result != BPF_FIB_LKUP_RET_SUCCESS)
 		return refuse_route(pkt, result);
@@ -282,12 +265,12 @@ HG_STAGE int hg_route(struct xdp_md *ctx, struct hg_pkt *pkt)
 		return pass(pkt, HG_REASON_PASS_ROUTE_KERNEL);
 	if (!age(ctx, pkt))
 		return pass(pkt, HG_REASON_PASS_ROUTE_TTL);
-	eth = ethernet(ctx);
+	eth = hg_ethernet(ctx);
 	if (!eth)
-		return drop(pkt, HG_REASON_DROP_INTERNAL);
+		return hg_drop(pkt, HG_REASON_DROP_INTERNAL);
 	__builtin_memcpy(eth->h_dest, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, fib.smac, ETH_ALEN);
-	return send(pkt, port, HG_REASON_FORWARD_ROUTE);
+	return hg_send(pkt, port, HG_REASON_FORWARD_ROUTE);
 }
 
 /* Moves the two addresses with the frame's start, which leaves the EtherType where a tag begins. */
@@ -325,7 +308,7 @@ static __always_inline bool pop_vlan(struct xdp_md *ctx)
 
 static __always_inline bool set_vlan(struct xdp_md *ctx, __u16 vlan)
 {
-	struct ethhdr *eth = ethernet(ctx);
+	struct ethhdr *eth = hg_ethernet(ctx);
 	__be16 *tci = (void *)(eth + 1);
 
 	if (!eth || (void *)(tci + 1) > (void *)(long)ctx->data_end)
@@ -357,23 +340,23 @@ HG_STAGE int hg_to_next_hop(struct xdp_md *ctx, struct hg_pkt *pkt, const struct
 		return XDP_ABORTED;
 	pkt->stages |= HG_STAGE_FORWARD;
 	if (slot >= HG_NEXT_HOP_PAGES)
-		return drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
+		return hg_drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
 	number = root->next_hop_page[slot];
 	page = bpf_map_lookup_elem(&hg_next_hops, &number);
 	if (!page)
-		return drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
+		return hg_drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
 	hop = &page->hop[id % HG_NEXT_HOPS_PER_PAGE];
 	egress = hg_port(hop->port);
 	if (!hop->port || !egress)
-		return drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
+		return hg_drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
 	if (hop->decrement_ttl && !age(ctx, pkt))
-		return drop(pkt, HG_REASON_DROP_TTL);
+		return hg_drop(pkt, HG_REASON_DROP_TTL);
 	if (!tag_for(ctx, pkt, hop))
-		return drop(pkt, HG_REASON_DROP_NO_HEADROOM);
-	eth = ethernet(ctx);
+		return hg_drop(pkt, HG_REASON_DROP_NO_HEADROOM);
+	eth = hg_ethernet(ctx);
 	if (!eth)
-		return drop(pkt, HG_REASON_DROP_INTERNAL);
-	__builtin_memcpy(eth->h_dest, hop->dmac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, is_zero(hop->smac) ? egress->mac : hop->smac, ETH_ALEN);
-	return send(pkt, hop->port, HG_REASON_FORWARD_NEXT_HOP);
+		return hg_drop(pkt, HG_REASON_DROP_INTERNAL);
+	hg_set_mac(eth->h_dest, hop->dmac);
+	hg_set_mac(eth->h_source, is_zero(hop->smac) ? egress->mac : hop->smac);
+	return hg_send(pkt, hop->port, HG_REASON_FORWARD_NEXT_HOP);
 }

@@ -4,6 +4,7 @@
  * packet, which leaves no mark but its record.
  */
 #include "classify.h"
+#include "flow.h"
 #include "forward.h"
 #include "parse.h"
 #include "police.h"
@@ -25,8 +26,12 @@ static __always_inline int leave(struct hg_pkt *pkt, enum hg_reason reason, int 
 	return xdp_action;
 }
 
-static __always_inline int apply_default(struct hg_pkt *pkt, const struct hg_root *root)
+static __always_inline int apply_default(struct hg_pkt *pkt)
 {
+	const struct hg_root *root = hg_generation(pkt->stamp);
+
+	if (!root)
+		return leave(pkt, HG_REASON_DROP_INTERNAL, XDP_DROP);
 	if (root->default_verdict == HG_VERDICT_PASS)
 		return leave(pkt, HG_REASON_PASS_DEFAULT, XDP_PASS);
 	if (hg_spares(pkt))
@@ -52,7 +57,7 @@ static __always_inline enum hg_reason intended(const struct hg_pkt *pkt, int ver
 	return pkt->reason;
 }
 
-static __always_inline int apply_rule(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root)
+static __always_inline int apply_rule(struct xdp_md *ctx, struct hg_pkt *pkt)
 {
 	struct hg_action *action = bpf_map_lookup_elem(&hg_actions, &pkt->action);
 	int verdict;
@@ -83,31 +88,49 @@ static __always_inline int apply_rule(struct xdp_md *ctx, struct hg_pkt *pkt, co
 	case HG_VERDICT_ROUTE:
 		return hg_route(ctx, pkt);
 	case HG_VERDICT_NEXT_HOP:
-		return hg_to_next_hop(ctx, pkt, root, action->object);
+		return hg_to_next_hop(ctx, pkt, hg_generation(pkt->stamp), action->object);
 	case HG_VERDICT_STEER:
-		return hg_steer(pkt, root, action->object);
+		return hg_steer(ctx, pkt, hg_generation(pkt->stamp), action->object);
 	}
 	return leave(pkt, HG_REASON_DROP_INTERNAL, XDP_DROP);
 }
 
-static __always_inline int decide(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root)
+static __always_inline bool search(struct hg_pkt *pkt)
 {
-	if (!root || !pkt->port)
+	const struct hg_root *root = hg_generation(pkt->stamp);
+	struct hg_sets sets = {};
+
+	return root && (!root->flags || hg_find_sets(root, pkt, &sets)) && hg_classify(root, pkt, &sets);
+}
+
+/* By what was found for an earlier packet of the flow, if it is remembered. A trace shows the search. */
+static __always_inline bool classify(struct hg_pkt *pkt)
+{
+	const struct hg_flow *flow = hg_is_traced(pkt) ? NULL : hg_find_flow(pkt);
+
+	if (!flow)
+		return search(pkt);
+	hg_take_flow(pkt, flow);
+	return true;
+}
+
+static __always_inline int decide(struct xdp_md *ctx, struct hg_pkt *pkt)
+{
+	if (!hg_root_index(pkt->stamp) || !pkt->port)
 		return leave(pkt, HG_REASON_PASS_UNCONFIGURED, XDP_PASS);
-	if (!hg_parse(ctx, pkt))
-		return XDP_DROP;
 	pkt->stages |= HG_STAGE_PARSE;
-	if ((root->flags && !hg_find_sets(root, pkt)) || !hg_classify(root, pkt))
+	if (!hg_parse_common(ctx, pkt) && !hg_parse(ctx, pkt))
+		return XDP_DROP;
+	if (!classify(pkt))
 		return leave(pkt, HG_REASON_DROP_INTERNAL, XDP_DROP);
-	return pkt->rule ? apply_rule(ctx, pkt, root) : apply_default(pkt, root);
+	return pkt->action ? apply_rule(ctx, pkt) : apply_default(pkt);
 }
 
 static __always_inline void arrive(struct xdp_md *ctx, struct hg_pkt *pkt)
 {
+	pkt->stamp = hg_stamp();
 	pkt->length = bpf_xdp_get_buff_len(ctx);
-	pkt->ifindex = ctx->ingress_ifindex;
-	pkt->queue = ctx->rx_queue_index;
-	pkt->port = hg_port_of(pkt->ifindex);
+	pkt->port = hg_port_of(ctx->ingress_ifindex);
 }
 
 SEC("xdp.frags")
@@ -117,7 +140,7 @@ int headgate(struct xdp_md *ctx)
 	int verdict;
 
 	arrive(ctx, &pkt);
-	verdict = decide(ctx, &pkt, hg_generation());
+	verdict = decide(ctx, &pkt);
 	hg_count_packet(&pkt);
 	return verdict;
 }
@@ -125,7 +148,6 @@ int headgate(struct xdp_md *ctx)
 SEC("xdp.frags")
 int headgate_trace(struct xdp_md *ctx)
 {
-	const struct hg_root *root = hg_generation();
 	struct hg_pkt pkt = {.flags = HG_PKT_TRACE};
 	__u32 port = hg_trace_port();
 	int verdict;
@@ -133,8 +155,8 @@ int headgate_trace(struct xdp_md *ctx)
 	arrive(ctx, &pkt);
 	if (port)
 		pkt.port = port;
-	verdict = decide(ctx, &pkt, root);
-	hg_record_trace(&pkt, root);
+	verdict = decide(ctx, &pkt);
+	hg_record_trace(&pkt, hg_generation(pkt.stamp));
 	return verdict;
 }
 

@@ -31,7 +31,7 @@
 #define HG_IFINDEX_PROBES     8	   /* slots tried from (ifindex & mask) on */
 #define HG_SETS		      256  /* prefix set ids 0..255 */
 #define HG_SET_WORDS	      (HG_SETS / 64)
-#define HG_ROOTS	      256 /* root records, reused round robin after a grace period */
+#define HG_ROOTS	      256 /* root records; one is used again only after a grace period */
 #define HG_NEXT_HOPS_PER_PAGE 32
 #define HG_NEXT_HOP_PAGES     128 /* 4096 next hops */
 #define HG_TARGETS_PER_PAGE   32
@@ -166,7 +166,7 @@ struct hg_prefix_page {
 
 /* ---- actions --------------------------------------------------------------------------------------- */
 
-/* What becomes of a packet. In the order in which their stages run. */
+/* What becomes of a packet that matches. */
 enum hg_verdict {
 	HG_VERDICT_PASS = 0,
 	HG_VERDICT_DROP = 1,
@@ -263,17 +263,21 @@ struct hg_root {
 HG_STATIC_ASSERT(sizeof(struct hg_root) == 8 + 20 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_TABLES) + 4,
 		 "hg_root has no hidden padding");
 
-/* Which root record packets use. Written through a memory map with one 32-bit store. */
+/* Which root record packets use. Written through a memory map; root and serial with one 64-bit store. */
 struct hg_active {
 	__u32 root;
-	__u32 abi; /* HG_ABI_VERSION of the tables */
+	__u32
+	    serial; /* differs after every change of the tables: what was remembered of them before is void */
+	__u32 abi;  /* HG_ABI_VERSION of the tables */
+	__u32 pad;
 };
+HG_STATIC_ASSERT(sizeof(struct hg_active) == 16, "hg_active has no hidden padding");
 
 /* ---- ports: the environment, not part of a generation ------------------------------------------------ */
 
 struct hg_port {
 	__u32 ifindex; /* 0: the device does not exist now */
-	__u32 mtu;
+	__u32 mtu;     /* for who dumps the map; no program asks */
 	__u8 mac[6];
 	__u8 pad[2];
 };
@@ -313,6 +317,9 @@ struct hg_ifindex {
 	X(PASS_ROUTE_KERNEL, "pass_route_kernel", PASS,                                                      \
 	  "route: left to the kernel (not IP, VLAN-tagged, IPv4 options, an address that no router "         \
 	  "forwards, tunnel route, or egress through a device that is not an interface)")                    \
+	X(PASS_ROUTE_OTHERHOST, "pass_route_otherhost", PASS,                                                \
+	  "route: sent to another MAC address than the ingress interface's; the kernel drops it unless the " \
+	  "address is that of a device on top (macvlan, bridge)")                                            \
 	X(PASS_STEER_FALLBACK, "pass_steer_fallback", PASS,                                                  \
 	  "steer: no worker takes this queue and the target's fallback is pass")                             \
 	X(FORWARD_TX, "forward_tx", FORWARD, "reflected out of the ingress device")                          \
@@ -404,7 +411,7 @@ HG_STATIC_ASSERT(sizeof(struct hg_egress_owner) == 16, "hg_egress_owner has no h
 /* ---- events and traces ------------------------------------------------------------------------------- */
 
 struct hg_sample {
-	__u64 time; /* CLOCK_MONOTONIC, ns */
+	__u64 time; /* CLOCK_MONOTONIC, ns; as ifindex for who reads the ring or a dump of it */
 	__u32 rule_id;
 	__u32 ifindex;
 	__u32 port;
@@ -414,6 +421,7 @@ struct hg_sample {
 	__u8 data[HG_SAMPLE_BYTES];
 };
 
+/* The stages a packet passes through; the last one of a packet ended its way. */
 enum hg_stage {
 	HG_STAGE_PARSE = 1 << 0,
 	HG_STAGE_CLASSIFY = 1 << 1,

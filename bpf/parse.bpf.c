@@ -5,18 +5,11 @@
  * advances the offset of the next header; none follows a pointer it has not compared with data_end.
  */
 #include <linux/icmpv6.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
 #include <linux/ipv6.h>
-#include <linux/tcp.h>
-#include <linux/udp.h>
 
 #include "parse.h"
 
 /* Not in the UAPI headers. */
-#define IP_MF		      0x2000
-#define IP_OFFSET_MASK	      0x1fff
 #define IPV6_FRAG_OFFSET_MASK 0xfff8
 #define IPV6_FRAG_MORE	      0x0001
 #define MLD2_REPORT	      143
@@ -25,7 +18,7 @@
 #define ND_HOP_LIMIT	      255
 
 #define MAX_IPV6_EXT 8
-/* Keeps packet offsets below the verifier's MAX_PACKET_OFF; eight extension headers of 2,040 bytes fit. */
+/* Keeps packet offsets below the verifier's MAX_PACKET_OFF; eight extension headers of 2,048 bytes fit. */
 #define MAX_HEADERS 0x7fff
 
 struct vlan_tag {

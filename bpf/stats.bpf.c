@@ -60,7 +60,7 @@ HG_STAGE int hg_sample_packet(struct xdp_md *ctx, const struct hg_pkt *pkt, __u3
 		captured = HG_SAMPLE_BYTES;
 	sample->time = bpf_ktime_get_ns();
 	sample->rule_id = pkt->rule_id;
-	sample->ifindex = pkt->ifindex;
+	sample->ifindex = ctx->ingress_ifindex;
 	sample->port = pkt->port;
 	sample->reason = pkt->reason;
 	sample->length = pkt->length;

@@ -51,7 +51,8 @@ static __always_inline void hg_count_packet(const struct hg_pkt *pkt)
 		if (rule) {
 			rule->packets++;
 			rule->bytes += pkt->length;
-			rule->limited += pkt->reason == HG_REASON_DROP_RATE_LIMIT;
+			if (pkt->reason == HG_REASON_DROP_RATE_LIMIT)
+				rule->limited++;
 		}
 	}
 	index = pkt->counter;

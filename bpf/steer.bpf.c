@@ -20,9 +20,9 @@ struct {
 	__type(value, struct hg_target_page);
 } hg_targets SEC(".maps");
 
-HG_STAGE int hg_steer(struct hg_pkt *pkt, const struct hg_root *root, __u32 id)
+HG_STAGE int hg_steer(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root, __u32 id)
 {
-	__u32 slot = id / HG_TARGETS_PER_PAGE, number;
+	__u32 slot = id / HG_TARGETS_PER_PAGE, number, queue = ctx->rx_queue_index;
 	const struct hg_target_page *page;
 	const struct hg_target *target;
 
@@ -38,8 +38,8 @@ HG_STAGE int hg_steer(struct hg_pkt *pkt, const struct hg_root *root, __u32 id)
 	target = &page->target[id % HG_TARGETS_PER_PAGE];
 
 	pkt->reason = HG_REASON_FORWARD_STEER;
-	if (pkt->queue < HG_QUEUES_PER_PORT &&
-	    bpf_redirect_map(&hg_xsks, pkt->port * HG_QUEUES_PER_PORT + pkt->queue, XDP_DROP) == XDP_REDIRECT)
+	if (queue < HG_QUEUES_PER_PORT &&
+	    bpf_redirect_map(&hg_xsks, pkt->port * HG_QUEUES_PER_PORT + queue, XDP_DROP) == XDP_REDIRECT)
 		return XDP_REDIRECT;
 	if (target->fallback == HG_VERDICT_PASS) {
 		pkt->reason = HG_REASON_PASS_STEER_FALLBACK;

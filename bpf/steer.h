@@ -6,6 +6,6 @@
 
 /* Hands the packet to the AF_XDP socket of its device and queue, or to the target's fallback when there is
  * none. Returns the XDP action and sets pkt->reason. */
-HG_STAGE int hg_steer(struct hg_pkt *pkt, const struct hg_root *root, __u32 id);
+HG_STAGE int hg_steer(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root, __u32 id);
 
 #endif

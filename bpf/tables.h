@@ -43,15 +43,30 @@ struct hg_ports_map {
 };
 extern struct hg_ports_map hg_ports SEC(".maps");
 
-/* The generation this packet belongs to, to be read once; NULL before the first one is active. */
-static __always_inline const struct hg_root *hg_generation(void)
+/* Names the generation that a packet belongs to, and is read once for it; different after every change. */
+static __always_inline __u64 hg_stamp(void)
 {
-	__u32 zero = 0, index;
+	__u32 zero = 0;
 	struct hg_active *active = bpf_map_lookup_elem(&hg_active, &zero);
 
-	if (!active)
-		return NULL;
-	index = *(volatile __u32 *)&active->root;
+	return active ? *(volatile __u64 *)active : 0;
+}
+
+/* The stamp's index into hg_roots, 0: no generation is active yet. */
+static __always_inline __u32 hg_root_index(__u64 stamp)
+{
+	union {
+		__u64 stamp;
+		struct hg_active active;
+	} at = {.stamp = stamp};
+
+	return at.active.root;
+}
+
+static __always_inline const struct hg_root *hg_generation(__u64 stamp)
+{
+	__u32 index = hg_root_index(stamp);
+
 	return bpf_map_lookup_elem(&hg_roots, &index);
 }
 
@@ -71,7 +86,7 @@ static __always_inline __u32 hg_port_of(__u32 ifindex)
 	return 0;
 }
 
-/* The port's device as it is now; NULL for an id out of range. */
+/* The port's device as it is now, ifindex 0: none; NULL for an id out of range. */
 static __always_inline const struct hg_port *hg_port(__u32 port)
 {
 	return bpf_map_lookup_elem(&hg_ports, &port);

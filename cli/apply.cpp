@@ -106,7 +106,7 @@ std::vector<std::string> SetChanges(const v1::PrefixSetChange& change, const v1:
     if (!removed.contains(prefix)) after.add_prefixes(prefix);
   }
   for (const std::string& prefix : change.add()) {
-    if (present.insert(prefix).second) after.add_prefixes(prefix);
+    if (!removed.contains(prefix) && present.insert(prefix).second) after.add_prefixes(prefix);
   }
   return FieldChanges(before, after);
 }
@@ -187,29 +187,39 @@ absl::StatusOr<ExitCode> Diff(Context& context, const ApplyOptions& options) {
   return code;
 }
 
+// By its place or by its option.
+void AddFile(CLI::App& app, std::string& file) {
+  auto* place = app.add_option("file", file, "YAML or JSON file, - for standard input")->type_name("FILE");
+  app.add_option("-f,--file", file, "The same, as an option")->type_name("FILE")->excludes(place);
+}
+
+void RequireFile(const std::string& file) {
+  if (file.empty()) throw CLI::ValidationError("file", "a file is needed, - for standard input");
+}
+
 }  // namespace
 
 void AddApply(CLI::App& app, Context& context) {
   const auto options = std::make_shared<ApplyOptions>();
   CLI::App* apply = app.add_subcommand("apply", "Make a configuration file the gateway's configuration");
-  apply->add_option("-f,--file", options->file, "YAML or JSON file, - for standard input")
-      ->required()
-      ->type_name("FILE");
+  AddFile(*apply, options->file);
   apply->add_flag("--patch", options->patch, "The file is a patch: it changes what it names and leaves the rest");
   apply->add_option("--expect", options->expect, "Refuse unless the configuration is at this generation")
       ->type_name("GENERATION");
   apply->add_flag("--wait", options->wait, "Answer when the data path uses it");
   AddDuration(*apply, "--confirm", options->confirm, "Roll back after this time unless confirmed");
   apply->add_flag("--dry-run", options->dry_run, "Check, and say what would change");
-  apply->callback([&context, options] { context.run = [&context, options] { return Apply(context, *options); }; });
+  apply->callback([&context, options] {
+    RequireFile(options->file);
+    context.run = [&context, options] { return Apply(context, *options); };
+  });
 
   const auto diff_options = std::make_shared<ApplyOptions>();
   CLI::App* diff = app.add_subcommand("diff", "Show what applying a file would change; exits 3 if anything");
-  diff->add_option("-f,--file", diff_options->file, "YAML or JSON file, - for standard input")
-      ->required()
-      ->type_name("FILE");
+  AddFile(*diff, diff_options->file);
   diff->add_flag("--patch", diff_options->patch, "The file is a patch");
   diff->callback([&context, diff_options] {
+    RequireFile(diff_options->file);
     context.run = [&context, diff_options] { return Diff(context, *diff_options); };
   });
 }

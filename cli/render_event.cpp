@@ -88,7 +88,7 @@ std::string TraceText(const v1::TraceResponse& trace) {
   std::string out;
   const DecodedFrame input = DecodeFrame(trace.frame());
   Field("packet", absl::StrCat(input.summary, ", ", trace.frame().size(), " bytes"), out);
-  Field("stages", trace.stages().empty() ? "none passed" : absl::StrJoin(trace.stages(), " > "), out);
+  Field("stages", trace.stages().empty() ? "none" : absl::StrJoin(trace.stages(), " > "), out);
   Field("rule", trace.rule().empty() ? "none matched" : trace.rule(), out);
   Field("verdict", trace.verdict(), out);
   const absl::string_view meaning = ReasonText(trace.reason());
@@ -132,6 +132,7 @@ std::string AgentStatusText(const v1::StatusResponse& status, absl::Time now, ab
         out);
   Field("memory", BriefBytes(status.resident_bytes()), out);
   Field("log level", status.log_level(), out);
+  for (const std::string& warning : status.warnings()) Field("warning", warning, out);
 
   Table table({{"TABLE"},
                {"USED", Table::Align::kRight},

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The Gateway service: messages in, the controller asked, messages out. Holds no state of its own. Handlers run on
-// gRPC's threads.
+// The Gateway service: messages in, the controller asked, messages out. Holds no configuration of its own.
+// Handlers run on gRPC's threads.
 #pragma once
 
 #include <atomic>
 
+#include "agent/api/byte_budget.h"
 #include "agent/api/convert.h"
 #include "agent/control/controller.h"
 #include "agent/control/events.h"
@@ -50,11 +51,15 @@ class GatewayService final : public pb::Gateway::Service {
                            pb::SetLogLevelResponse* response) override;
 
  private:
+  static constexpr size_t kMaxUpdateBytes = 64 << 20;
+
   Controller& controller_;
   EventBus& events_;
   ActionPool& actions_;
   const AgentFacts facts_;
   std::atomic<bool> stopping_ = false;
+  // Requests of all Update streams that are not answered yet.
+  ByteBudget update_bytes_{kMaxUpdateBytes};
 };
 
 }  // namespace headgate::api

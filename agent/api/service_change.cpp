@@ -8,6 +8,7 @@
 #include <future>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "agent/api/gateway_service.h"
 #include "agent/api/status.h"
@@ -19,8 +20,12 @@ namespace {
 constexpr uint64_t kMaxDifferences = 10'000;
 constexpr std::chrono::seconds kMinConfirm{1};
 constexpr std::chrono::seconds kMaxConfirm{3600};
-// Requests of one stream that may wait for their answer; more are not read meanwhile.
+// Requests of one stream that may wait for their answer, and the bytes of these and of answers that the client has
+// not taken; more are not read meanwhile.
 constexpr size_t kMaxInFlight = 16'384;
+constexpr size_t kMaxBytesInFlight = 8 << 20;
+// A message keeps the room that its largest content took; from this on it is given back.
+constexpr size_t kMaxKept = 1 << 20;
 
 void AddDifferences(const State& before, const State& after, pb::ApplyResponse& response) {
   uint64_t count = 0;
@@ -49,18 +54,29 @@ void AddViolations(const Violations& violations, Response& response) {
 // Answers of one stream in the order of its requests, whichever is ready first.
 class Answers {
  public:
+  struct Slot {
+    size_t bytes;  // of the request until it is answered, then of the answer
+    std::optional<pb::UpdateResponse> response;
+  };
+
   explicit Answers(grpc::ServerReaderWriter<pb::UpdateResponse, pb::UpdateRequest>& stream)
       : stream_(stream), thread_([this](const std::stop_token& stop) { Run(stop); }) {}
 
-  // A place in the order; waits while there are too many.
-  std::shared_ptr<std::optional<pb::UpdateResponse>> Reserve() {
+  // A place in the order for the answer to a request of so many bytes; waits while there are too many.
+  std::shared_ptr<Slot> Reserve(size_t bytes) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return slots_.size() < kMaxInFlight; });
-    return slots_.emplace_back(std::make_shared<std::optional<pb::UpdateResponse>>());
+    changed_.wait(lock, [&] {
+      return slots_.size() < kMaxInFlight && (bytes_ == 0 || bytes_ + bytes <= kMaxBytesInFlight);
+    });
+    bytes_ += bytes;
+    return slots_.emplace_back(std::make_shared<Slot>(Slot{.bytes = bytes, .response = std::nullopt}));
   }
-  void Fill(const std::shared_ptr<std::optional<pb::UpdateResponse>>& slot, pb::UpdateResponse response) {
+  void Fill(Slot& slot, pb::UpdateResponse response) {
     const std::lock_guard lock(mutex_);
-    *slot = std::move(response);
+    bytes_ -= slot.bytes;
+    slot.bytes = response.ByteSizeLong();
+    bytes_ += slot.bytes;
+    slot.response = std::move(response);
     changed_.notify_all();
   }
   // Returns when all are written, or cannot be any more.
@@ -76,13 +92,16 @@ class Answers {
 
  private:
   void Run(const std::stop_token& stop) {
-    std::deque<pb::UpdateResponse> ready;
+    std::deque<std::shared_ptr<Slot>> ready;
+    size_t written = 0;
     while (true) {
       {
         std::unique_lock lock(mutex_);
-        changed_.wait(lock, stop, [this] { return !slots_.empty() && slots_.front()->has_value(); });
-        while (!slots_.empty() && slots_.front()->has_value()) {
-          ready.push_back(**std::move(slots_.front()));
+        bytes_ -= std::exchange(written, 0);
+        changed_.notify_all();
+        changed_.wait(lock, stop, [this] { return !slots_.empty() && slots_.front()->response.has_value(); });
+        while (!slots_.empty() && slots_.front()->response.has_value()) {
+          ready.push_back(std::move(slots_.front()));
           slots_.pop_front();
         }
         changed_.notify_all();
@@ -92,7 +111,8 @@ class Answers {
         // All but the last of what is ready may share a packet.
         grpc::WriteOptions options;
         if (ready.size() > 1) options.set_buffer_hint();
-        stream_.Write(ready.front(), options);
+        stream_.Write(*ready.front()->response, options);
+        written += ready.front()->bytes;
       }
     }
   }
@@ -100,7 +120,8 @@ class Answers {
   grpc::ServerReaderWriter<pb::UpdateResponse, pb::UpdateRequest>& stream_;
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::deque<std::shared_ptr<std::optional<pb::UpdateResponse>>> slots_;
+  std::deque<std::shared_ptr<Slot>> slots_;
+  size_t bytes_ = 0;  // of the slots, and of what is being written
   std::jthread thread_;
 };
 
@@ -179,11 +200,15 @@ grpc::Status GatewayService::Update(grpc::ServerContext*,
   Answers answers(*stream);
   pb::UpdateRequest request;
   while (!stopping_ && stream->Read(&request)) {
-    const auto slot = answers.Reserve();
+    const size_t bytes = request.ByteSizeLong();
+    const auto slot = answers.Reserve(bytes);
+    update_bytes_.Take(bytes);
     controller_.Submit(ReadPatch(request.patch(), "patch", actions_), {.wait_applied = request.wait_applied()},
-                       [&answers, slot, id = request.id()](const ChangeOutcome& outcome) {
-                         answers.Fill(slot, AnswerTo(id, outcome));
+                       [this, &answers, slot, bytes, id = request.id()](const ChangeOutcome& outcome) {
+                         update_bytes_.Give(bytes);
+                         answers.Fill(*slot, AnswerTo(id, outcome));
                        });
+    if (bytes > kMaxKept) pb::UpdateRequest().Swap(&request);
   }
   answers.Finish();
   return grpc::Status::OK;

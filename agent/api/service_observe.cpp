@@ -24,6 +24,7 @@ constexpr std::chrono::milliseconds kLookUp{200};  // how often streams look whe
 constexpr std::chrono::milliseconds kMinInterval{100};
 constexpr std::chrono::milliseconds kMaxInterval{3'600'000};
 constexpr std::chrono::milliseconds kDefaultInterval{1'000};
+constexpr int kCountedKinds[] = {pb::KIND_INTERFACE, pb::KIND_RULE, pb::KIND_COUNTER};
 
 google::protobuf::Timestamp Stamp(std::chrono::system_clock::time_point time) {
   return TimeUtil::NanosecondsToTimestamp(
@@ -162,6 +163,10 @@ void WriteTrace(const TraceResult& from, const State& state, pb::TraceResponse& 
 
 grpc::Status GatewayService::Watch(grpc::ServerContext* context, const pb::WatchRequest* request,
                                    grpc::ServerWriter<pb::Event>* writer) {
+  std::vector<int> known;
+  for (const auto& [type, number] : kEventTypes) known.push_back(number);
+  const Violations violations = CheckValues("types", request->types(), *pb::EventType_descriptor(), known);
+  if (!violations.empty()) return Refuse(violations);
   std::set<EventType> types;
   for (const auto& [type, number] : kEventTypes) {
     const auto& wanted = request->types();
@@ -180,6 +185,8 @@ grpc::Status GatewayService::Watch(grpc::ServerContext* context, const pb::Watch
 
 grpc::Status GatewayService::Stats(grpc::ServerContext*, const pb::StatsRequest* request,
                                    pb::StatsResponse* response) {
+  const Violations violations = CheckValues("kinds", request->kinds(), *pb::Kind_descriptor(), kCountedKinds);
+  if (!violations.empty()) return Refuse(violations);
   const absl::StatusOr<headgate::Stats> stats =
       ReadStats(controller_.dataplane(), *controller_.desired(), FilterOf(*request));
   if (!stats.ok()) return ToGrpc(stats.status());
@@ -221,7 +228,14 @@ grpc::Status GatewayService::Trace(grpc::ServerContext*, const pb::TraceRequest*
     if (!parsed.ok()) return ToGrpc(parsed.status(), {{"description", std::string(parsed.status().message())}});
     input = *std::move(parsed);
   }
-  if (!request->interface().empty()) input.interface = request->interface();
+  if (!request->interface().empty()) {
+    if (!input.interface.empty() && input.interface != request->interface()) {
+      const std::string problem =
+          absl::StrCat("the description names another interface, \"", input.interface, "\"");
+      return ToGrpc(absl::InvalidArgumentError(absl::StrCat("interface: ", problem)), {{"interface", problem}});
+    }
+    input.interface = request->interface();
+  }
   const Snapshot state = controller_.applied();
   const Interface* interface = state->interfaces.Get(input.interface);
   if (!interface) {
@@ -230,6 +244,11 @@ grpc::Status GatewayService::Trace(grpc::ServerContext*, const pb::TraceRequest*
             ? "an ingress interface is needed: end the description with \"in NAME\", or give interface"
             : absl::StrCat("there is no interface \"", input.interface, "\" in the applied configuration");
     return ToGrpc(absl::InvalidArgumentError(problem), {{"interface", problem}});
+  }
+  if (request->packet_case() != pb::TraceRequest::kFrame) {
+    const std::map<std::string, InterfaceState> states = controller_.interfaces();
+    const auto found = states.find(interface->name);
+    if (found != states.end() && found->second.device) Address(input, found->second.device->mac);
   }
   const absl::StatusOr<TraceResult> result = controller_.dataplane().Trace(interface->id, input.frame);
   if (!result.ok()) return ToGrpc(result.status());
@@ -253,6 +272,10 @@ grpc::Status GatewayService::Status(grpc::ServerContext*, const pb::StatusReques
   if (status.last_drift_check) *response->mutable_last_drift_check() = Stamp(*status.last_drift_check);
   response->set_resident_bytes(ResidentBytes());
   response->set_log_level(LogLevel());
+  if (const absl::Status counting = controller_.dataplane().EgressCounting(); !counting.ok()) {
+    response->add_warnings(
+        absl::StrCat("what devices refuse after a redirect is not counted: ", counting.message()));
+  }
   for (const TableInfo& map : facts_.maps()) {
     pb::TableStatus* table = response->add_tables();
     table->set_name(map.name);

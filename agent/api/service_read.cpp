@@ -16,6 +16,9 @@ namespace headgate::api {
 namespace {
 
 constexpr uint32_t kMaxPage = 10'000;
+// Counters are no objects: they come and go with the rules that name them.
+constexpr int kKinds[] = {pb::KIND_INTERFACE, pb::KIND_PREFIX_SET,   pb::KIND_RULE,
+                          pb::KIND_NEXT_HOP,  pb::KIND_STEER_TARGET, pb::KIND_SETTINGS};
 
 // Where the next page begins: in which state, and at which object of the whole list.
 struct Token {
@@ -108,6 +111,8 @@ class Listing {
 }  // namespace
 
 grpc::Status GatewayService::Get(grpc::ServerContext*, const pb::GetRequest* request, pb::GetResponse* response) {
+  const Violations violations = CheckValues("kinds", request->kinds(), *pb::Kind_descriptor(), kKinds);
+  if (!violations.empty()) return Refuse(violations);
   const absl::StatusOr<Token> token = ParseToken(request->page_token());
   if (!token.ok()) return ToGrpc(token.status());
   const StatusView view(controller_);

@@ -2,6 +2,10 @@
 #include "agent/api/status.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
+#include <google/protobuf/descriptor.h>
+
+#include <algorithm>
 
 #include "google/rpc/status.pb.h"
 
@@ -48,6 +52,31 @@ grpc::Status ToGrpc(const absl::Status& status, const Violations& violations) {
   return {code, message, details.SerializeAsString()};
 }
 
+Violations CheckValues(absl::string_view field, const google::protobuf::RepeatedField<int>& given,
+                       const google::protobuf::EnumDescriptor& type, absl::Span<const int> allowed) {
+  const auto name = [&type](int number) {
+    const auto* value = type.FindValueByNumber(number);
+    return value == nullptr ? absl::StrCat("value ", number, ", which is unknown") : value->name();
+  };
+  Violations violations;
+  for (int i = 0; i < given.size(); ++i) {
+    if (std::find(allowed.begin(), allowed.end(), given[i]) != allowed.end()) continue;
+    violations.push_back({absl::StrCat(field, "[", i, "]"),
+                          absl::StrCat("is ", name(given[i]), "; here are: ",
+                                       absl::StrJoin(allowed, ", ", [&](std::string* out, int number) {
+                                         absl::StrAppend(out, name(number));
+                                       }))});
+  }
+  return violations;
+}
+
+grpc::Status Refuse(const Violations& violations) {
+  if (violations.empty()) return grpc::Status::OK;
+  return ToGrpc(
+      absl::InvalidArgumentError(absl::StrCat(violations.front().field, ": ", violations.front().description)),
+      violations);
+}
+
 pb::ObjectStatus ToProto(const ObjectStatus& status) {
   pb::ObjectStatus message;
   message.set_state(status.state == ObjectState::kApplied   ? pb::ObjectStatus::STATE_APPLIED
@@ -67,10 +96,13 @@ std::optional<std::chrono::milliseconds> DurationWithin(const google::protobuf::
   return value < min || value > max ? std::nullopt : std::optional(value);
 }
 
-StatusView::StatusView(const Controller& controller)
-    : desired_(controller.desired()), applied_(controller.applied()), interfaces_(controller.interfaces()) {
-  apply_error_ = controller.status().apply_error;
-}
+StatusView::StatusView(const Controller& controller) : StatusView(controller.status(), controller.interfaces()) {}
+
+StatusView::StatusView(const ControllerStatus& status, std::map<std::string, InterfaceState> interfaces)
+    : desired_(status.desired),
+      applied_(status.applied),
+      apply_error_(status.apply_error),
+      interfaces_(std::move(interfaces)) {}
 
 ObjectStatus StatusView::Written(bool in_force) const {
   if (in_force) return {ObjectState::kApplied, ""};

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <absl/status/status.h>
+#include <absl/strings/string_view.h>
+#include <absl/types/span.h>
 #include <grpcpp/support/status.h>
 
 #include <chrono>
@@ -22,6 +24,13 @@ namespace headgate::api {
 grpc::Status ToGrpc(const absl::Status& status, const Violations& violations = {});
 
 headgate::v1::ObjectStatus ToProto(const ObjectStatus& status);
+
+// A violation for each value of a repeated enum field that is none of `allowed`: not known to this version, not
+// given, or without a meaning there.
+Violations CheckValues(absl::string_view field, const google::protobuf::RepeatedField<int>& given,
+                       const google::protobuf::EnumDescriptor& type, absl::Span<const int> allowed);
+// INVALID_ARGUMENT that names the violations' fields; OK without any.
+grpc::Status Refuse(const Violations& violations);
 
 // Nothing for one that is out of these bounds, or that no duration can be (google/protobuf/duration.proto).
 std::optional<std::chrono::milliseconds> DurationWithin(const google::protobuf::Duration& duration,
@@ -45,6 +54,7 @@ class StatusView {
   ObjectStatus Of(const Rule& rule) const;
 
  private:
+  StatusView(const ControllerStatus& status, std::map<std::string, InterfaceState> interfaces);
   // Of an object by itself: whether this version of it is in force.
   ObjectStatus Written(bool in_force) const;
   // Pending when the interface is; `status` otherwise.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/api/trace_text.h"
 
-#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <netinet/in.h>
@@ -11,6 +10,7 @@
 
 #include "agent/api/field_text.h"
 #include "agent/base/address.h"
+#include "agent/base/number.h"
 #include "agent/base/status.h"
 #include "agent/control/validate.h"
 
@@ -21,9 +21,15 @@ constexpr uint8_t kEcho4 = 8, kEcho6 = 128;  // ICMP and ICMPv6 echo request
 constexpr uint8_t kDefaultTtl = 64;
 constexpr uint32_t kMaxLength = 3400;  // with the Ethernet header, what a test run takes
 
+// A part of the description, and where it begins, from 1.
+struct Word {
+  absl::string_view text;
+  size_t column = 0;
+};
+
 struct Endpoint {
   IpAddress address;
-  std::optional<std::string> port;
+  std::optional<Word> port;
 };
 
 struct Description {
@@ -31,11 +37,23 @@ struct Description {
   Endpoint source, destination;
   std::vector<uint16_t> vlans;
   uint32_t length = 0;  // L3 bytes, 0: as needed
+  Word length_word;
   uint32_t ttl = kDefaultTtl;
   uint32_t dscp = 0;
   uint8_t tcp_flags = 0x02;  // SYN
   std::string interface;
 };
+
+absl::Status Mistake(const Word& at, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("column ", at.column, ": ", what));
+}
+
+// The same, with the place when it is none.
+template <typename T>
+absl::StatusOr<T> At(const Word& word, absl::StatusOr<T> parsed) {
+  if (parsed.ok()) return parsed;
+  return Mistake(word, {parsed.status().message().data(), parsed.status().message().size()});
+}
 
 using Bytes = std::vector<uint8_t>;
 
@@ -64,88 +82,105 @@ void Set16(Bytes& bytes, size_t at, uint16_t value) {
   bytes[at + 1] = static_cast<uint8_t>(value);
 }
 
-// "10.0.0.1", "10.0.0.1:53", "2001:db8::1", "[2001:db8::1]:53".
-absl::StatusOr<Endpoint> ParseEndpoint(absl::string_view text) {
-  Endpoint endpoint;
-  absl::string_view address = text, port;
-  if (!text.empty() && text[0] == '[') {
-    const size_t end = text.find(']');
-    if (end == absl::string_view::npos)
-      return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": a ] is missing"));
-    address = text.substr(1, end - 1);
-    port = text.substr(end + 1);
-    if (!port.empty() && !absl::ConsumePrefix(&port, ":")) {
-      return absl::InvalidArgumentError(absl::StrCat("\"", text, "\": expected :PORT after ]"));
-    }
-  } else if (const size_t colon = text.find(':'); colon != absl::string_view::npos && colon == text.rfind(':')) {
-    address = text.substr(0, colon);
-    port = text.substr(colon + 1);
+std::vector<Word> Split(absl::string_view text) {
+  std::vector<Word> words;
+  for (const absl::string_view part : absl::StrSplit(text, absl::ByAnyChar(" \t\n"), absl::SkipEmpty())) {
+    words.push_back({part, static_cast<size_t>(part.data() - text.data()) + 1});
   }
-  HG_ASSIGN_OR_RETURN(endpoint.address, ParseAddress(address));
-  if (!port.empty()) endpoint.port = std::string(port);
+  return words;
+}
+
+// "10.0.0.1", "10.0.0.1:53", "2001:db8::1", "[2001:db8::1]:53".
+absl::StatusOr<Endpoint> ParseEndpoint(const Word& word) {
+  const absl::string_view text = word.text;
+  absl::string_view address = text;
+  size_t colon = text.find(':');
+  if (text[0] == '[') {
+    const size_t end = text.find(']');
+    if (end == absl::string_view::npos) return Mistake(word, absl::StrCat("\"", text, "\": a ] is missing"));
+    address = text.substr(1, end - 1);
+    colon = end + 1 == text.size() ? absl::string_view::npos : end + 1;
+    if (colon != absl::string_view::npos && text[colon] != ':') {
+      return Mistake(word, absl::StrCat("\"", text, "\": expected :PORT after ]"));
+    }
+  } else if (colon != text.rfind(':')) {
+    colon = absl::string_view::npos;
+  } else {
+    address = text.substr(0, colon);
+  }
+  Endpoint endpoint;
+  HG_ASSIGN_OR_RETURN(endpoint.address, At(word, ParseAddress(address)));
+  if (colon != absl::string_view::npos) endpoint.port = {text.substr(colon + 1), word.column + colon + 1};
   return endpoint;
 }
 
-absl::StatusOr<uint32_t> ParseNumber(absl::string_view what, absl::string_view text, uint32_t max) {
+absl::StatusOr<uint32_t> ParseNumber(absl::string_view what, const Word& word, uint32_t max) {
   uint32_t number = 0;
-  if (!absl::SimpleAtoi(text, &number) || number > max) {
-    return absl::InvalidArgumentError(absl::StrCat(what, " \"", text, "\": a number up to ", max, " is needed"));
+  if (!ParseDigits(word.text, number) || number > max) {
+    return Mistake(word, absl::StrCat(what, " \"", word.text, "\": a number up to ", max, " is needed"));
   }
   return number;
 }
 
-absl::Status ParseOption(absl::string_view key, absl::string_view value, Description& out) {
-  if (key == "in") {
-    out.interface = std::string(value);
-  } else if (key == "vlan") {
-    HG_ASSIGN_OR_RETURN(const uint32_t id, ParseNumber(key, value, 4094));
+absl::Status ParseOption(const Word& key, const Word& value, Description& out) {
+  if (key.text == "in") {
+    out.interface = std::string(value.text);
+  } else if (key.text == "vlan") {
+    HG_ASSIGN_OR_RETURN(const uint32_t id, ParseNumber(key.text, value, 4094));
+    if (out.vlans.size() == 3) return Mistake(key, "more than three VLAN tags");
     out.vlans.push_back(static_cast<uint16_t>(id));
-  } else if (key == "len") {
-    HG_ASSIGN_OR_RETURN(out.length, ParseNumber(key, value, kMaxLength));
-  } else if (key == "ttl") {
-    HG_ASSIGN_OR_RETURN(out.ttl, ParseNumber(key, value, 255));
-  } else if (key == "dscp") {
-    HG_ASSIGN_OR_RETURN(out.dscp, ParseNumber(key, value, 63));
-  } else if (key == "flags") {
-    HG_ASSIGN_OR_RETURN(const TcpFlagMatch flags, ParseTcpFlags(value));
+  } else if (key.text == "len") {
+    HG_ASSIGN_OR_RETURN(out.length, ParseNumber(key.text, value, kMaxLength));
+    out.length_word = value;
+  } else if (key.text == "ttl") {
+    HG_ASSIGN_OR_RETURN(out.ttl, ParseNumber(key.text, value, 255));
+  } else if (key.text == "dscp") {
+    HG_ASSIGN_OR_RETURN(out.dscp, ParseNumber(key.text, value, 63));
+  } else if (key.text == "flags") {
+    if (out.protocol != IPPROTO_TCP) return Mistake(key, "flags need protocol tcp");
+    HG_ASSIGN_OR_RETURN(const TcpFlagMatch flags, At(value, ParseTcpFlags(value.text)));
     out.tcp_flags = flags.value;
   } else {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", key, "\" is not known here: use in, vlan, len, ttl, dscp or flags"));
+    return Mistake(key,
+                   absl::StrCat("\"", key.text, "\" is not known here: use in, vlan, len, ttl, dscp or flags"));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<Description> Parse(absl::string_view text) {
-  const std::vector<absl::string_view> words = absl::StrSplit(text, absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
-  if (words.size() < 4 || words[2] != ">") {
+  const std::vector<Word> words = Split(text);
+  if (words.size() < 4 || words[2].text != ">") {
     return absl::InvalidArgumentError(absl::StrCat(
         "\"", text, "\": write PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [in INTERFACE] and so on"));
   }
   Description out;
-  HG_ASSIGN_OR_RETURN(out.protocol, ParseProtocol(words[0]));
+  HG_ASSIGN_OR_RETURN(out.protocol, At(words[0], ParseProtocol(words[0].text)));
   HG_ASSIGN_OR_RETURN(out.source, ParseEndpoint(words[1]));
   HG_ASSIGN_OR_RETURN(out.destination, ParseEndpoint(words[3]));
   if (out.source.address.family != out.destination.address.family) {
-    return absl::InvalidArgumentError("source and destination are of different IP versions");
+    return Mistake(words[3], "source and destination are of different IP versions");
   }
   for (size_t i = 4; i < words.size(); i += 2) {
-    if (i + 1 == words.size()) return absl::InvalidArgumentError(absl::StrCat("\"", words[i], "\" needs a value"));
+    if (i + 1 == words.size()) return Mistake(words[i], absl::StrCat("\"", words[i].text, "\" needs a value"));
     HG_RETURN_IF_ERROR(ParseOption(words[i], words[i + 1], out));
   }
-  if (out.vlans.size() > 3) return absl::InvalidArgumentError("more than three VLAN tags");
   return out;
 }
 
 absl::StatusOr<Bytes> IcmpHeader(const Description& packet) {
+  if (packet.source.port) {
+    return Mistake(*packet.source.port,
+                   "an ICMP packet has no ports: its type, or type/code, goes to the destination");
+  }
   const bool ipv6 = packet.protocol == IPPROTO_ICMPV6;
   uint32_t type = ipv6 ? kEcho6 : kEcho4, code = 0;
   if (packet.destination.port) {
-    const std::pair<absl::string_view, absl::string_view> parts =
-        absl::StrSplit(*packet.destination.port, absl::MaxSplits('/', 1));
-    HG_ASSIGN_OR_RETURN(type, ParseNumber("ICMP type", parts.first, 255));
-    if (!parts.second.empty()) {
-      HG_ASSIGN_OR_RETURN(code, ParseNumber("ICMP code", parts.second, 255));
+    const Word& word = *packet.destination.port;
+    const size_t slash = word.text.find('/');
+    HG_ASSIGN_OR_RETURN(type, ParseNumber("ICMP type", {word.text.substr(0, slash), word.column}, 255));
+    if (slash != absl::string_view::npos) {
+      HG_ASSIGN_OR_RETURN(code,
+                          ParseNumber("ICMP code", {word.text.substr(slash + 1), word.column + slash + 1}, 255));
     }
   }
   Bytes out = {static_cast<uint8_t>(type), static_cast<uint8_t>(code)};
@@ -157,8 +192,10 @@ absl::StatusOr<Bytes> L4Header(const Description& packet) {
   if (packet.protocol == IPPROTO_ICMP || packet.protocol == IPPROTO_ICMPV6) return IcmpHeader(packet);
   Bytes out;
   if (!HasPorts(packet.protocol)) {
-    if (packet.source.port || packet.destination.port) {
-      return absl::InvalidArgumentError(absl::StrCat("protocol ", packet.protocol, " has no ports"));
+    for (const Endpoint* endpoint : {&packet.source, &packet.destination}) {
+      if (endpoint->port) {
+        return Mistake(*endpoint->port, absl::StrCat("protocol ", ProtocolText(packet.protocol), " has no ports"));
+      }
     }
     return out;
   }
@@ -190,6 +227,7 @@ std::optional<size_t> ChecksumAt(uint8_t protocol) {
     case IPPROTO_TCP:
       return 16;
     case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
       return 6;
     case IPPROTO_ICMP:
     case IPPROTO_ICMPV6:
@@ -210,7 +248,10 @@ void FinishL4(const Description& packet, Bytes& l4) {
     Put32(pseudo, static_cast<uint32_t>(l4.size()));
     Put32(pseudo, packet.protocol);
   }
-  Set16(l4, *at, Fold(Sum(pseudo) + Sum(l4)));
+  uint16_t checksum = Fold(Sum(pseudo) + Sum(l4));
+  // Zero would say that there is none (RFC 768, RFC 3828 section 3.1).
+  if (checksum == 0 && *at == 6) checksum = 0xffff;
+  Set16(l4, *at, checksum);
 }
 
 Bytes L3Header(const Description& packet, size_t payload) {
@@ -235,6 +276,19 @@ Bytes L3Header(const Description& packet, size_t payload) {
   return out;
 }
 
+// Of groups, those that stand for them (RFC 1112 section 6.4, RFC 2464 section 7).
+MacAddress MacOf(const IpAddress& destination) {
+  const bool ipv6 = destination.family == Family::kIpv6;
+  const uint32_t last = destination.words[ipv6 ? 3 : 0];
+  const auto byte = [last](int shift) { return static_cast<uint8_t>(last >> shift); };
+  if (ipv6 && destination.words[0] >> 24 == 0xff) return {0x33, 0x33, byte(24), byte(16), byte(8), byte(0)};
+  if (!ipv6 && last == 0xffffffff) return {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+  if (!ipv6 && last >> 28 == 0xe) {
+    return {0x01, 0x00, 0x5e, static_cast<uint8_t>(byte(16) & 0x7f), byte(8), byte(0)};
+  }
+  return {0x02, 0, 0, 0, 0, 0x01};
+}
+
 }  // namespace
 
 absl::StatusOr<TraceInput> ParseTraceText(absl::string_view text) {
@@ -243,15 +297,18 @@ absl::StatusOr<TraceInput> ParseTraceText(absl::string_view text) {
   const bool ipv6 = packet.source.address.family == Family::kIpv6;
   const size_t l3_size = ipv6 ? 40 : 20;
   if (packet.length != 0 && packet.length < l3_size + l4.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("len ", packet.length, ": the headers alone take ", l3_size + l4.size()));
+    return Mistake(packet.length_word,
+                   absl::StrCat("len ", packet.length, ": the headers alone take ", l3_size + l4.size()));
   }
   if (packet.length != 0) l4.resize(packet.length - l3_size);
   FinishL4(packet, l4);
 
   TraceInput input{.interface = packet.interface};
   Bytes& frame = input.frame;
-  frame = {0x02, 0, 0, 0, 0, 0x01, 0x02, 0, 0, 0, 0, 0x02};
+  const MacAddress destination = MacOf(packet.destination.address);
+  frame.assign(destination.begin(), destination.end());
+  const MacAddress source = {0x02, 0, 0, 0, 0, 0x02};
+  frame.insert(frame.end(), source.begin(), source.end());
   for (const uint16_t vlan : packet.vlans) {
     Put16(frame, 0x8100);
     Put16(frame, vlan);
@@ -261,6 +318,10 @@ absl::StatusOr<TraceInput> ParseTraceText(absl::string_view text) {
   frame.insert(frame.end(), l3.begin(), l3.end());
   frame.insert(frame.end(), l4.begin(), l4.end());
   return input;
+}
+
+void Address(TraceInput& input, const MacAddress& device) {
+  if ((input.frame[0] & 1) == 0) std::copy(device.begin(), device.end(), input.frame.begin());
 }
 
 }  // namespace headgate::api

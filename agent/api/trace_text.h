@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/base/address.h"
+
 namespace headgate::api {
 
 struct TraceInput {
@@ -19,7 +21,11 @@ struct TraceInput {
 
 // PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [in INTERFACE] [vlan ID]... [len BYTES] [ttl N] [dscp N] [flags
 // LIST]; IPv6 addresses with a port in brackets; for ICMP, the destination's "port" is type or type/code. Lengths
-// and checksums are right, Ethernet addresses made up.
+// and the checksums of IPv4, TCP, UDP, UDP-Lite and ICMP are right, Ethernet addresses made up but for
+// those of groups. Errors say at which column.
 absl::StatusOr<TraceInput> ParseTraceText(absl::string_view text);
+
+// Sends the frame to this device, as a neighbour would, unless it goes to a group.
+void Address(TraceInput& input, const MacAddress& device);
 
 }  // namespace headgate::api

@@ -58,11 +58,10 @@ struct Change {
   std::optional<std::pair<std::string, std::string>> note;
 };
 
-// What the tables hold at most; set when the agent starts.
+// What a state may hold at most; set when the agent starts.
 struct Limits {
   uint32_t max_entries = 131072;    // match entries of all rules
   uint32_t max_prefixes = 1000000;  // over all sets
-  uint32_t max_sources = 65536;     // per-source buckets of rate limits
 };
 
 // Match entries a rule compiles to: one for each pair of its port ranges.

@@ -6,6 +6,7 @@
 #include <absl/container/flat_hash_map.h>
 
 #include <array>
+#include <cstring>
 #include <string>
 
 #include "agent/control/arena.h"
@@ -73,6 +74,18 @@ class PagedTable {
       directory_[i] = directory[i];
     }
     return true;
+  }
+  // Makes the records those that are wanted: how many were not.
+  uint64_t Reconcile(const absl::flat_hash_map<uint32_t, Record>& wanted) {
+    uint64_t differences = 0;
+    for (uint32_t id = 0; id < kPages * kRecordsPerPage; ++id) {
+      const auto found = wanted.find(id);
+      const Record record = found == wanted.end() ? Record{} : found->second, held = Get(id);
+      if (std::memcmp(&record, &held, sizeof(record)) == 0) continue;
+      Set(id, record);
+      ++differences;
+    }
+    return differences;
   }
   const Directory& directory() const { return directory_; }
 

@@ -28,35 +28,19 @@ void Compiler::ForEachArena(F&& visit) {
   visit(TableId::kTargets, targets_.cells);
 }
 
-uint64_t Compiler::Used(TableId table) const {
-  uint64_t used = 0;
+Compiler::Use Compiler::UseOf(TableId table) const {
+  Use use;
   const_cast<Compiler*>(this)->ForEachArena([&](TableId id, auto& arena) {
-    if (id == table) used = (arena.used() + arena.kPerPage - 1) / arena.kPerPage;
+    if (id == table) use = {arena.used(), (arena.used() + arena.kPerPage - 1) / arena.kPerPage, arena.listed()};
   });
-  return used;
-}
-
-uint64_t Compiler::UsedCells(TableId table) const {
-  uint64_t used = 0;
-  const_cast<Compiler*>(this)->ForEachArena([&](TableId id, auto& arena) {
-    if (id == table) used = arena.used();
-  });
-  return used;
-}
-
-uint64_t Compiler::Listed(TableId table) const {
-  uint64_t listed = 0;
-  const_cast<Compiler*>(this)->ForEachArena([&](TableId id, auto& arena) {
-    if (id == table) listed = arena.listed();
-  });
-  return listed;
+  return use;
 }
 
 bool Compiler::Crowded(const Dataplane& dataplane) const {
   for (size_t i = 0; i < kTables; ++i) {
     const auto table = static_cast<TableId>(i);
     // Half of each table is for what is in force, the other half for what comes next.
-    if (Used(table) > dataplane.Info(table).capacity / 2) return true;
+    if (UseOf(table).values > dataplane.Info(table).capacity / 2) return true;
   }
   return false;
 }
@@ -130,25 +114,13 @@ absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State
   }
 
   uint64_t differences = prefixes_.Reconcile(next) + rules_.Reconcile(next);
-  NextHopTable wanted_hops;
+  absl::flat_hash_map<uint32_t, hg_next_hop> hops;
   next.next_hops.ForEach(
-      [&](const std::shared_ptr<const NextHop>& hop) { wanted_hops.Set(hop->id, CompileNextHop(*hop, next)); });
-  for (uint32_t id = 0; id < HG_NEXT_HOP_PAGES * HG_NEXT_HOPS_PER_PAGE; ++id) {
-    const hg_next_hop wanted = wanted_hops.Get(id), held = next_hops_.Get(id);
-    if (std::memcmp(&wanted, &held, sizeof(wanted)) == 0) continue;
-    next_hops_.Set(id, wanted);
-    ++differences;
-  }
-  TargetTable wanted_targets;
-  next.steer_targets.ForEach([&](const std::shared_ptr<const SteerTarget>& target) {
-    wanted_targets.Set(target->id, CompileTarget(*target));
-  });
-  for (uint32_t id = 0; id < HG_TARGET_PAGES * HG_TARGETS_PER_PAGE; ++id) {
-    const hg_target wanted = wanted_targets.Get(id), held = targets_.Get(id);
-    if (std::memcmp(&wanted, &held, sizeof(wanted)) == 0) continue;
-    targets_.Set(id, wanted);
-    ++differences;
-  }
+      [&](const std::shared_ptr<const NextHop>& hop) { hops[hop->id] = CompileNextHop(*hop, next); });
+  absl::flat_hash_map<uint32_t, hg_target> targets;
+  next.steer_targets.ForEach(
+      [&](const std::shared_ptr<const SteerTarget>& target) { targets[target->id] = CompileTarget(*target); });
+  differences += next_hops_.Reconcile(hops) + targets_.Reconcile(targets);
   WriteRoot(next);
   compiled_ = next;
   return differences;

@@ -44,12 +44,12 @@ class Compiler {
   // Whether some table is so full of cells that wait to be reclaimed that the next change may not fit.
   bool Crowded(const Dataplane& dataplane) const;
 
-  // Values in use, for status.
-  uint64_t Used(TableId table) const;
-  // Cells in use or waiting to be reclaimed; and entries of the lists kept beside them.
-  uint64_t UsedCells(TableId table) const;
-  uint64_t Listed(TableId table) const;
-  TreeShape RuleShape() const { return rules_.Shape(); }
+  struct Use {
+    uint64_t cells = 0;   // in use or waiting to be reclaimed
+    uint64_t values = 0;  // of the table, that such cells fill
+    uint64_t listed = 0;  // entries of the lists kept beside them
+  };
+  Use UseOf(TableId table) const;
 
  private:
   template <typename F>

@@ -120,14 +120,11 @@ absl::Status Controller::Refusal(const ChangeOptions& options) const {
 }
 
 void Controller::Handle(Request request) {
-  // One that waits for confirmation is a transaction of its own, after all before it.
-  if (request.options.confirm_timeout && !request.options.dry_run) CommitBatch();
+  const bool to_be_confirmed = request.options.confirm_timeout && !request.options.dry_run;
+  // A transaction of its own, after all before it.
+  if (to_be_confirmed) CommitBatch();
   if (absl::Status refusal = Refusal(request.options); !refusal.ok()) {
     request.done({.status = std::move(refusal)});
-    return;
-  }
-  if (request.options.confirm_timeout && !request.options.dry_run) {
-    CommitUnconfirmed(std::move(request));
     return;
   }
   MakeRoom(request.change);
@@ -156,12 +153,20 @@ void Controller::Handle(Request request) {
   ForEachRetiredId(*result.state, *staged_,
                    [this](Kind kind, uint32_t id) { batch_taken_.emplace_back(kind, id); });
   staged_ = std::move(result.state);
+  if (to_be_confirmed) CommitBatch();
 }
 
-// Deleted rules give their ids back when no packet can use them any more: waits for that where the rest may not
+// Deleted objects give their ids back when no packet can use them any more: waits for that where the rest may not
 // do.
 void Controller::MakeRoom(const Change& change) {
-  if (ids_.of(Kind::kRule).available() >= change.rules.size()) return;
+  const std::pair<Kind, size_t> wanted[] = {
+      {Kind::kInterface, change.interfaces.size()}, {Kind::kPrefixSet, change.prefix_sets.size()},
+      {Kind::kNextHop, change.next_hops.size()},    {Kind::kSteerTarget, change.steer_targets.size()},
+      {Kind::kCounter, change.rules.size()},        {Kind::kRule, change.rules.size()}};
+  const bool enough = std::all_of(std::begin(wanted), std::end(wanted), [this](const auto& want) {
+    return ids_.of(want.first).available() >= want.second;
+  });
+  if (enough) return;
   CommitBatch();
   if (retired_.empty() || !dataplane_.Quiesce().ok()) return;
   Handle(Quiet{epoch_});
@@ -170,21 +175,28 @@ void Controller::MakeRoom(const Change& change) {
 void Controller::CommitBatch() {
   if (batch_.empty()) return;
   const Store::Notes notes = std::exchange(notes_, {});
-  absl::Status status;
-  if (staged_ != desired_ || !notes.empty()) status = store_.Commit(*desired_, *staged_, notes);
-  if (!status.ok()) {
-    Log(spdlog::level::err, "cannot make changes durable", {{"reason", status}});
-    // The ids taken for what did not come to be.
-    for (const auto& [kind, id] : batch_taken_) ids_.of(kind).Free(id);
-    batch_taken_.clear();
-    batch_given_.clear();
-    staged_ = desired_;
-    for (Accepted& accepted : batch_) accepted.request.done({.status = status});
-    batch_.clear();
-    return;
+  // One that is to be confirmed is alone in its batch. When it changes nothing, there is nothing to confirm.
+  std::optional<std::chrono::milliseconds> confirm_timeout = batch_.back().request.options.confirm_timeout;
+  if (staged_ == desired_) confirm_timeout.reset();
+  std::optional<Unconfirmed> unconfirmed;
+  if (confirm_timeout) unconfirmed = {std::chrono::system_clock::now() + *confirm_timeout, desired_};
+  if (staged_ != desired_ || !notes.empty()) {
+    const absl::Status status = store_.Commit(*desired_, *staged_, notes,
+                                              unconfirmed ? std::optional(unconfirmed->deadline) : std::nullopt);
+    if (!status.ok()) {
+      DropBatch(status);
+      return;
+    }
   }
   const auto now = Clock::now();
-  leaving_.insert(leaving_.end(), batch_given_.begin(), batch_given_.end());
+  if (unconfirmed) {
+    // The ids of what it deletes are not free before it is confirmed.
+    unconfirmed_ = std::move(unconfirmed);
+    unconfirmed_generation_ = staged_->generation;
+    confirm_by_ = now + *confirm_timeout;
+  } else {
+    leaving_.insert(leaving_.end(), batch_given_.begin(), batch_given_.end());
+  }
   batch_taken_.clear();
   batch_given_.clear();
   if (staged_ != desired_) BecomeDesired(staged_);
@@ -202,41 +214,21 @@ void Controller::CommitBatch() {
   if (apply_error_.ok()) times_.visible_seconds(std::chrono::duration<double>(Clock::now() - now).count());
 }
 
+// As if the batch had not been asked for.
+void Controller::DropBatch(const absl::Status& status) {
+  Log(spdlog::level::err, "cannot make changes durable", {{"reason", status}});
+  for (const auto& [kind, id] : batch_taken_) ids_.of(kind).Free(id);
+  batch_taken_.clear();
+  batch_given_.clear();
+  staged_ = desired_;
+  for (Accepted& accepted : batch_) accepted.request.done({.status = status});
+  batch_.clear();
+}
+
 void Controller::BecomeDesired(Snapshot next) {
   desired_ = std::move(next);
   staged_ = desired_;
   ShowStatus();
-}
-
-void Controller::CommitUnconfirmed(Request request) {
-  ChangeResult result = BuildState(desired_, std::move(request.change), options_.limits, ids_, false);
-  if (!result.state) {
-    if (!result.violations.empty()) result.status = absl::InvalidArgumentError("the change is not valid");
-    request.done({.status = std::move(result.status), .violations = std::move(result.violations)});
-    return;
-  }
-  ChangeOutcome outcome = Outcome(request.options, desired_, result.state);
-  if (result.state == desired_) {
-    request.done(std::move(outcome));
-    return;
-  }
-  const auto deadline = std::chrono::system_clock::now() + *request.options.confirm_timeout;
-  if (absl::Status status = store_.Commit(*desired_, *result.state, {}, deadline); !status.ok()) {
-    ForEachRetiredId(*result.state, *desired_, [this](Kind kind, uint32_t id) { ids_.of(kind).Free(id); });
-    request.done({.status = std::move(status)});
-    return;
-  }
-  // The ids of what it deletes are not free before it is confirmed.
-  unconfirmed_ = Unconfirmed{deadline, desired_};
-  confirm_by_ = Clock::now() + *request.options.confirm_timeout;
-  unconfirmed_generation_ = result.state->generation;
-  BecomeDesired(std::move(result.state));
-  if (request.options.wait_applied) {
-    waiting_applied_.emplace_back(std::move(request.done), std::move(outcome));
-  } else {
-    request.done(std::move(outcome));
-  }
-  ApplyDesired();
 }
 
 void Controller::Handle(const Confirmation& confirmation) {
@@ -254,8 +246,8 @@ void Controller::Handle(const Confirmation& confirmation) {
   }
   const Snapshot previous = unconfirmed_->previous;
   unconfirmed_.reset();
-  Retire(*previous, *desired_);
-  if (applied_ == desired_) LetGo();
+  NoteLeaving(*previous, *desired_);
+  if (applied_ == desired_) RetireLeaving();
   FreeRetired();
   ShowStatus();
   confirmation.done(unconfirmed_generation_);
@@ -276,7 +268,7 @@ void Controller::RollBack() {
   events_.Publish({.type = EventType::kRolledBack,
                    .generation = next->generation,
                    .message = absl::StrCat("generation ", unconfirmed_generation_, " was not confirmed in time")});
-  Retire(*desired_, *next);
+  NoteLeaving(*desired_, *next);
   BecomeDesired(std::move(next));
   ApplyDesired();
 }
@@ -311,32 +303,31 @@ void Controller::RunTimers() {
 }
 
 void Controller::ShowStatus() {
-  ControllerStatus status;
-  status.desired_generation = desired_->generation;
-  status.applied_generation = applied_ ? applied_->generation : 0;
-  status.apply_error = apply_error_;
-  status.unconfirmed = unconfirmed_;
-  status.unconfirmed_generation = unconfirmed_ ? unconfirmed_generation_ : 0;
-  status.drift_repaired = table_drift_ + binder_.repaired();
-  status.last_drift_check = last_drift_check_;
+  const std::lock_guard lock(mutex_);
+  shown_status_.desired = desired_;
+  shown_status_.applied = applied_;
+  shown_status_.desired_generation = desired_->generation;
+  shown_status_.applied_generation = applied_ ? applied_->generation : 0;
+  shown_status_.apply_error = apply_error_;
+  shown_status_.unconfirmed = unconfirmed_;
+  shown_status_.unconfirmed_generation = unconfirmed_ ? unconfirmed_generation_ : 0;
+  shown_status_.drift_repaired = table_drift_ + binder_.repaired();
+  shown_status_.last_drift_check = last_drift_check_;
+  shown_status_.table_use.clear();
   for (size_t i = 0; i < kTables; ++i) {
     const auto table = static_cast<TableId>(i);
-    status.table_use.emplace_back(table, compiler_->Used(table));
+    shown_status_.table_use.emplace_back(table, compiler_->UseOf(table).values);
   }
-  const std::lock_guard lock(mutex_);
-  shown_desired_ = desired_;
-  shown_applied_ = applied_;
-  shown_status_ = std::move(status);
 }
 
 Snapshot Controller::desired() const {
   const std::lock_guard lock(mutex_);
-  return shown_desired_;
+  return shown_status_.desired;
 }
 
 Snapshot Controller::applied() const {
   const std::lock_guard lock(mutex_);
-  return shown_applied_;
+  return shown_status_.applied;
 }
 
 ControllerStatus Controller::status() const {

@@ -46,7 +46,9 @@ struct ChangeOutcome {
   Snapshot before, after;   // when OK and wanted
 };
 
+// All as of one moment.
 struct ControllerStatus {
+  Snapshot desired, applied;
   uint64_t desired_generation = 0;
   uint64_t applied_generation = 0;
   absl::Status apply_error;
@@ -55,7 +57,6 @@ struct ControllerStatus {
   uint64_t drift_repaired = 0;
   std::optional<std::chrono::system_clock::time_point> last_drift_check;
   std::vector<std::pair<TableId, uint64_t>> table_use;  // values in use
-  TreeShape rule_shape;
 };
 
 // How long changes took, for metrics.
@@ -137,7 +138,7 @@ class Controller {
   absl::Status Refusal(const ChangeOptions& options) const;
   void MakeRoom(const Change& change);
   void CommitBatch();
-  void CommitUnconfirmed(Request request);
+  void DropBatch(const absl::Status& status);
   // `next` is durable: it is the desired state from now on.
   void BecomeDesired(Snapshot next);
   void RollBack();
@@ -158,9 +159,9 @@ class Controller {
   absl::Status Activate();
   void ReconcileInterfaces(bool verify);
   // Notes the ids that go from one state to the next; the state in force may still use them.
-  void Retire(const State& before, const State& after);
-  // The state in force uses them no more.
-  void LetGo();
+  void NoteLeaving(const State& before, const State& after);
+  // The state in force uses them no more; packets in flight may.
+  void RetireLeaving();
   void FreeRetired();
   void CheckDrift();
 
@@ -203,7 +204,6 @@ class Controller {
   mutable std::mutex mutex_;  // guards queue_, and what the getters return
   std::condition_variable wake_;
   std::deque<Command> queue_;
-  Snapshot shown_desired_, shown_applied_;
   ControllerStatus shown_status_;
   Clock::time_point last_round_;
 

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kFirstRetry{100};
 constexpr std::chrono::milliseconds kLastRetry{10'000};
+constexpr std::chrono::milliseconds kInterfaceRetry{1000};
 
 // Counter rows that belong to an object.
 template <typename Visit>
@@ -138,7 +139,6 @@ absl::Status Controller::ClearCounters(Kind kind, const std::vector<uint32_t>& i
 
 // Rows of ids that nothing has: an agent that was killed may not have come to clear them.
 absl::Status Controller::ClearStaleCounters() {
-  std::set<std::pair<CounterId, uint32_t>> owned;
   auto ids = IdsOf(*desired_);
   if (unconfirmed_) {
     const auto previous = IdsOf(*unconfirmed_->previous);
@@ -176,7 +176,7 @@ absl::Status Controller::Activate() {
   HG_RETURN_IF_ERROR(dataplane_.Activate(compiler_->root()));
   compiler_->Published(++epoch_);
   applied_ = compiled_;
-  LetGo();
+  RetireLeaving();
   if (reclaimer_) reclaimer_->Published(epoch_);
   return absl::OkStatus();
 }
@@ -190,7 +190,7 @@ absl::Status Controller::TryApply() {
     compiler_->Compile(*desired_);
     compiled_ = desired_;
   }
-  const absl::Status status = Activate();
+  absl::Status status = Activate();
   if (absl::IsResourceExhausted(status)) ForgetImage();
   return status;
 }
@@ -238,14 +238,14 @@ void Controller::ApplyDesired() {
 
 void Controller::ReconcileInterfaces(bool verify) {
   interfaces_failed_ = !binder_.Reconcile(*applied_, devices_, verify);
-  if (interfaces_failed_) next_retry_ = std::min(next_retry_, Clock::now() + kLastRetry / 10);
+  if (interfaces_failed_) next_retry_ = std::min(next_retry_, Clock::now() + kInterfaceRetry);
 }
 
-void Controller::Retire(const State& before, const State& after) {
+void Controller::NoteLeaving(const State& before, const State& after) {
   ForEachRetiredId(before, after, [this](Kind kind, uint32_t id) { leaving_.emplace_back(kind, id); });
 }
 
-void Controller::LetGo() {
+void Controller::RetireLeaving() {
   for (const auto& [kind, id] : leaving_) retired_.push_back({epoch_, kind, id});
   leaving_.clear();
 }

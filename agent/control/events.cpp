@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/control/events.h"
 
-#include <utility>
-
 namespace headgate {
 
 std::optional<Event> EventBus::Watcher::Next(std::chrono::milliseconds timeout) {
@@ -30,13 +28,15 @@ void EventBus::Publish(const Event& event) {
     if (!watcher) return true;
     if (!watcher->types_.contains(event.type)) return false;
     const std::lock_guard watcher_lock(watcher->mutex_);
+    // Of a full queue the last gives way: the newest, and how many it stands for, is always told.
+    uint64_t missed = 0;
     if (watcher->events_.size() >= kQueue) {
-      ++watcher->missed_;
-    } else {
-      watcher->events_.push_back(event);
-      watcher->events_.back().missed = std::exchange(watcher->missed_, 0);
-      watcher->came_.notify_one();
+      missed = watcher->events_.back().missed + 1;
+      watcher->events_.pop_back();
     }
+    watcher->events_.push_back(event);
+    watcher->events_.back().missed = missed;
+    watcher->came_.notify_one();
     return false;
   });
 }

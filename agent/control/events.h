@@ -69,7 +69,6 @@ class EventBus {
     std::mutex mutex_;
     std::condition_variable came_;
     std::deque<Event> events_;
-    uint64_t missed_ = 0;
     std::set<EventType> types_;
     bool closed_ = false;
   };

@@ -63,7 +63,9 @@ InterfaceState InterfaceBinder::Bind(const Interface& interface, const Device* d
   }
   state.mode = attachment->mode;
   state.warnings = std::move(attachment->warnings);
-  state.status = {ObjectState::kApplied, ""};
+  state.status = attachment->refused.ok()
+                     ? ObjectStatus{ObjectState::kApplied, ""}
+                     : ObjectStatus{ObjectState::kError, std::string(attachment->refused.message())};
   repaired_ += attachment->repaired;
   return state;
 }

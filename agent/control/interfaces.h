@@ -12,7 +12,7 @@
 #include "agent/control/events.h"
 #include "agent/control/state.h"
 #include "agent/dataplane/dataplane.h"
-#include "agent/dataplane/device_monitor.h"
+#include "agent/dataplane/device.h"
 
 namespace headgate {
 

@@ -276,9 +276,10 @@ absl::Status StateBuilder::CheckIds(Kind kind, Table<T> State::*table) {
   const size_t needed = Fresh(table).size();
   const IdAllocator& allocator = ids_.of(kind);
   if (needed <= allocator.available()) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("no room for ", needed, " more of kind ", KindName(kind), ": ",
-                                                   allocator.available(), " of ", allocator.capacity(),
-                                                   " are free"));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no room for ", needed, " more of kind ", KindName(kind), ": ", allocator.available(), " of ",
+                   allocator.capacity(), " are free",
+                   needed <= allocator.capacity() ? "; delete what is not used any more, then repeat it" : ""));
 }
 
 template <typename T>

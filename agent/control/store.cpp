@@ -269,10 +269,10 @@ absl::Status Store::Commit(const State& before, const State& after, const Notes&
   status.Update(WriteDifferences(before, after));
   for (const auto& [name, value] : notes) status.Update(SetNote(name, value));
   if (confirm_by) {
-    const auto seconds =
+    const auto since_epoch =
         std::chrono::duration_cast<std::chrono::milliseconds>(confirm_by->time_since_epoch()).count();
     Statement put(*this, "INSERT OR REPLACE INTO old_meta (name, value) VALUES ('confirm_by_ms', ?)");
-    status.Update(put.BindBlob(1, absl::StrCat(seconds)).Run());
+    status.Update(put.BindBlob(1, absl::StrCat(since_epoch)).Run());
   }
   if (status.ok()) status = Execute("COMMIT");
   if (!status.ok()) sqlite3_exec(database_, "ROLLBACK", nullptr, nullptr, nullptr);

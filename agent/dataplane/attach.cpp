@@ -50,6 +50,8 @@ DriverMode ModeOf(uint32_t ifindex) {
   return DriverMode::kNative;
 }
 
+absl::string_view ModeName(DriverMode mode) { return mode == DriverMode::kNative ? "native" : "generic"; }
+
 // What about the device may keep packets from being seen as they are.
 std::vector<std::string> WarningsFor(const Device& device) {
   std::vector<std::string> warnings;
@@ -72,7 +74,8 @@ std::string WhyNot(int error, const Device& device) {
   if (error == EBUSY || error == EEXIST) {
     bpf_xdp_query(static_cast<int>(device.ifindex), 0, &query);
     return absl::StrCat("another XDP program (id ", query.prog_id,
-                        ") is attached; remove it first: ip link set dev ", device.name, " xdp off");
+                        ") is attached; remove it first: ip link set dev ", device.name,
+                        " xdp off, or where a link holds it (bpftool link): bpftool link detach id LINK");
   }
   if (error == EINVAL || error == ERANGE || error == EOPNOTSUPP) {
     return absl::StrCat("the driver refuses; an MTU of ", device.mtu,
@@ -85,12 +88,15 @@ std::string WhyNot(int error, const Device& device) {
 }  // namespace
 
 absl::Status Ports::Restore() {
+  std::vector<hg_port> entries(HG_PORTS);
+  HG_RETURN_IF_ERROR(ReadArray(bpf_map__fd(loader_.skeleton().maps.hg_ports), 0, HG_PORTS, entries.data()));
   for (uint32_t port = 1; port < HG_PORTS; ++port) {
-    Fd link(bpf_obj_get(loader_.LinkPath(PortName(port)).c_str()));
-    if (!link) continue;
     Port& restored = ports_[port];
-    restored.ifindex = LinkIfindex(link.get());
-    restored.link = std::move(link);
+    // One that could not be attached has entries, too.
+    restored.ifindex = entries[port].ifindex;
+    restored.link = Fd(bpf_obj_get(loader_.LinkPath(PortName(port)).c_str()));
+    if (!restored.link) continue;
+    restored.ifindex = LinkIfindex(restored.link.get());
     if (restored.ifindex != 0) restored.mode = ModeOf(restored.ifindex);
   }
   return absl::OkStatus();
@@ -115,25 +121,40 @@ absl::Status Ports::SetIfindexSlots(absl::Span<const hg_ifindex> wanted, uint32_
   const int map = bpf_map__fd(loader_.skeleton().maps.hg_ifindexes);
   std::vector<hg_ifindex> held(HG_IFINDEX_SLOTS);
   HG_RETURN_IF_ERROR(ReadArray(map, 0, HG_IFINDEX_SLOTS, held.data()));
+  const auto has_ifindex = [&wanted](uint32_t ifindex) {
+    return std::any_of(wanted.begin(), wanted.end(),
+                       [=](const hg_ifindex& one) { return one.ifindex == ifindex; });
+  };
+  const auto has_port = [&wanted](uint32_t port) {
+    return std::any_of(wanted.begin(), wanted.end(), [=](const hg_ifindex& one) { return one.port == port; });
+  };
+  // A slot of one of the ports with another device's number is to be cleared.
+  const auto free = [&](const hg_ifindex& entry) {
+    return entry.ifindex == 0 || (has_port(entry.port) && !has_ifindex(entry.ifindex));
+  };
+  const auto ours = [&](const hg_ifindex& entry) {
+    return entry.ifindex != 0 && (has_port(entry.port) || has_ifindex(entry.ifindex));
+  };
   std::map<uint32_t, hg_ifindex> chosen;  // by slot
   for (const hg_ifindex& entry : wanted) {
-    std::optional<uint32_t> free;
-    for (uint32_t i = HG_IFINDEX_PROBES; entry.ifindex != 0 && i-- > 0;) {
+    if (entry.ifindex == 0) continue;
+    // The slot it has; else the first that is free.
+    std::optional<uint32_t> place;
+    for (uint32_t i = HG_IFINDEX_PROBES; i-- > 0;) {
       const uint32_t slot = (entry.ifindex + i) % HG_IFINDEX_SLOTS;
-      if ((held[slot].ifindex == 0 || held[slot].ifindex == entry.ifindex) && !chosen.contains(slot)) free = slot;
+      if (free(held[slot]) && !chosen.contains(slot)) place = slot;
     }
-    if (entry.ifindex != 0 && !free) {
+    for (uint32_t i = 0; i < HG_IFINDEX_PROBES; ++i) {
+      const uint32_t slot = (entry.ifindex + i) % HG_IFINDEX_SLOTS;
+      if (held[slot].ifindex == entry.ifindex) place = slot;
+    }
+    if (!place) {
       return absl::ResourceExhaustedError(absl::StrCat("table hg_ifindexes: no slot near ifindex ", entry.ifindex,
                                                        ": too many interfaces whose numbers are equal modulo ",
                                                        HG_IFINDEX_SLOTS));
     }
-    if (free) chosen[*free] = entry;
+    chosen[*place] = entry;
   }
-  const auto ours = [&wanted](const hg_ifindex& entry) {
-    return entry.ifindex != 0 && std::any_of(wanted.begin(), wanted.end(), [&entry](const hg_ifindex& one) {
-             return entry.port == one.port || entry.ifindex == one.ifindex;
-           });
-  };
   std::vector<uint32_t> slots;
   std::vector<hg_ifindex> entries;
   for (uint32_t slot = 0; slot < HG_IFINDEX_SLOTS; ++slot) {
@@ -183,9 +204,8 @@ absl::StatusOr<Fd> Ports::CreateLink(uint32_t port, const Device& device, Driver
   Fd link(bpf_link_create(program, static_cast<int>(device.ifindex), BPF_XDP, &options));
   if (!link) {
     const int error = errno;
-    errno = error;
-    return ErrnoStatus("attach to ", device.name, " in ", mode == DriverMode::kNative ? "native" : "generic",
-                       " mode: ", WhyNot(error, device));
+    return StatusOfErrno(error, "attach to ", device.name, " in ", ModeName(mode),
+                         " mode: ", WhyNot(error, device));
   }
   HG_RETURN_IF_ERROR(PinLink(port, link));
   return link;
@@ -197,14 +217,6 @@ absl::Status Ports::PinLink(uint32_t port, const Fd& link) {
   return bpf_obj_pin(link.get(), path.c_str()) == 0 ? absl::OkStatus() : ErrnoStatus("pin ", path);
 }
 
-// Auto is expected to be native. Why it is not, only the process that tried knows.
-void Ports::AddModeWarning(const Port& bound, Attachment& attachment) {
-  if (bound.mode != DriverMode::kGeneric) return;
-  attachment.warnings.push_back(
-      absl::StrCat("in generic mode, several times slower than native",
-                   bound.refusal.empty() ? "" : "; native mode was refused: ", bound.refusal));
-}
-
 // The port whose link is on the device, 0: none.
 uint32_t Ports::HolderOf(uint32_t ifindex) const {
   for (uint32_t port = 1; port < HG_PORTS; ++port) {
@@ -213,16 +225,56 @@ uint32_t Ports::HolderOf(uint32_t ifindex) const {
   return 0;
 }
 
-// Exchanges two ports' devices with their links, so that neither is without the program meanwhile.
+// Exchanges two ports' devices with their links, so that neither is without the program meanwhile. What is written
+// of the former for its new device is for its own Attach to see to.
 absl::Status Ports::TakeLink(uint32_t port, uint32_t former) {
   std::swap(ports_[port], ports_[former]);
   HG_RETURN_IF_ERROR(PinLink(port, ports_[port].link));
-  // What is written of the former for its new device is for its own Attach, or Detach, to see to.
+  if (!ports_[former].link) return Detach(former);
   ports_[former].device = Device{};
-  if (ports_[former].link) return PinLink(former, ports_[former].link);
-  ports_[former].ifindex = ports_[port].ifindex;
-  unlink(loader_.LinkPath(PortName(former)).c_str());
+  return PinLink(former, ports_[former].link);
+}
+
+// Attaches a port that is not, in native mode where possible when none is asked for.
+absl::Status Ports::MakeLink(uint32_t port, const Device& device, std::optional<DriverMode> mode) {
+  Port& bound = ports_[port];
+  bound.native_refused = absl::OkStatus();
+  absl::StatusOr<Fd> link = CreateLink(port, device, mode.value_or(DriverMode::kNative));
+  bound.mode = mode.value_or(DriverMode::kNative);
+  if (!link.ok() && !mode) {
+    bound.native_refused = link.status();
+    link = CreateLink(port, device, DriverMode::kGeneric);
+    bound.mode = DriverMode::kGeneric;
+    if (!link.ok()) return bound.native_refused;
+  }
+  HG_RETURN_IF_ERROR(link.status());
+  bound.link = *std::move(link);
   return absl::OkStatus();
+}
+
+// The kernel has no two modes on a device at once: the link gives way to one in the other mode, and comes back
+// when that is refused. Asking again would interrupt again, so the refusal stands until the device changes.
+absl::Status Ports::ChangeMode(uint32_t port, const Device& device, std::optional<DriverMode> mode) {
+  Port& bound = ports_[port];
+  if (!bound.change_refused.ok() && bound.mode_refused == mode) return bound.change_refused;
+  const DriverMode former = bound.mode;
+  // Now, while closing and unpinning may take effect later.
+  bpf_link_detach(bound.link.get());
+  bound.link = Fd();
+  unlink(loader_.LinkPath(PortName(port)).c_str());
+  bound.change_refused = MakeLink(port, device, mode);
+  if (bound.change_refused.ok()) return absl::OkStatus();
+  bound.mode_refused = mode;
+  HG_RETURN_IF_ERROR(Annotate(MakeLink(port, device, former), bound.change_refused.message(), "; and then"));
+  return bound.change_refused;
+}
+
+// Auto is expected to be native. Why it is not, only the process that tried knows.
+std::string Ports::ModeWarning(const Port& bound) {
+  return absl::StrCat("in generic mode, several times slower than native",
+                      bound.native_refused.ok()
+                          ? ""
+                          : absl::StrCat("; native mode was refused: ", bound.native_refused.message()));
 }
 
 absl::StatusOr<Attachment> Ports::Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) {
@@ -244,35 +296,22 @@ absl::StatusOr<Attachment> Ports::Attach(uint32_t port, const Device& device, st
     HG_RETURN_IF_ERROR(PinLink(port, bound.link));
     ++result.repaired;
   }
+  if (!same_device) bound.change_refused = absl::OkStatus();
   bound.ifindex = device.ifindex;
   bound.device = device;
-  // What auto became stays, for a second try would interrupt; what was asked for does not.
-  if (linked && (mode ? *mode == bound.mode : !bound.generic_asked)) {
-    result.mode = bound.mode;
-    bound.generic_asked = mode == DriverMode::kGeneric;
-    if (!mode) AddModeWarning(bound, result);
-    return result;
-  }
 
-  if (bound.link) {
-    unlink(loader_.LinkPath(PortName(port)).c_str());
+  if (!linked) {
     bound.link = Fd();
+    HG_RETURN_IF_ERROR(MakeLink(port, device, mode));
+  } else if (mode ? *mode != bound.mode : bound.generic_asked) {
+    // What auto became stays, for a second try would interrupt; what was asked for does not.
+    const absl::Status status = ChangeMode(port, device, mode);
+    if (!bound.link) return status;
+    result.refused = status;
   }
-  result.mode = mode.value_or(DriverMode::kNative);
-  bound.refusal.clear();
-  absl::StatusOr<Fd> link = CreateLink(port, device, result.mode);
-  if (!link.ok() && !mode) {
-    const absl::Status native = link.status();
-    result.mode = DriverMode::kGeneric;
-    link = CreateLink(port, device, result.mode);
-    if (!link.ok()) return native;
-    bound.refusal = std::string(native.message());
-  }
-  HG_RETURN_IF_ERROR(link.status());
-  bound.link = *std::move(link);
-  bound.mode = result.mode;
-  bound.generic_asked = mode == DriverMode::kGeneric;
-  if (!mode) AddModeWarning(bound, result);
+  if (result.refused.ok()) bound.generic_asked = mode == DriverMode::kGeneric;
+  result.mode = bound.mode;
+  if (!mode && bound.mode == DriverMode::kGeneric) result.warnings.push_back(ModeWarning(bound));
   return result;
 }
 

@@ -38,15 +38,20 @@ class Ports {
     uint32_t ifindex = 0;
     Device device;  // as last described; empty after a restart
     DriverMode mode = DriverMode::kNative;
-    bool generic_asked = false;  // and not the driver's refusal of native mode
-    std::string refusal;         // the driver's, of native mode
+    bool generic_asked = false;   // and not the driver's refusal of native mode
+    absl::Status native_refused;  // when auto became generic
+    // What a change of mode met with, and to which.
+    absl::Status change_refused;
+    std::optional<DriverMode> mode_refused;
   };
 
   // Each writes what is not as it should be, and counts it in `changed`.
   absl::Status Describe(uint32_t port, const Device& device, uint32_t former, uint32_t& changed);
   absl::Status SetIfindexSlots(absl::Span<const hg_ifindex> wanted, uint32_t& changed);
-  static void AddModeWarning(const Port& bound, Attachment& attachment);
+  static std::string ModeWarning(const Port& bound);
   absl::StatusOr<Fd> CreateLink(uint32_t port, const Device& device, DriverMode mode);
+  absl::Status MakeLink(uint32_t port, const Device& device, std::optional<DriverMode> mode);
+  absl::Status ChangeMode(uint32_t port, const Device& device, std::optional<DriverMode> mode);
   absl::Status PinLink(uint32_t port, const Fd& link);
   uint32_t HolderOf(uint32_t ifindex) const;
   absl::Status TakeLink(uint32_t port, uint32_t former);

@@ -6,13 +6,14 @@
 #include <bpf/libbpf.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "agent/base/log.h"
 
 #include <algorithm>
 #include <cstring>
 
+#include "agent/base/log.h"
 #include "agent/base/status.h"
 #include "agent/dataplane/bpf_util.h"
+#include "agent/dataplane/egress.h"
 #include "headgate_bpf.skel.h"
 
 namespace headgate {
@@ -21,9 +22,6 @@ namespace {
 constexpr size_t kMaxTraceFrame = 3520;  // what one page of a test run holds
 constexpr size_t kTraceSlack = 64;       // for a tag that is pushed
 constexpr uint32_t kLoopbackIfindex = 1;
-constexpr char kFresh[] = "_new";  // ends the name of a link that is to replace a pinned one
-
-constexpr const char* kEgressEvents[] = {"xdp_devmap_xmit", "xdp_bulk_tx", "xdp_redirect_err"};
 
 // A read in batches that begins or ends beyond the map says nothing of it.
 absl::Status CheckRange(uint32_t first, uint32_t count, uint32_t size, absl::string_view what) {
@@ -54,6 +52,7 @@ absl::Status BpfDataplane::Setup() {
                       bpf_map__fd(maps.hg_active), 0);
   if (memory == MAP_FAILED) return ErrnoStatus("map hg_active into memory");
   active_ = static_cast<hg_active*>(memory);
+  serial_ = active_->serial;
 
   // Updating a map of maps waits until no program uses the old inner map, which is any program that began
   // before (kernel/bpf/syscall.c, maybe_wait_bpf_programs): the one call made for this purpose.
@@ -76,31 +75,36 @@ absl::Status BpfDataplane::Setup() {
   return ports_.Restore();
 }
 
-int BpfDataplane::TableFd(TableId table) const {
+const bpf_map* BpfDataplane::MapOf(TableId table) const {
   const auto& maps = loader_->skeleton().maps;
   const bpf_map* const tables[kTables] = {maps.hg_roots,    maps.hg_nodes,   maps.hg_items,     maps.hg_rules,
                                           maps.hg_prefixes, maps.hg_actions, maps.hg_next_hops, maps.hg_targets};
-  return bpf_map__fd(tables[static_cast<size_t>(table)]);
+  return tables[static_cast<size_t>(table)];
+}
+
+const bpf_map* BpfDataplane::MapOf(CounterId table) const {
+  const auto& maps = loader_->skeleton().maps;
+  const bpf_map* const tables[kCounterTables] = {maps.hg_port_stats, maps.hg_rule_stats, maps.hg_counters,
+                                                 maps.hg_egress_stats, maps.hg_samples_lost};
+  return tables[static_cast<size_t>(table)];
 }
 
 absl::Status BpfDataplane::Write(TableId table, absl::Span<const uint32_t> indexes, const void* values) {
-  for (const uint32_t index : indexes) {
-    HG_RETURN_IF_ERROR(CheckRange(index, 1, Info(table).capacity, Info(table).name));
-  }
-  return Annotate(WriteArray(TableFd(table), indexes, values), Info(table).name);
+  const TableInfo info = Info(table);
+  for (const uint32_t index : indexes) HG_RETURN_IF_ERROR(CheckRange(index, 1, info.capacity, info.name));
+  absl::Status status = Annotate(WriteArray(bpf_map__fd(MapOf(table)), indexes, values), info.name);
+  Stamp(std::nullopt);  // what packets found in a table before it was repaired is not to be remembered
+  return status;
 }
 
 absl::Status BpfDataplane::Read(TableId table, uint32_t first, uint32_t count, void* values) const {
   const TableInfo info = Info(table);
   HG_RETURN_IF_ERROR(CheckRange(first, count, info.capacity, info.name));
-  return Annotate(ReadArray(TableFd(table), first, count, values), info.name);
+  return Annotate(ReadArray(bpf_map__fd(MapOf(table)), first, count, values), info.name);
 }
 
 TableInfo BpfDataplane::Info(TableId table) const {
-  const auto& maps = loader_->skeleton().maps;
-  const bpf_map* const tables[kTables] = {maps.hg_roots,    maps.hg_nodes,   maps.hg_items,     maps.hg_rules,
-                                          maps.hg_prefixes, maps.hg_actions, maps.hg_next_hops, maps.hg_targets};
-  const bpf_map* map = tables[static_cast<size_t>(table)];
+  const bpf_map* map = MapOf(table);
   const uint32_t capacity = bpf_map__max_entries(map), size = bpf_map__value_size(map);
   return {bpf_map__name(map), capacity, size, static_cast<uint64_t>(capacity) * ((size + 7) / 8 * 8)};
 }
@@ -120,10 +124,24 @@ std::vector<TableInfo> BpfDataplane::AllMaps() const {
   return all;
 }
 
+// One store: a packet sees the old root or the new, and what it remembered of flows goes with the old serial.
+void BpfDataplane::Stamp(std::optional<uint32_t> root) {
+  hg_active next{};
+  // Not from the map, where somebody may put it back to what it was.
+  const uint32_t serial = serial_.fetch_add(1, std::memory_order_relaxed) + 1;
+  const std::atomic_ref<uint64_t> stamp(*reinterpret_cast<uint64_t*>(active_));
+  uint64_t old = stamp.load(std::memory_order_relaxed), fresh = 0;
+  do {
+    std::memcpy(&next, &old, sizeof(old));
+    next.root = root.value_or(next.root);
+    next.serial = serial;
+    std::memcpy(&fresh, &next, sizeof(fresh));
+  } while (!stamp.compare_exchange_weak(old, fresh, std::memory_order_release, std::memory_order_relaxed));
+}
+
 absl::Status BpfDataplane::Activate(uint32_t root) {
-  // One store: a packet sees the old root or the new. The system calls that wrote the tables came before.
   std::atomic_ref<uint32_t>(active_->abi).store(HG_ABI_VERSION, std::memory_order_relaxed);
-  std::atomic_ref<uint32_t>(active_->root).store(root, std::memory_order_release);
+  Stamp(root);  // the system calls that wrote the tables came before
   return absl::OkStatus();
 }
 
@@ -141,65 +159,12 @@ absl::Status BpfDataplane::Quiesce() {
   return absl::OkStatus();
 }
 
-// Attaches this process's counters beside those of the last one, which hand over to them. Pinned first, so that
-// what is counted by then survives this process, and who comes next can finish what it began.
-absl::Status BpfDataplane::AttachEgressCounters() {
-  HG_RETURN_IF_ERROR(FinishEgressHandOver());
-  auto& skeleton = loader_->skeleton();
-  bpf_program* const programs[] = {skeleton.progs.hg_devmap_xmit, skeleton.progs.hg_bulk_tx,
-                                   skeleton.progs.hg_redirect_err};
-  for (size_t i = 0; i < std::size(kEgressEvents); ++i) {
-    const Fd link(bpf_raw_tracepoint_open(kEgressEvents[i], bpf_program__fd(programs[i])));
-    if (!link) {
-      return ErrnoStatus("attach to tracepoint ", kEgressEvents[i],
-                         " (frames that drivers refuse after a redirect will not be counted)");
-    }
-    const std::string path = loader_->LinkPath(kEgressEvents[i]) + kFresh;
-    if (bpf_obj_pin(link.get(), path.c_str()) != 0) return ErrnoStatus("pin ", path);
-  }
-  bpf_map_info devmap{};
-  uint32_t length = sizeof(devmap);
-  if (bpf_obj_get_info_by_fd(bpf_map__fd(skeleton.maps.hg_devmap), &devmap, &length) != 0) {
-    return ErrnoStatus("inspect hg_devmap");
-  }
-  const int map = bpf_map__fd(skeleton.maps.hg_egress_own);
-  HG_ASSIGN_OR_RETURN(auto owners, ReadCpus<hg_egress_owner>(map, 0));
-  for (hg_egress_owner& owner : owners) {
-    owner.devmap_id = devmap.id;
-    owner.next = skeleton.rodata->incarnation;
-  }
-  HG_RETURN_IF_ERROR(UpdateCpus(map, 0, owners.data()));
-  return FinishEgressHandOver();
-}
-
-// From the counters that count to those pinned as fresh, if it was announced; else those are of no use. On a CPU
-// that has events the program itself hands over, on the others nothing is in its way here.
-absl::Status BpfDataplane::FinishEgressHandOver() {
-  const int map = bpf_map__fd(loader_->skeleton().maps.hg_egress_own);
-  HG_ASSIGN_OR_RETURN(auto owners, ReadCpus<hg_egress_owner>(map, 0));
-  const bool announced = owners[0].next != 0;
-  if (announced) {
-    HG_RETURN_IF_ERROR(Quiesce());
-    for (hg_egress_owner& owner : owners) owner.incarnation = owner.next;
-    HG_RETURN_IF_ERROR(UpdateCpus(map, 0, owners.data()));
-  }
-  for (const char* event : kEgressEvents) {
-    const std::string path = loader_->LinkPath(event), fresh = path + kFresh;
-    if (!announced) {
-      unlink(fresh.c_str());
-    } else if (rename(fresh.c_str(), path.c_str()) != 0 && errno != ENOENT) {
-      return ErrnoStatus("rename ", fresh, " to ", path);
-    }
-  }
-  for (hg_egress_owner& owner : owners) owner.next = 0;
-  return announced ? UpdateCpus(map, 0, owners.data()) : absl::OkStatus();
-}
-
 absl::Status BpfDataplane::TakeOver() {
   HG_RETURN_IF_ERROR(ports_.TakeOver());
   HG_RETURN_IF_ERROR(Quiesce());
   HG_RETURN_IF_ERROR(loader_->Pin());
-  if (const absl::Status status = AttachEgressCounters(); !status.ok()) spdlog::error("{}", status);
+  egress_counting_ = AttachEgressCounters(*loader_, [this] { return Quiesce(); });
+  if (!egress_counting_.ok()) Log(spdlog::level::err, "egress is not counted", {{"reason", egress_counting_}});
   return absl::OkStatus();
 }
 
@@ -214,19 +179,7 @@ absl::Status BpfDataplane::Detach(uint32_t port) {
   return ports_.Detach(port);
 }
 
-int BpfDataplane::CounterFd(CounterId table) const {
-  const auto& maps = loader_->skeleton().maps;
-  const bpf_map* const tables[kCounterTables] = {maps.hg_port_stats, maps.hg_rule_stats, maps.hg_counters,
-                                                 maps.hg_egress_stats, maps.hg_samples_lost};
-  return bpf_map__fd(tables[static_cast<size_t>(table)]);
-}
-
-uint32_t BpfDataplane::CounterRows(CounterId table) const {
-  const auto& maps = loader_->skeleton().maps;
-  const bpf_map* const tables[kCounterTables] = {maps.hg_port_stats, maps.hg_rule_stats, maps.hg_counters,
-                                                 maps.hg_egress_stats, maps.hg_samples_lost};
-  return bpf_map__max_entries(tables[static_cast<size_t>(table)]);
-}
+uint32_t BpfDataplane::CounterRows(CounterId table) const { return bpf_map__max_entries(MapOf(table)); }
 
 uint32_t BpfDataplane::CounterFields(CounterId table) const {
   static constexpr uint32_t kFields[kCounterTables] = {
@@ -239,7 +192,8 @@ absl::StatusOr<std::vector<uint64_t>> BpfDataplane::ReadCounters(CounterId table
                                                                  uint32_t count) const {
   const uint32_t fields = CounterFields(table);
   HG_RETURN_IF_ERROR(CheckRange(first, count, CounterRows(table), "counters"));
-  HG_ASSIGN_OR_RETURN(std::vector<uint64_t> sums, ReadPerCpuFields(CounterFd(table), first, count, fields));
+  HG_ASSIGN_OR_RETURN(std::vector<uint64_t> sums,
+                      ReadPerCpuFields(bpf_map__fd(MapOf(table)), first, count, fields));
   if (table == CounterId::kRules) {
     std::vector<uint64_t> base(sums.size());
     HG_RETURN_IF_ERROR(ReadArray(bpf_map__fd(loader_->skeleton().maps.hg_rule_base), first, count, base.data()));
@@ -250,7 +204,7 @@ absl::StatusOr<std::vector<uint64_t>> BpfDataplane::ReadCounters(CounterId table
 
 absl::Status BpfDataplane::ClearCounters(CounterId table, absl::Span<const uint32_t> rows) {
   for (const uint32_t row : rows) HG_RETURN_IF_ERROR(CheckRange(row, 1, CounterRows(table), "counters"));
-  HG_RETURN_IF_ERROR(ClearPerCpu(CounterFd(table), rows, CounterFields(table)));
+  HG_RETURN_IF_ERROR(ClearPerCpu(bpf_map__fd(MapOf(table)), rows, CounterFields(table)));
   if (table != CounterId::kRules) return absl::OkStatus();
   const auto& maps = loader_->skeleton().maps;
   const std::vector<hg_rule_count> base(rows.size());

@@ -13,6 +13,7 @@
 #include "agent/dataplane/dataplane.h"
 #include "agent/dataplane/loader.h"
 
+struct bpf_map;
 struct ring_buffer;
 
 namespace headgate {
@@ -29,6 +30,7 @@ class BpfDataplane : public Dataplane {
   std::optional<uint32_t> Active() const override;
   absl::Status Quiesce() override;
   absl::Status TakeOver() override;
+  absl::Status EgressCounting() const override { return egress_counting_; }
   absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
   absl::Status Detach(uint32_t port) override;
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override { return ports_.Bound(); }
@@ -44,17 +46,19 @@ class BpfDataplane : public Dataplane {
   std::vector<TableInfo> AllMaps() const;
 
  private:
+  // Makes a root active, or the same one again after a change of its tables.
+  void Stamp(std::optional<uint32_t> root);
   explicit BpfDataplane(std::unique_ptr<Loader> loader);
   absl::Status Setup();
-  absl::Status AttachEgressCounters();
-  absl::Status FinishEgressHandOver();
-  int TableFd(TableId table) const;
-  int CounterFd(CounterId table) const;
+  const bpf_map* MapOf(TableId table) const;
+  const bpf_map* MapOf(CounterId table) const;
 
   std::unique_ptr<Loader> loader_;
   Ports ports_;
-  hg_active* active_ = nullptr;  // the map's memory
+  hg_active* active_ = nullptr;       // the map's memory
+  std::atomic<uint32_t> serial_ = 0;  // of the last stamp
   Fd quiesce_inner_, quiesce_outer_;
+  absl::Status egress_counting_;
   ring_buffer* samples_ = nullptr;
   absl::FunctionRef<void(const hg_sample&)>* sample_visitor_ = nullptr;
   std::mutex trace_mutex_;  // hg_traces has one record

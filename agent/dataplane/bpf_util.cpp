@@ -55,17 +55,16 @@ absl::Status UpdateCpus(int map, uint32_t key, const void* values) {
 }
 
 absl::StatusOr<std::vector<uint64_t>> ReadPerCpuFields(int map, uint32_t first, uint32_t count, size_t fields) {
-  const int cpus = libbpf_num_possible_cpus();
-  if (cpus < 0) return ErrnoStatusOf(cpus, "count CPUs");
+  HG_ASSIGN_OR_RETURN(const size_t cpus, CountCpus());
   std::vector<uint64_t> sums(count * fields);
   std::vector<uint64_t> values;
   std::vector<uint32_t> keys;
   for (uint32_t done = 0; done < count;) {
     const uint32_t rows = std::min(kRowsPerCall, count - done);
-    values.resize(static_cast<size_t>(rows) * cpus * fields);
+    values.resize(rows * cpus * fields);
     HG_RETURN_IF_ERROR(LookupBatch(map, first + done, rows, keys, values.data()));
     for (size_t row = 0; row < rows; ++row) {
-      for (size_t cpu = 0; cpu < static_cast<size_t>(cpus); ++cpu) {
+      for (size_t cpu = 0; cpu < cpus; ++cpu) {
         for (size_t f = 0; f < fields; ++f) {
           sums[(done + row) * fields + f] += values[(row * cpus + cpu) * fields + f];
         }
@@ -77,12 +76,10 @@ absl::StatusOr<std::vector<uint64_t>> ReadPerCpuFields(int map, uint32_t first, 
 }
 
 absl::Status ClearPerCpu(int map, absl::Span<const uint32_t> rows, size_t fields) {
-  const int cpus = libbpf_num_possible_cpus();
-  if (cpus < 0) return ErrnoStatusOf(cpus, "count CPUs");
-  const std::vector<uint64_t> zeros(static_cast<size_t>(cpus) * fields);
-  for (const uint32_t row : rows) {
-    if (bpf_map_update_elem(map, &row, zeros.data(), BPF_ANY) != 0)
-      return ErrnoStatus("clear row ", row, " of a map");
+  HG_ASSIGN_OR_RETURN(const size_t cpus, CountCpus());
+  const std::vector<uint64_t> zeros(std::min<size_t>(rows.size(), kRowsPerCall) * cpus * fields);
+  for (size_t done = 0; done < rows.size(); done += kRowsPerCall) {
+    HG_RETURN_IF_ERROR(WriteArray(map, rows.subspan(done, kRowsPerCall), zeros.data()));
   }
   return absl::OkStatus();
 }

@@ -39,6 +39,7 @@ struct Attachment {
   DriverMode mode = DriverMode::kNative;
   std::vector<std::string> warnings;  // for the operator
   uint32_t repaired = 0;              // entries of the port's tables that were not as this process left them
+  absl::Status refused;               // why `mode` is not the one asked for: the former, which was put back
 };
 
 struct TableInfo {
@@ -74,6 +75,8 @@ class Dataplane {
   // Puts the program this process loaded in place of the one in force, on every bound port and without a gap.
   // To be called once, when its tables hold a generation; Attach only after it.
   virtual absl::Status TakeOver() = 0;
+  // Why what devices refuse after a redirect is not counted since then; OK when it is. (any thread)
+  virtual absl::Status EgressCounting() const = 0;
 
   // Binds a port to a device and attaches the program to it, in the given mode or with nothing given in native
   // mode where possible. Idempotent: to be called again when the device has changed, or to see that all is

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// A network device, as the layers above the kernel see it.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,6 @@
 
 namespace headgate {
 
-// A network device as the kernel describes it now.
 struct Device {
   uint32_t ifindex = 0;
   std::string name;
@@ -20,5 +20,8 @@ struct Device {
   bool up = false;  // administratively up and with a carrier
   friend bool operator==(const Device&, const Device&) = default;
 };
+
+// All devices there are, ordered by ifindex.
+using DeviceList = std::vector<Device>;
 
 }  // namespace headgate

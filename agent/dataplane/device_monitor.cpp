@@ -102,13 +102,16 @@ absl::StatusOr<std::optional<Devices>> Dump() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DeviceMonitor>> DeviceMonitor::Start(Callback changed) {
-  std::unique_ptr<DeviceMonitor> monitor(new DeviceMonitor(std::move(changed)));
-  HG_RETURN_IF_ERROR(monitor->Open());
+absl::StatusOr<std::unique_ptr<DeviceMonitor>> DeviceMonitor::Open() {
+  std::unique_ptr<DeviceMonitor> monitor(new DeviceMonitor);
+  HG_RETURN_IF_ERROR(monitor->Listen());
   HG_RETURN_IF_ERROR(monitor->List());
-  monitor->Publish();
-  monitor->thread_ = std::jthread([raw = monitor.get()](const std::stop_token& stop) { raw->Run(stop); });
   return monitor;
+}
+
+void DeviceMonitor::Follow(Callback changed) {
+  changed_ = std::move(changed);
+  thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
 }
 
 DeviceMonitor::~DeviceMonitor() {
@@ -118,7 +121,7 @@ DeviceMonitor::~DeviceMonitor() {
   if (socket_ != nullptr) mnl_socket_close(socket_);
 }
 
-absl::Status DeviceMonitor::Open() {
+absl::Status DeviceMonitor::Listen() {
   wake_ = Fd(eventfd(0, EFD_CLOEXEC));
   socket_ = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
   if (!wake_ || socket_ == nullptr || mnl_socket_bind(socket_, RTMGRP_LINK, MNL_SOCKET_AUTOPID) < 0) {
@@ -159,11 +162,11 @@ absl::StatusOr<bool> DeviceMonitor::Receive() {
   }
 }
 
-void DeviceMonitor::Publish() const {
+DeviceList DeviceMonitor::devices() const {
   DeviceList list;
   list.reserve(devices_.size());
   for (const auto& [ifindex, device] : devices_) list.push_back(device);
-  changed_(std::move(list));
+  return list;
 }
 
 // What is known to have holes is not published: a device that is missing would be let go.
@@ -181,7 +184,7 @@ void DeviceMonitor::Run(const std::stop_token& stop) {
       complete = status.ok();
     }
     if (complete) {
-      Publish();
+      changed_(devices());
     } else {
       Log(spdlog::level::err, "network devices cannot be followed, will try again", {{"reason", status}});
     }

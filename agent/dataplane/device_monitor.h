@@ -19,27 +19,27 @@ struct mnl_socket;
 
 namespace headgate {
 
-// All devices there are, ordered by ifindex.
-using DeviceList = std::vector<Device>;
-
 class DeviceMonitor {
  public:
   using Callback = std::function<void(DeviceList)>;
 
-  // Lists the devices once before it returns, and calls `changed` from a thread of its own whenever one
-  // appears, changes, is renamed or goes.
-  static absl::StatusOr<std::unique_ptr<DeviceMonitor>> Start(Callback changed);
+  static absl::StatusOr<std::unique_ptr<DeviceMonitor>> Open();
   ~DeviceMonitor();
 
+  // As they were when it was opened. Not to be called once it follows them.
+  DeviceList devices() const;
+  // From now on calls `changed`, from a thread of its own, whenever one has appeared, changed, been renamed or
+  // gone since then.
+  void Follow(Callback changed);
+
  private:
-  explicit DeviceMonitor(Callback changed) : changed_(std::move(changed)) {}
-  absl::Status Open();
+  DeviceMonitor() = default;
+  absl::Status Listen();
   // Replaces the devices known by a new and complete list.
   absl::Status List();
   // Reads the changes that have come. False when some were lost.
   absl::StatusOr<bool> Receive();
   void Run(const std::stop_token& stop);
-  void Publish() const;
 
   Callback changed_;
   mnl_socket* socket_ = nullptr;  // of changes

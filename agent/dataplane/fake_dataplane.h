@@ -27,6 +27,7 @@ class FakeDataplane : public Dataplane {
   std::optional<uint32_t> Active() const override;
   absl::Status Quiesce() override { return absl::OkStatus(); }
   absl::Status TakeOver() override { return absl::OkStatus(); }
+  absl::Status EgressCounting() const override { return absl::OkStatus(); }
   absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
   absl::Status Detach(uint32_t port) override;
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override;
@@ -78,6 +79,7 @@ class FaultyDataplane : public Dataplane {
   std::optional<uint32_t> Active() const override { return inner_.Active(); }
   absl::Status Quiesce() override;
   absl::Status TakeOver() override;
+  absl::Status EgressCounting() const override { return inner_.EgressCounting(); }
   absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
   absl::Status Detach(uint32_t port) override;
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override { return inner_.Bound(); }

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include "agent/base/log.h"
 
 #include <algorithm>
 #include <cstdarg>
@@ -19,6 +18,7 @@
 #include <filesystem>
 
 #include "agent/base/fd.h"
+#include "agent/base/log.h"
 #include "agent/base/status.h"
 #include "agent/dataplane/bpf_util.h"
 #include "bpf/hg_abi.h"
@@ -125,24 +125,22 @@ void Loader::SetSizes() {
   bpf_map__set_max_entries(maps.hg_rule_base, 2 * sizes.max_entries + 1);
 }
 
-// Adopts pinned maps of the same shape. The tables of a generation only together, and only of the same ABI.
+// The pinned map, when it has the shape that the object gives it.
+Fd Loader::PinnedLike(const bpf_map* map) const {
+  Fd fd(bpf_obj_get(MapPath(map).c_str()));
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  if (!fd || bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return {};
+  // The kernel adds this one to device maps by itself.
+  if (info.type == BPF_MAP_TYPE_DEVMAP) info.map_flags &= ~static_cast<uint32_t>(BPF_F_RDONLY_PROG);
+  const bool same = info.type == bpf_map__type(map) && info.key_size == bpf_map__key_size(map) &&
+                    info.value_size == bpf_map__value_size(map) && info.max_entries == bpf_map__max_entries(map) &&
+                    info.map_flags == bpf_map__map_flags(map);
+  return same ? std::move(fd) : Fd();
+}
+
+// Adopts pinned maps. The tables of a generation only together, and only of the same ABI.
 absl::Status Loader::ReuseMaps() {
-  auto& maps = skeleton_->maps;
-  const auto pinned = [this](bpf_map* map) -> Fd {
-    Fd fd(bpf_obj_get(MapPath(map).c_str()));
-    if (!fd) return {};
-    bpf_map_info info{};
-    uint32_t length = sizeof(info);
-    if (bpf_obj_get_info_by_fd(fd.get(), &info, &length) != 0) return {};
-    // The kernel adds this one to device maps by itself.
-    if (info.type == BPF_MAP_TYPE_DEVMAP) info.map_flags &= ~static_cast<uint32_t>(BPF_F_RDONLY_PROG);
-    if (info.type != bpf_map__type(map) || info.key_size != bpf_map__key_size(map) ||
-        info.value_size != bpf_map__value_size(map) || info.max_entries != bpf_map__max_entries(map) ||
-        info.map_flags != bpf_map__map_flags(map)) {
-      return {};
-    }
-    return fd;
-  };
   const auto reuse = [](bpf_map* map, const Fd& fd) -> absl::Status {
     // libbpf keeps a duplicate.
     if (const int error = bpf_map__reuse_fd(map, fd.get()); error != 0) {
@@ -150,27 +148,25 @@ absl::Status Loader::ReuseMaps() {
     }
     return absl::OkStatus();
   };
-
+  auto& maps = skeleton_->maps;
   const std::vector<bpf_map*> tables = {maps.hg_active,   maps.hg_roots,     maps.hg_nodes,
                                         maps.hg_items,    maps.hg_rules,     maps.hg_actions,
                                         maps.hg_prefixes, maps.hg_next_hops, maps.hg_targets};
   std::vector<Fd> fds;
   fds.reserve(tables.size());
-  for (bpf_map* table : tables) fds.push_back(pinned(table));
+  for (const bpf_map* table : tables) fds.push_back(PinnedLike(table));
   hg_active active{};
   const uint32_t zero = 0;
-  adopted_ = std::all_of(fds.begin(), fds.end(), [](const Fd& fd) { return static_cast<bool>(fd); }) &&
-             bpf_map_lookup_elem(fds[0].get(), &zero, &active) == 0 && active.abi == HG_ABI_VERSION;
-  if (adopted_) {
+  if (std::all_of(fds.begin(), fds.end(), [](const Fd& fd) { return static_cast<bool>(fd); }) &&
+      bpf_map_lookup_elem(fds[0].get(), &zero, &active) == 0 && active.abi == HG_ABI_VERSION) {
     for (size_t i = 0; i < tables.size(); ++i) HG_RETURN_IF_ERROR(reuse(tables[i], fds[i]));
   }
-  // hg_traces and .rodata are each process's own.
+  // hg_traces, hg_flows and .rodata are each process's own.
   for (bpf_map* map :
        {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_limiters, maps.hg_sources,
         maps.hg_port_stats, maps.hg_rule_stats, maps.hg_rule_base, maps.hg_counters, maps.hg_egress_stats,
         maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
-    const Fd fd = pinned(map);
-    if (fd) HG_RETURN_IF_ERROR(reuse(map, fd));
+    if (const Fd fd = PinnedLike(map)) HG_RETURN_IF_ERROR(reuse(map, fd));
   }
   return absl::OkStatus();
 }

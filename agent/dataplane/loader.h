@@ -44,16 +44,14 @@ class Loader {
 
   headgate_bpf& skeleton() { return *skeleton_; }
   const headgate_bpf& skeleton() const { return *skeleton_; }
-  // Whether the tables of an earlier process, and with them its generation, were adopted.
-  bool adopted() const { return adopted_; }
   // Pins what this process made in place of what was pinned before.
   absl::Status Pin();
   std::string LinkPath(const std::string& name) const { return root_ + "/links/" + name; }
-  const std::string& root() const { return root_; }
 
  private:
   explicit Loader(const LoadOptions& options);
   absl::Status Prepare();
+  Fd PinnedLike(const bpf_map* map) const;
   absl::Status ReuseMaps();
   void SetSizes();
   absl::StatusOr<uint32_t> NextIncarnation() const;
@@ -64,7 +62,6 @@ class Loader {
   std::string root_;
   Fd lock_;  // of the directory of the pins
   headgate_bpf* skeleton_ = nullptr;
-  bool adopted_ = false;
 };
 
 }  // namespace headgate

@@ -148,6 +148,9 @@ void AddAgent(const Controller& controller, const std::vector<TableInfo>& maps, 
     out.Gauge("headgate_table_capacity_values", "Values a table has room for.", info.capacity,
               {{"table", info.name}});
   }
+  out.Gauge("headgate_egress_counted",
+            "1 when what devices refuse after a redirect is counted, 0 when it cannot be.",
+            controller.dataplane().EgressCounting().ok() ? 1 : 0);
   out.Gauge("headgate_agent_resident_bytes", "Memory of the agent that is in RAM.",
             static_cast<double>(ResidentBytes()));
 }

@@ -22,8 +22,8 @@
 #define VLAN_BYTES 4
 
 /* Set before loading. */
-const volatile bool pass;	/* let frames go on to the stack */
-const volatile bool count_only; /* look into no frame */
+const volatile __u8 pass;	/* let frames go on to the stack */
+const volatile __u8 count_only; /* look into no frame */
 
 __u32 streams; /* slots given out */
 

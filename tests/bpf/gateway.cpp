@@ -35,9 +35,7 @@ uint32_t VerdictOf(const std::string& reason) {
 }
 
 Gateway::Gateway(const std::string& name, std::vector<std::string> interfaces, TableSizes sizes)
-    : limits_{sizes.max_entries, sizes.max_prefixes, sizes.max_sources},
-      ids_(sizes.max_entries),
-      program_(name, sizes) {
+    : limits_{sizes.max_entries, sizes.max_prefixes}, ids_(sizes.max_entries), program_(name, sizes) {
   // One by one, so that the first is port 1, to which Program binds the ingress device.
   for (std::string& interface : interfaces) {
     interfaces_.push_back(std::move(interface));

@@ -178,6 +178,13 @@ TEST_F(RouteTest, Ipv4LeavesToTheKernel) {
       {"from next to this network", from("1.0.0.0"), "forward_route"},
       {"from next to loopback", from("128.0.0.0"), "forward_route"},
       {"tagged", kEth / Vlan{.id = 5} / Ipv4{.destination = "198.51.100.1"} / Udp{}, "pass_route_kernel"},
+      {"to another host", V4({.destination = kRouter, .source = kHost}, {}, UdpTo(53)), "pass_route_otherhost"},
+      {"to another of its interfaces", V4({.destination = LabGateway::kOut, .source = kHost}, {}, UdpTo(53)),
+       "pass_route_otherhost"},
+      {"to a MAC address one bit off", V4({.destination = "02:00:00:00:0a:00", .source = kHost}, {}, UdpTo(53)),
+       "pass_route_otherhost"},
+      {"to a MAC address that begins otherwise",
+       V4({.destination = "06:00:00:00:0a:01", .source = kHost}, {}, UdpTo(53)), "pass_route_otherhost"},
       {"ARP", kEth / Arp{}, "pass_route_kernel"},
       {"not IP", Ethernet{.type = 0x88b5} / Payload(46), "pass_route_kernel"},
   });
@@ -221,6 +228,8 @@ TEST_F(RouteTest, Ipv6) {
       {"to loopback", to("::1"), "pass_route_kernel"},
       {"from next to loopback", from("::2"), "forward_route"},
       {"tagged", kEth / Vlan{} / Ipv6{.destination = far} / Udp{}, "pass_route_kernel"},
+      {"to another host", V6({.destination = kRouter, .source = kHost}, far, 64, UdpTo(53)),
+       "pass_route_otherhost"},
   });
 }
 

@@ -238,7 +238,7 @@ TEST_P(DataplaneContract, PortsAreBoundAndLetGo) {
 
 // As when two devices exchange their names.
 TEST_P(DataplaneContract, ADeviceGoesFromPortToPort) {
-  const Device a = subject_->MakeDevice("a"), b = subject_->MakeDevice("b");
+  const Device a = subject_->MakeDevice("left0"), b = subject_->MakeDevice("right0");
   ASSERT_TRUE(plane().Attach(2, a, std::nullopt).ok());
   ASSERT_TRUE(plane().Attach(3, b, std::nullopt).ok());
   ASSERT_TRUE(plane().Attach(2, b, std::nullopt).ok());
@@ -262,7 +262,7 @@ TEST_P(DataplaneContract, ADeviceGoesFromPortToPort) {
 }
 
 TEST_P(DataplaneContract, ADeviceThatHasChangedIsNoDrift) {
-  Device a = subject_->MakeDevice("a");
+  Device a = subject_->MakeDevice("left0");
   ASSERT_TRUE(plane().Attach(2, a, std::nullopt).ok());
   a.mtu = 1400;
   a.mac[5] = 9;

@@ -8,8 +8,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <filesystem>
 
+#include "bpf/hg_abi.h"
 #include "tests/harness/agent.h"
 #include "tests/harness/wire.h"
 
@@ -123,6 +126,11 @@ rules:
     EXPECT_TRUE(api().Status().has_last_drift_check());
     ExpectInForce();
   }
+  // The value without what each repair changes: hg_active's serial.
+  static Bytes Settled(const std::string& name, Bytes value) {
+    if (name == "hg_active") std::memset(value.data() + offsetof(hg_active, serial), 0, sizeof(hg_active::serial));
+    return value;
+  }
   // A byte in use of a map.
   void ExpectScribbleRepaired(const std::string& name, uint32_t key) {
     SCOPED_TRACE(absl::StrCat(name, "[", key, "]"));
@@ -130,7 +138,8 @@ rules:
     const Bytes right = map.Read(key);
     Bytes wrong = right;
     *std::find_if(wrong.begin(), wrong.end(), [](uint8_t byte) { return byte != 0; }) ^= 0xff;
-    ExpectRepaired([&] { map.Write(key, wrong); }, [&] { return map.Read(key) == right; });
+    ExpectRepaired([&] { map.Write(key, wrong); },
+                   [&] { return Settled(name, map.Read(key)) == Settled(name, right); });
   }
 
   std::unique_ptr<Lab> lab_;
@@ -177,7 +186,8 @@ TEST_F(DriftTest, MissingAndForeignEntriesAreRepaired) {
     ExpectRepaired([&] { numbers.Write(used.front(), Bytes(entry.size())); },
                    [&] { return numbers.Read(used.front()) == entry; });
     const Bytes root = active.Read(0);
-    ExpectRepaired([&] { active.Write(0, Bytes(root.size())); }, [&] { return active.Read(0) == root; });
+    ExpectRepaired([&] { active.Write(0, Bytes(root.size())); },
+                   [&] { return Settled("hg_active", active.Read(0)) == Settled("hg_active", root); });
     agent_->Restart();
   }
 }

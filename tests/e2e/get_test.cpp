@@ -154,6 +154,24 @@ TEST_F(GetTest, TokensThatGetHasNotGivenAreRefused) {
   }
 }
 
+TEST_F(GetTest, UnknownKindsAreRefusedByTheirPlace) {
+  for (const int kind : {static_cast<int>(pb::KIND_UNSPECIFIED), static_cast<int>(pb::KIND_COUNTER), 99, -1}) {
+    pb::GetRequest request;
+    request.add_kinds(pb::KIND_RULE);
+    request.add_kinds(static_cast<pb::Kind>(kind));
+    request.add_kinds(static_cast<pb::Kind>(100));
+    pb::GetResponse response;
+    const CallStatus status = api().Get(request, response);
+    EXPECT_EQ(status.code, kInvalidArgument);
+    ASSERT_EQ(status.violations.size(), 2U) << kind;
+    EXPECT_EQ(status.violations[0].first, "kinds[1]");
+    EXPECT_EQ(status.violations[1],
+              std::pair(std::string("kinds[2]"),
+                        std::string("is value 100, which is unknown; here are: KIND_INTERFACE, KIND_PREFIX_SET, "
+                                    "KIND_RULE, KIND_NEXT_HOP, KIND_STEER_TARGET, KIND_SETTINGS")));
+  }
+}
+
 TEST_F(GetTest, ALargePrefixSetIsOneObject) {
   pb::ApplyRequest request = ConfigRequest(kDocument);
   std::vector<std::string> sorted;

@@ -3,6 +3,7 @@
 // hgbench as people and scripts run it: what its verbs print, write and end with, and what they leave behind.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/syscall.h>
 
 #include <filesystem>
 #include <fstream>
@@ -22,7 +23,8 @@ using testing::Command;
 using testing::CommandResult;
 
 constexpr char kMac[] = "02:00:00:00:00:01";
-constexpr std::chrono::seconds kTimeout(120);
+// Beside its own time, that of a benchmark that somebody else runs.
+constexpr std::chrono::seconds kTimeout(900);
 
 CommandResult Hgbench(std::vector<std::string> words) {
   words.insert(words.begin(), HG_HGBENCH);
@@ -133,7 +135,11 @@ TEST_F(HgbenchProgramTest, WhatCannotBeDoneIsOneAndSaysWhy) {
   EXPECT_NE(size.err.find("10 bytes"), std::string::npos) << size.err;
 }
 
+// Nobody benchmarks while it is held; waits for whoever does.
+Fd Alone() { return Value(LockBenchmarks(true)); }
+
 void ExpectNothingLeft() {
+  const Fd alone = Alone();
   for (const char* netns : {"hgb-gen", "hgb-gw", "hgb-sink", "hgb-ctl"}) {
     EXPECT_FALSE(std::filesystem::exists(std::string("/run/netns/") + netns)) << netns;
   }
@@ -149,7 +155,7 @@ std::vector<std::string> Names(const nlohmann::json& json) {
 TEST(HgbenchScenarioTest, RedirectMeasuresAndAccountsForEveryFrame) {
   HG_REQUIRE_BPF();
   nlohmann::json json;
-  const CommandResult result = Hgbench({"redirect", "--rounds", "2", "--seconds", "0.1"}, json);
+  const CommandResult result = Hgbench({"redirect", "--wait", "--rounds", "2", "--seconds", "0.1"}, json);
   ASSERT_EQ(result.code, 0) << result.err;
   EXPECT_EQ(json["scenario"], "redirect");
   EXPECT_EQ(Names(json), (std::vector<std::string>{"redirect/64", "redirect/1400"}));
@@ -170,8 +176,8 @@ TEST(HgbenchScenarioTest, RedirectWithTheGatewayOnACpuOfItsOwn) {
   HG_REQUIRE_BPF();
   if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "one CPU";
   nlohmann::json json;
-  const CommandResult result =
-      Hgbench({"redirect", "--rounds", "1", "--seconds", "0.1", "--sizes", "64", "--placement", "split"}, json);
+  const CommandResult result = Hgbench(
+      {"redirect", "--wait", "--rounds", "1", "--seconds", "0.1", "--sizes", "64", "--placement", "split"}, json);
   ASSERT_EQ(result.code, 0) << result.err;
   EXPECT_EQ(json["settings"]["placement"], "split");
   EXPECT_EQ(Names(json), (std::vector<std::string>{"redirect/64"}));
@@ -182,7 +188,7 @@ TEST(HgbenchScenarioTest, ControlMeasuresARealAgent) {
   HG_REQUIRE_BPF();
   nlohmann::json json;
   const CommandResult result =
-      Hgbench({"control", "--agent", HG_AGENT, "--rules", "acl1_1k", "--rounds", "1", "--changes", "20",
+      Hgbench({"control", "--wait", "--agent", HG_AGENT, "--rules", "acl1_1k", "--rounds", "1", "--changes", "20",
                "--updates", "500", "--prefixes", "2000", "--directory", ::testing::TempDir()},
               json);
   ASSERT_EQ(result.code, 0) << result.err;
@@ -204,20 +210,44 @@ TEST(HgbenchScenarioTest, ControlMeasuresARealAgent) {
 
 TEST(HgbenchScenarioTest, OneBenchmarkAtATime) {
   HG_REQUIRE_BPF();
-  Command first({HG_HGBENCH, "redirect", "--seconds", "60", "--rounds", "1"});
-  ASSERT_TRUE(testing::WaitFor([] { return std::filesystem::exists("/run/netns/hgb-sink"); }));
-  const CommandResult second = Hgbench({"control", "--agent", HG_AGENT});
-  EXPECT_EQ(second.code, 1);
-  EXPECT_NE(second.err.find("another benchmark"), std::string::npos) << second.err;
-  first.Signal(SIGINT);
-  EXPECT_NE(first.Wait(kTimeout).code, 0);
+  const Fd alone = Alone();
+  for (const std::vector<std::string>& verb :
+       std::vector<std::vector<std::string>>{{"control", "--agent", HG_AGENT}, {"redirect"}}) {
+    const CommandResult result = Hgbench(verb);
+    EXPECT_EQ(result.code, 1);
+    EXPECT_NE(result.err.find("another benchmark"), std::string::npos) << result.err;
+    EXPECT_EQ(result.out, "");
+  }
+}
+
+// Whether a process sleeps in flock(2).
+bool WaitsForALock(pid_t pid) {
+  std::ifstream stream("/proc/" + std::to_string(pid) + "/syscall");
+  long number = -1;
+  return stream >> number && number == SYS_flock;
+}
+
+TEST(HgbenchScenarioTest, TheNextOneWaitsForItsTurn) {
+  HG_REQUIRE_BPF();
+  Fd alone = Alone();
+  Command next({HG_HGBENCH, "redirect", "--wait", "--rounds", "1", "--seconds", "0.1", "--sizes", "64"});
+  ASSERT_TRUE(testing::WaitFor([&] { return WaitsForALock(next.pid()); }));
+  Command interrupted({HG_HGBENCH, "redirect", "--wait"});
+  ASSERT_TRUE(testing::WaitFor([&] { return WaitsForALock(interrupted.pid()); }));
+  interrupted.Signal(SIGINT);
+  const CommandResult result = interrupted.Wait();
+  EXPECT_EQ(result.code, 1);
+  EXPECT_NE(result.err.find("interrupted"), std::string::npos) << result.err;
+  EXPECT_TRUE(next.Running());
+  alone = Fd();
+  EXPECT_EQ(next.Wait(kTimeout).code, 0);
   ExpectNothingLeft();
 }
 
 TEST(HgbenchScenarioTest, ControlWithoutAnAgentSaysSo) {
   HG_REQUIRE_BPF();
   const CommandResult result =
-      Hgbench({"control", "--agent", "/nonexistent/headgated", "--rules", "acl1_1k", "--changes", "1"});
+      Hgbench({"control", "--wait", "--agent", "/nonexistent/headgated", "--rules", "acl1_1k", "--changes", "1"});
   EXPECT_EQ(result.code, 1);
   EXPECT_NE(result.err.find("--agent"), std::string::npos) << result.err;
   ExpectNothingLeft();

@@ -65,6 +65,15 @@ class HgctlTest : public LiveGatewayTest {
   static std::vector<std::string> Lines(const std::string& text) {
     return absl::StrSplit(text, '\n', absl::SkipEmpty());
   }
+  // With one space between columns: how wide they are depends on what the host's numbers are.
+  static std::string Unaligned(const std::string& text) {
+    std::string out;
+    for (const char c : text) {
+      if (c == ' ' && (out.empty() || out.back() == ' ' || out.back() == '\n')) continue;
+      out += c;
+    }
+    return out;
+  }
 };
 
 }  // namespace headgate::testing

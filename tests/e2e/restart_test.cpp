@@ -121,7 +121,7 @@ struct KernelObjects {
 
 TEST_F(RestartTest, DetachRemovesEverythingButTheState) {
   const KernelObjects objects(agent().pins());
-  ASSERT_EQ(objects.links.size(), 2u + 3u);
+  ASSERT_EQ(objects.links.size(), 2u + 4u);  // devices, tracepoints
   ASSERT_GT(objects.programs.size(), 2u);
   ASSERT_GT(objects.maps.size(), 20u);
   EXPECT_EQ(agent().Stop(), 0);

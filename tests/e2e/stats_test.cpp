@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Stats: what is counted is what was sent, by interface, reason, rule and named counter, once and as a stream.
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <grpcpp/grpcpp.h>
 #include <netinet/in.h>
@@ -123,9 +124,27 @@ TEST_F(StatsTest, WhatIsAskedForComesInOrder) {
     EXPECT_EQ(NamesOf(Ask(request).rules()), Names{"hop"});
     request.clear_kinds();
     EXPECT_EQ(NamesOf(Ask(request).interfaces()), Names{"in"});
-    request.add_kinds(pb::KIND_STEER_TARGET);  // has no counters
-    EXPECT_EQ(Ask(request).rules_size() + Ask(request).interfaces_size(), 0);
   });
+}
+
+TEST_F(StatsTest, KindsThatCountNothingAreRefused) {
+  for (const int kind : {static_cast<int>(pb::KIND_UNSPECIFIED), static_cast<int>(pb::KIND_STEER_TARGET),
+                         static_cast<int>(pb::KIND_NEXT_HOP), 99, -1}) {
+    pb::StatsRequest request;
+    request.add_kinds(pb::KIND_RULE);
+    request.add_kinds(static_cast<pb::Kind>(kind));
+    const auto stub = Stub();
+    grpc::ClientContext once, again;
+    pb::StatsResponse response;
+    grpc::Status status = stub->Stats(&once, request, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << kind;
+    EXPECT_TRUE(absl::StartsWith(status.error_message(), "kinds[1]: ")) << status.error_message();
+    EXPECT_TRUE(absl::StrContains(status.error_message(), "KIND_INTERFACE, KIND_RULE, KIND_COUNTER"));
+    const auto stream = stub->StreamStats(&again, request);
+    EXPECT_FALSE(stream->Read(&response));
+    status = stream->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << kind;
+  }
 }
 
 TEST_F(StatsTest, ALimitedRuleCountsWhatItDropped) {

@@ -147,22 +147,25 @@ TEST_F(TraceTest, TellsTheFateOfPacketsInWords) {
 TEST_F(TraceTest, ShowsThePacketThatWouldLeave) {
   api().PatchYaml(kMore);
   NowAndAfterRestart([&] {
-    // Built as described: addresses, ports, lengths and checksums as a stack would.
+    // Built as described: addresses, ports, lengths and checksums as a stack would, to the device's own address.
+    std::string mac = api().GetObject(pb::KIND_INTERFACE, "in").interface_state().mac();
+    std::erase(mac, ':');
     const pb::TraceResponse plain = api().Trace("udp 192.0.2.1:258 > 192.0.2.2:53 in in len 30 ttl 3 dscp 1");
-    EXPECT_EQ(Hex(plain.frame()),
-              "020000000001020000000002"
-              "0800"
-              "4504001e00000000"
-              "0311"
-              "33c8"
-              "c0000201"
-              "c0000202"
-              "01020035000a7a9f"
-              "0000");
+    EXPECT_EQ(Hex(plain.frame()), mac +
+                                      "020000000002"
+                                      "0800"
+                                      "4504001e00000000"
+                                      "0311"
+                                      "33c8"
+                                      "c0000201"
+                                      "c0000202"
+                                      "01020035000a7a9f"
+                                      "0000");
     EXPECT_EQ(plain.output(), plain.frame());
 
     const pb::TraceResponse tx = api().Trace("udp 192.0.2.1:258 > 192.0.2.2:101 in in");
-    EXPECT_EQ(Hex(tx.output().substr(0, 12)), "020000000002020000000001");
+    EXPECT_EQ(Hex(tx.output().substr(0, 12)), "020000000002" + mac);
+    EXPECT_EQ(Hex(api().Trace("udp 192.0.2.1 > 239.129.1.2:5 in in").frame().substr(0, 6)), "01005e010102");
     EXPECT_EQ(Hex(tx.output().substr(26, 12)), "c0000202c000020100650102");
 
     const pb::TraceResponse routed = api().Trace("udp 192.0.2.1:258 > 192.0.2.2:104 in in");
@@ -203,7 +206,7 @@ TEST_F(TraceTest, TakesFramesInBytes) {
     }
     const pb::TraceResponse malformed = Frame(frames[2].first);
     EXPECT_EQ(malformed.verdict(), "drop");
-    EXPECT_EQ(malformed.stages_size(), 0);
+    EXPECT_EQ(Stages(malformed), "parse");
     EXPECT_EQ(malformed.rule(), "");
   });
 }
@@ -229,6 +232,7 @@ TEST_F(TraceTest, SeesRateLimitsAndTakesNothingOfThem) {
 TEST_F(TraceTest, ManyAtOnceEachGetTheirOwn) {
   NowAndAfterRestart([&] {
     std::vector<std::thread> threads;
+    threads.reserve(8);
     for (int t = 0; t < 8; ++t) {
       threads.emplace_back([&, t] {
         Client other(agent().address());
@@ -271,6 +275,8 @@ TEST_F(TraceTest, WhatCannotBeTracedIsRefused) {
                                   "udp 192.0.2.1 > 192.0.2.2 in in colour 5",
                                   "tcp 192.0.2.1 > 192.0.2.2 in in flags sin",
                                   "gre 192.0.2.1:5 > 192.0.2.2 in in",
+                                  "icmp 192.0.2.1:5 > 192.0.2.2 in in",
+                                  "udp 192.0.2.1 > 192.0.2.2 in in flags syn",
                                   "icmp 192.0.2.1 > 192.0.2.2:300 in in",
                                   "udp 192.0.2.1 > 192.0.2.2 in in dscp 64",
                                   "udp 192.0.2.1 > 192.0.2.2 in in vlan 1 vlan 2 vlan 3 vlan 4"}) {
@@ -285,6 +291,9 @@ TEST_F(TraceTest, WhatCannotBeTracedIsRefused) {
   EXPECT_EQ(Refused(request).violations.at(0).first, "interface");
   request.set_interface("none");
   EXPECT_TRUE(absl::StrContains(Refused(request).message, "\"none\""));
+  request.set_description("udp 192.0.2.1 > 192.0.2.2 in in");
+  request.set_interface("out");
+  EXPECT_EQ(Refused(request).violations.at(0).first, "interface");
   request.set_interface("in");
   request.set_frame(std::string(13, 'x'));
   EXPECT_TRUE(absl::StrContains(Refused(request).message, "13 bytes"));

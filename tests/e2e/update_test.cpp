@@ -6,6 +6,7 @@
 #include <absl/strings/str_cat.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <set>
 #include <thread>
 
@@ -93,6 +94,7 @@ class UpdateTest : public LiveGatewayTest {
 
 TEST_F(UpdateTest, EachIsAnsweredInOrder) {
   std::vector<pb::UpdateRequest> requests;
+  requests.reserve(5000);
   for (int i = 0; i < 5000; ++i) requests.push_back(Put(7'000'000'000 + 3 * static_cast<uint64_t>(i), i));
   const uint64_t before = api().Status().desired_generation();
   const std::vector<pb::UpdateResponse> responses = Pipeline(requests);
@@ -165,6 +167,7 @@ TEST_F(UpdateTest, AnswersAfterAHalfClose) {
 TEST_F(UpdateTest, ManyMoreInFlightThanTheAgentHolds) {
   // The agent reads no more of a stream with 16,384 unanswered.
   std::vector<pb::UpdateRequest> requests;
+  requests.reserve(40'000);
   for (int i = 0; i < 40'000; ++i) {
     pb::UpdateRequest& request = requests.emplace_back();
     request.set_id(static_cast<uint64_t>(i));
@@ -187,13 +190,86 @@ TEST_F(UpdateTest, ManyMoreInFlightThanTheAgentHolds) {
   });
 }
 
+TEST_F(UpdateTest, LargeOnesAreReadAsFastAsTheyAreAnswered) {
+  // Far more bytes than one stream, and than all of them, may have unanswered; one message more than a stream's
+  // alone.
+  constexpr int kStreams = 3, kEach = 20;
+  pb::UpdateRequest large;
+  pb::PrefixSetChange& change = *large.mutable_patch()->add_prefix_set_changes();
+  change.set_name("bogons");
+  for (int i = 0; i < 400'000; ++i) {
+    change.add_remove(absl::StrCat("203.", i % 200, ".", i / 200 % 256, ".", i / 51'200));
+  }
+  EXPECT_GT(large.ByteSizeLong(), 5U << 20);
+  EXPECT_LT(large.ByteSizeLong(), 8U << 20);
+  pb::UpdateRequest largest = large;
+  largest.mutable_patch()->mutable_prefix_set_changes(0)->mutable_remove()->MergeFrom(change.remove());
+  std::vector<std::thread> threads;
+  threads.reserve(kStreams);
+  for (int s = 0; s < kStreams; ++s) {
+    threads.emplace_back([&] {
+      std::vector<pb::UpdateRequest> requests(kEach, large);
+      requests[kEach / 2] = largest;
+      for (size_t i = 0; i < requests.size(); ++i) requests[i].set_id(i);
+      const std::vector<pb::UpdateResponse> responses = Pipeline(requests);
+      ASSERT_EQ(responses.size(), requests.size());
+      for (size_t i = 0; i < responses.size(); ++i) {
+        EXPECT_EQ(responses[i].id(), i);
+        EXPECT_EQ(responses[i].code(), 0) << responses[i].message();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  ExpectDocumentInForce();
+}
+
+TEST_F(UpdateTest, AClientThatTakesNoAnswersIsNotReadForEver) {
+  // Each answer is a hundred times as large as its request; all of them would take 400 MB of the agent's memory.
+  constexpr uint64_t kRequests = 2000;
+  pb::UpdateRequest request;
+  pb::PrefixSetChange& change = *request.mutable_patch()->add_prefix_set_changes();
+  change.set_name("bogons");
+  for (int i = 0; i < 1500; ++i) change.add_add("x");
+  const auto opened = Open();
+  std::atomic<uint64_t> sent = 0;
+  std::thread writer([&] {
+    for (; sent < kRequests && opened->stream->Write(request); ++sent) request.set_id(sent + 1);
+    opened->stream->WritesDone();
+  });
+  // Until no more is taken; the client's and the agent's windows take some.
+  uint64_t last = 0;
+  int unchanged = 0;
+  WaitFor([&] {
+    const uint64_t now = sent;
+    unchanged = now == last ? unchanged + 1 : 0;
+    last = now;
+    return now == kRequests || unchanged == 50;
+  });
+  EXPECT_LT(sent, kRequests) << "the agent takes whatever comes";
+  // Others are served meanwhile.
+  EXPECT_EQ(Pipeline({Put(1, 1)}).size(), 1U);
+  // And the rest is read once answers are taken.
+  pb::UpdateResponse response;
+  for (uint64_t i = 0; i < kRequests; ++i) {
+    ASSERT_TRUE(opened->stream->Read(&response));
+    ASSERT_EQ(response.id(), i);
+    ASSERT_EQ(response.code(), kInvalidArgument);
+    ASSERT_EQ(response.violations_size(), 1500);
+  }
+  writer.join();
+  EXPECT_FALSE(opened->stream->Read(&response));
+  EXPECT_TRUE(opened->stream->Finish().ok());
+}
+
 TEST_F(UpdateTest, StreamsBesideEachOther) {
   constexpr int kStreams = 6, kEach = 400;
   std::vector<std::thread> threads;
+  threads.reserve(kStreams);
   std::vector<std::vector<pb::UpdateResponse>> responses(kStreams);
   for (int s = 0; s < kStreams; ++s) {
     threads.emplace_back([&, s] {
       std::vector<pb::UpdateRequest> requests;
+      requests.reserve(kEach);
       for (int i = 0; i < kEach; ++i) requests.push_back(Put(static_cast<uint64_t>(i), s * kEach + i));
       responses[static_cast<size_t>(s)] = Pipeline(requests);
     });
@@ -294,6 +370,7 @@ TEST_F(UpdateTest, ChurnUsesNothingUp) {
     EXPECT_EQ(Rules(), Names(0, 0));
     // All ids are free again, and none counts what its former rule did.
     std::vector<pb::UpdateRequest> full;
+    full.reserve(60);
     for (int i = 0; i < 60; ++i) full.push_back(Put(static_cast<uint64_t>(i), i));
     for (const pb::UpdateResponse& response : Pipeline(full)) ASSERT_EQ(response.code(), 0) << response.message();
     EXPECT_TRUE(AllApplied());

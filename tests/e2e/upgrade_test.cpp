@@ -41,7 +41,7 @@ class UpgradeTest : public ThousandRulesTest {
     return TagOf(Fd(bpf_prog_get_fd_by_id(InfoOf<bpf_link_info>(link).prog_id)));
   }
   std::string AttachedTag() {
-    const std::string pinned = TagOf(Fd(bpf_obj_get((agent().pins() + "/programs/headgate").c_str())));
+    std::string pinned = TagOf(Fd(bpf_obj_get((agent().pins() + "/programs/headgate").c_str())));
     for (const char* interface : {"in", "out"}) {
       EXPECT_EQ(TagOfLink(absl::StrCat("port-", api().GetObject(pb::KIND_INTERFACE, interface).id())), pinned);
     }

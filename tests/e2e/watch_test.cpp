@@ -64,6 +64,22 @@ TEST_F(WatchTest, OnlyTheTypesAskedForCome) {
   EXPECT_FALSE(drift->Next([](const pb::Event&) { return true; }, std::chrono::milliseconds(0)).has_value());
 }
 
+TEST_F(WatchTest, UnknownTypesAreRefused) {
+  for (const int type : {static_cast<int>(pb::EVENT_TYPE_UNSPECIFIED), 99, -1}) {
+    pb::WatchRequest request;
+    request.add_types(pb::EVENT_TYPE_SAMPLE);
+    request.add_types(static_cast<pb::EventType>(type));
+    const auto stub = Stub();
+    grpc::ClientContext context;
+    const auto reader = stub->Watch(&context, request);
+    pb::Event event;
+    EXPECT_FALSE(reader->Read(&event));
+    const grpc::Status status = reader->Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << type;
+    EXPECT_TRUE(absl::StartsWith(status.error_message(), "types[1]: ")) << status.error_message();
+  }
+}
+
 TEST_F(WatchTest, InterfacesComeAndGo) {
   api().PatchYaml(R"(
 upsert:
@@ -190,6 +206,7 @@ TEST_F(WatchTest, ASlowWatcherIsToldWhatItMissed) {
 TEST_F(WatchTest, ManyWatchersSeeTheSame) {
   NowAndAfterRestart([&] {
     std::vector<Watcher> watchers;
+    watchers.reserve(60);
     for (int i = 0; i < 60; ++i) watchers.push_back(api().Watch());
     uint64_t generation = 0;
     for (int i = 0; i < 10; ++i) {
@@ -215,6 +232,7 @@ TEST_F(WatchTest, ManyWatchersSeeTheSame) {
 
 TEST_F(WatchTest, StreamsEndWithTheAgent) {
   std::vector<Watcher> watchers;
+  watchers.reserve(5);
   for (int i = 0; i < 5; ++i) watchers.push_back(api().Watch());
   const auto updates = api().Update();
   pb::UpdateRequest request;

@@ -46,6 +46,7 @@ std::vector<Bytes> LoadFrames(const std::string& directory) {
   for (const auto& entry : std::filesystem::directory_iterator(directory)) paths.push_back(entry.path());
   std::sort(paths.begin(), paths.end());
   std::vector<Bytes> frames;
+  frames.reserve(paths.size());
   for (const auto& path : paths) frames.push_back(ReadHex(path));
   return frames;
 }

@@ -52,6 +52,7 @@ void Agent::Start() {
     dup2(log, STDERR_FILENO);
     const InNetns inside(lab_.Name(ns_));
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     execvp(argv[0], argv.data());

@@ -36,6 +36,7 @@ class Command {
   // What it has printed so far.
   std::string Out();
   bool Running();
+  pid_t pid() const { return pid_; }  // -1: it has ended
   void Signal(int number) const;
   // Presses keys; terminals only.
   void Type(const std::string& keys) const;

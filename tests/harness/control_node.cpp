@@ -48,7 +48,7 @@ absl::Status ControlNode::Start() {
   if (!store.ok()) return store.status();
   store_ = *std::move(store);
   controller_ = std::make_unique<Controller>(faulty_, *store_, bus_, options_);
-  const absl::Status status = controller_->Start(devices_);
+  absl::Status status = controller_->Start(devices_);
   if (!status.ok()) Stop();
   return status;
 }
@@ -67,7 +67,8 @@ ChangeOutcome ControlNode::Apply(Change change, ChangeOptions options) {
 
 absl::StatusOr<uint64_t> ControlNode::Confirm(uint64_t generation) {
   auto promise = std::make_shared<std::promise<absl::StatusOr<uint64_t>>>();
-  controller_->Confirm(generation, [promise](absl::StatusOr<uint64_t> result) { promise->set_value(result); });
+  controller_->Confirm(generation,
+                       [promise](absl::StatusOr<uint64_t> result) { promise->set_value(std::move(result)); });
   return Await(promise->get_future(), "Confirm");
 }
 
@@ -101,7 +102,7 @@ bool ControlNode::Eventually(const std::function<bool()>& condition) {
   return true;
 }
 
-std::vector<Event> ControlNode::Events(std::set<EventType> types) {
+std::vector<Event> ControlNode::Events(const std::set<EventType>& types) {
   while (auto event = watcher_->Next(std::chrono::milliseconds(0))) seen_.push_back(std::move(*event));
   std::vector<Event> wanted, others;
   for (Event& event : seen_) (types.contains(event.type) ? wanted : others).push_back(std::move(event));

@@ -47,7 +47,7 @@ class ControlNode {
   // Looks again whenever something has happened; false when it never came true.
   bool Eventually(const std::function<bool()>& condition);
   // Of these types, since the last call (or the start).
-  std::vector<Event> Events(std::set<EventType> types);
+  std::vector<Event> Events(const std::set<EventType>& types);
 
   std::string path() const { return scratch_.path() + "/state.db"; }
   const ObjectCodec& codec() const { return codec_; }

@@ -92,7 +92,7 @@ Bytes Packet::Build() const {
 }
 
 void Packet::Add(const Ethernet& layer) {
-  layers_.push_back({0, -1, [layer](const Layer* next, Bytes rest) {
+  layers_.push_back({0, -1, [layer](const Layer* next, const Bytes& rest) {
                        Bytes out;
                        PutMac(out, layer.destination);
                        PutMac(out, layer.source);
@@ -102,7 +102,7 @@ void Packet::Add(const Ethernet& layer) {
 }
 
 void Packet::Add(const Vlan& layer) {
-  layers_.push_back({layer.tpid, -1, [layer](const Layer* next, Bytes rest) {
+  layers_.push_back({layer.tpid, -1, [layer](const Layer* next, const Bytes& rest) {
                        Bytes out;
                        Put16(out, static_cast<unsigned>(layer.priority << 13 | layer.id));
                        Put16(out, layer.type.value_or(next != nullptr ? next->ether_type : 0));
@@ -158,7 +158,7 @@ void Packet::Add(const Ipv6& layer) {
 }
 
 void Packet::Add(const Ipv6Extension& layer) {
-  layers_.push_back({0, layer.type, [layer](const Layer* next, Bytes rest) {
+  layers_.push_back({0, layer.type, [layer](const Layer* next, const Bytes& rest) {
                        const bool authentication = layer.type == IPPROTO_AH;
                        Bytes out;
                        Put8(out, layer.next_header.value_or(static_cast<uint8_t>(
@@ -182,7 +182,7 @@ void Packet::Add(const Ipv6Extension& layer) {
 }
 
 void Packet::Add(const Ipv6Fragment& layer) {
-  layers_.push_back({0, IPPROTO_FRAGMENT, [layer](const Layer* next, Bytes rest) {
+  layers_.push_back({0, IPPROTO_FRAGMENT, [layer](const Layer* next, const Bytes& rest) {
                        Bytes out;
                        Put8(out, layer.next_header.value_or(static_cast<uint8_t>(
                                      next != nullptr && next->protocol >= 0 ? next->protocol : 59)));
@@ -194,7 +194,7 @@ void Packet::Add(const Ipv6Fragment& layer) {
 }
 
 void Packet::Add(const Tcp& layer) {
-  layers_.push_back({0, IPPROTO_TCP, [layer](const Layer*, Bytes rest) {
+  layers_.push_back({0, IPPROTO_TCP, [layer](const Layer*, const Bytes& rest) {
                        Bytes out;
                        Put16(out, layer.source_port);
                        Put16(out, layer.destination_port);
@@ -210,7 +210,7 @@ void Packet::Add(const Tcp& layer) {
 }
 
 void Packet::Add(const Udp& layer) {
-  layers_.push_back({0, IPPROTO_UDP, [layer](const Layer*, Bytes rest) {
+  layers_.push_back({0, IPPROTO_UDP, [layer](const Layer*, const Bytes& rest) {
                        Bytes out;
                        Put16(out, layer.source_port);
                        Put16(out, layer.destination_port);
@@ -221,7 +221,7 @@ void Packet::Add(const Udp& layer) {
 }
 
 void Packet::Add(const Icmp& layer) {
-  layers_.push_back({0, IPPROTO_ICMP, [layer](const Layer*, Bytes rest) {
+  layers_.push_back({0, IPPROTO_ICMP, [layer](const Layer*, const Bytes& rest) {
                        Bytes out;
                        Put8(out, layer.type);
                        Put8(out, layer.code);
@@ -234,7 +234,7 @@ void Packet::Add(const Icmp& layer) {
 }
 
 void Packet::Add(const Icmpv6& layer) {
-  layers_.push_back({0, IPPROTO_ICMPV6, [layer](const Layer*, Bytes rest) {
+  layers_.push_back({0, IPPROTO_ICMPV6, [layer](const Layer*, const Bytes& rest) {
                        Bytes out;
                        Put8(out, layer.type);
                        Put8(out, layer.code);
@@ -245,11 +245,12 @@ void Packet::Add(const Icmpv6& layer) {
 }
 
 void Packet::Add(const Protocol& layer) {
-  layers_.push_back({0, layer.number, [layer](const Layer*, Bytes rest) { return Join(layer.bytes, rest); }});
+  layers_.push_back(
+      {0, layer.number, [layer](const Layer*, const Bytes& rest) { return Join(layer.bytes, rest); }});
 }
 
 void Packet::Add(const Arp&) {
-  layers_.push_back({0x0806, -1, [](const Layer*, Bytes rest) {
+  layers_.push_back({0x0806, -1, [](const Layer*, const Bytes& rest) {
                        Bytes out;
                        Put16(out, 1);
                        Put16(out, 0x0800);
@@ -262,7 +263,7 @@ void Packet::Add(const Arp&) {
 }
 
 void Packet::Add(const Payload& layer) {
-  layers_.push_back({0, -1, [layer](const Layer*, Bytes rest) { return Join(layer.bytes, rest); }});
+  layers_.push_back({0, -1, [layer](const Layer*, const Bytes& rest) { return Join(layer.bytes, rest); }});
 }
 
 }  // namespace headgate::testing

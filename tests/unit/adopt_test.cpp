@@ -105,7 +105,7 @@ class Adopt : public ::testing::Test {
     compiler.Compile(State{});
     PutInForce(compiler, fake);
     for (const TableId table : {TableId::kNodes, TableId::kItems, TableId::kRules, TableId::kPrefixes}) {
-      ASSERT_EQ(compiler.UsedCells(table), 0u) << fake.Info(table).name;
+      ASSERT_EQ(compiler.UseOf(table).cells, 0u) << fake.Info(table).name;
     }
   }
 
@@ -227,7 +227,7 @@ TEST_F(Adopt, AnIdThatHasChangedHandsIsADifference) {
 
 // An entry that was changed in place no longer belongs where the tree has it.
 TEST_F(Adopt, RulesThatHaveChangedUnderTheTreeAreFound) {
-  for (uint32_t cell = 1; cell < compiler_.UsedCells(TableId::kRules); cell += 3) {
+  for (uint32_t cell = 1; cell < compiler_.UseOf(TableId::kRules).cells; cell += 3) {
     for (int field = 0; field < 4; ++field) {
       FakeDataplane fake(kCapacity);
       Copy(fake_, fake);

@@ -126,13 +126,15 @@ TEST(BenchOptionsTest, Redirect) {
   EXPECT_EQ(defaults.placement, Placement::kSame);
   EXPECT_GE(defaults.rounds, 3);
   const auto given = Get<RedirectOptions>({"redirect", "--sizes", "64,128", "--placement", "split", "--rounds",
-                                           "2", "--seconds", "0.5", "--flows", "9", "--realtime"});
+                                           "2", "--seconds", "0.5", "--flows", "9", "--realtime", "--wait"});
   EXPECT_EQ(given.sizes, (std::vector<uint32_t>{64, 128}));
   EXPECT_EQ(given.placement, Placement::kSplit);
   EXPECT_EQ(given.rounds, 2);
   EXPECT_EQ(given.seconds, 0.5);
   EXPECT_EQ(given.flows, 9u);
   EXPECT_TRUE(given.realtime);
+  EXPECT_FALSE(defaults.wait);
+  EXPECT_TRUE(given.wait);
 }
 
 TEST(BenchOptionsTest, Control) {
@@ -143,13 +145,15 @@ TEST(BenchOptionsTest, Control) {
   // scripts/bench gives the tree's own first; the user's counts.
   const auto given =
       Get<ControlOptions>({"control", "--agent", "a", "--agent", "b", "--rules", "acl1_1k", "--changes", "5",
-                           "--updates", "6", "--prefixes", "7", "--directory", "/d"});
+                           "--updates", "6", "--prefixes", "7", "--directory", "/d", "--wait"});
   EXPECT_EQ(given.agent, "b");
   EXPECT_EQ(given.rule_set, "acl1_1k");
   EXPECT_EQ(given.changes, 5u);
   EXPECT_EQ(given.updates, 6u);
   EXPECT_EQ(given.prefixes, 7u);
   EXPECT_EQ(given.directory, "/d");
+  EXPECT_FALSE(defaults.wait);
+  EXPECT_TRUE(given.wait);
 }
 
 TEST(BenchOptionsTest, JsonAndQuietStandAnywhere) {

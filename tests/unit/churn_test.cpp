@@ -125,7 +125,7 @@ class Churn {
     EXPECT_EQ(*differences, 0u);
     for (const TableId table : kAllTables) {
       // It has a root record of its own, to be activated.
-      EXPECT_EQ(fresh->UsedCells(table) - (table == TableId::kRoots ? 1 : 0), compiler_->UsedCells(table))
+      EXPECT_EQ(fresh->UseOf(table).cells - (table == TableId::kRoots ? 1 : 0), compiler_->UseOf(table).cells)
           << fake_.Info(table).name;
     }
     if (random_() % 2 != 0) return;
@@ -223,7 +223,7 @@ TEST(Churn, GrowsFromNothingAndShrinksToNothing) {
   churn.CheckAdoption();
   churn.Reclaim(churn.epoch());
   for (const TableId table : kAllTables) {
-    EXPECT_EQ(churn.compiler().UsedCells(table), table == TableId::kRoots ? 1u : 0u);
+    EXPECT_EQ(churn.compiler().UseOf(table).cells, table == TableId::kRoots ? 1u : 0u);
   }
 }
 
@@ -241,8 +241,8 @@ TEST(Churn, NothingGrowsWithTheNumberOfChanges) {
         if (done < changes / 10) most[table].first = std::max(most[table].first, now);
         most[table].second = std::max(most[table].second, now);
       };
-      note(used, churn.compiler().UsedCells(table));
-      note(listed, churn.compiler().Listed(table));
+      note(used, churn.compiler().UseOf(table).cells);
+      note(listed, churn.compiler().UseOf(table).listed);
     }
   }
   for (const TableId table : kAllTables) {

@@ -94,9 +94,12 @@ TEST_F(CommandTest, WrongUsageIsTwoAndSaysWhatIsRight) {
       {{"stats", "settings"}, "interfaces, rules, counters or all is needed"},
       {{"top", "counters"}, "interfaces or rules is needed"},
       {{"top", "-o", "json"}, "stats --interval"},
-      {{"apply"}, "--file is required"},
+      {{"apply"}, "file: a file is needed, - for standard input"},
+      {{"apply", "x", "-f", "y"}, "excludes"},
+      {{"apply", "x", "y"}, "not expected: y"},
       {{"apply", "-f", "x", "--expect", "no"}, "--expect"},
-      {{"diff"}, "--file is required"},
+      {{"diff"}, "file: a file is needed, - for standard input"},
+      {{"diff", "--file", "x", "y"}, "excludes"},
       {{"delete", "settings", "x"}, "interface, prefix-set, rule, next-hop or steer-target is needed"},
       {{"delete", "rule"}, "name is required"},
       {{"set", "add", "s"}, "give prefixes, or a file"},
@@ -129,6 +132,7 @@ TEST_F(CommandTest, FilesThatCannotBeReadAreOne) {
       const Outcome outcome = Hgctl({verb, "-f", path});
       EXPECT_EQ(outcome.code, 1);
       EXPECT_THAT(outcome.err, StartsWith("hgctl: reading " + path + ": "));
+      EXPECT_EQ(Hgctl({verb, path}).err, outcome.err);
     }
     EXPECT_EQ(Hgctl({"set", "add", "s", "-f", path}).code, 1);
     EXPECT_EQ(Hgctl({"--address=127.0.0.1:1", "--tls-cert", path, "--tls-key", path, "status"}).code, 1);
@@ -151,6 +155,8 @@ TEST_F(CommandTest, NoAgentIsFourAndSaysWhereItWasSought) {
                                              {"trace", "--hex", "00"},
                                              {"apply", "-f", file},
                                              {"diff", "-f", file},
+                                             {"apply", file, "--wait"},
+                                             {"diff", "--patch", file},
                                              {"log-level", "info"},
                                              {"delete", "rule", "r"},
                                              {"set", "add", "s", "1.1.1.1"}}) {
@@ -209,6 +215,9 @@ TEST_F(CommandTest, InvalidFilesAreFiveWithLineAndColumnOfEveryMistake) {
   // Not YAML at all, nothing at all, and a patch that is a configuration.
   EXPECT_THAT(Hgctl({NoAgent(), "diff", "-f", "-"}, "rules: [").err, StartsWith("stdin:1:"));
   EXPECT_EQ(Hgctl({NoAgent(), "diff", "-f", "-"}, "rules: [").code, 5);
+  // By its place, too.
+  EXPECT_THAT(Hgctl({NoAgent(), "diff", "-"}, "rules: [").err, StartsWith("stdin:1:"));
+  EXPECT_THAT(Hgctl({NoAgent(), "apply", path}, "").err, StartsWith(path + ":2:15: "));
   const Outcome empty = Hgctl({NoAgent(), "apply", "-f", "-"}, "# nothing\n");
   EXPECT_EQ(empty.code, 5);
   EXPECT_THAT(empty.err, HasSubstr("the document is empty"));

@@ -88,7 +88,10 @@ TEST_F(CompletionTest, ValuesOfOptions) {
   EXPECT_THAT(Texts({"completion", ""}), ElementsAre("bash", "zsh"));
   EXPECT_TRUE(Ask({"apply", "-f", ""}).files);
   EXPECT_TRUE(Ask({"diff", "--file="}).files);
-  EXPECT_FALSE(Ask({"apply", ""}).files);
+  EXPECT_TRUE(Ask({"apply", ""}).files);
+  EXPECT_TRUE(Ask({"diff", "--patch", ""}).files);
+  EXPECT_FALSE(Ask({"apply", "x", ""}).files);
+  EXPECT_FALSE(Ask({"get", ""}).files);
 }
 
 TEST_F(CompletionTest, KindsAndNames) {
@@ -166,6 +169,7 @@ TEST(BashTest, GivesWhatFollowsTheEqualsSign) { EXPECT_THAT(Bash("hgctl get --ou
 
 TEST(BashTest, OffersFiles) {
   EXPECT_THAT(Bash("hgctl apply -f /etc/host"), Contains("/etc/hostname"));
+  EXPECT_THAT(Bash("hgctl diff /etc/hostn"), ElementsAre("/etc/hostname"));
   EXPECT_THAT(Bash("hgctl apply --file=/etc/hostn"), ElementsAre("/etc/hostname"));
 }
 

@@ -81,6 +81,22 @@ TEST(CliPacketTest, DescriptionsOfEveryKind) {
   for (const auto& [description, summary] : kinds) EXPECT_EQ(Decode(Built(description)).summary, summary);
 }
 
+TEST(CliPacketTest, FramesGoToTheDeviceOrTheGroup) {
+  const std::pair<const char*, Bytes> groups[] = {
+      {"udp 10.0.0.1 > 239.129.1.2", {0x01, 0x00, 0x5e, 0x01, 0x01, 0x02}},
+      {"udp 10.0.0.1 > 255.255.255.255", {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}},
+      {"udp fe80::1 > ff02::1:ff00:2", {0x33, 0x33, 0xff, 0x00, 0x00, 0x02}},
+      {"udp 10.0.0.1 > 10.0.0.2", {0x02, 0x00, 0x00, 0x00, 0x00, 0x0a}},
+      {"udp fe80::1 > fe80::2", {0x02, 0x00, 0x00, 0x00, 0x00, 0x0a}},
+  };
+  for (const auto& [description, mac] : groups) {
+    auto input = api::ParseTraceText(description);
+    ASSERT_TRUE(input.ok()) << input.status();
+    api::Address(*input, {0x02, 0, 0, 0, 0, 0x0a});
+    EXPECT_EQ(Truncate(input->frame, 6), mac) << description;
+  }
+}
+
 TEST(CliPacketTest, DescriptionSetsLengthAndDscp) {
   const Bytes frame = Built("udp 10.0.0.1:1 > 10.0.0.2:2 len 128 dscp 46");
   EXPECT_EQ(frame.size(), 14u + 128);
@@ -104,6 +120,55 @@ TEST(CliPacketTest, MistakesSayWhatWouldBeRight) {
   EXPECT_THAT(Refused("udp 10.0.0.1:1 > 10.0.0.2:2 ttl 256"), HasSubstr("a number up to 255 is needed"));
   EXPECT_THAT(Refused("udp 10.0.0.1:1 > 10.0.0.2:2 vlan 4095"), HasSubstr("a number up to 4094 is needed"));
   EXPECT_THAT(Refused("tcp 10.0.0.1:1 > 10.0.0.2:2 flags sin"), HasSubstr("sin"));
+}
+
+TEST(CliPacketTest, MistakesAreNamedByTheirColumn) {
+  const std::pair<const char*, const char*> mistakes[] = {
+      {"udq 10.0.0.1 > 10.0.0.2", "column 1: "},
+      {"  udq 10.0.0.1 > 10.0.0.2", "column 3: "},
+      {"udp 10.0.0.300 > 10.0.0.2", "column 5: "},
+      {"udp 10.0.0.1:70000 > 10.0.0.2", "column 14: port \"70000\""},
+      {"udp 10.0.0.1: > 10.0.0.2", "column 14: port \"\""},
+      {"udp 10.0.0.1:+5 > 10.0.0.2", "column 14: "},
+      {"udp [2001:db8::1]:x > [2001:db8::2]", "column 19: port \"x\""},
+      {"udp [2001:db8::1]x > [2001:db8::2]", "column 5: "},
+      {"udp 10.0.0.1 > 2001:db8::2", "column 16: "},
+      {"icmp 10.0.0.1:5 > 10.0.0.2:8/0", "column 15: an ICMP packet has no ports"},
+      {"icmpv6 [fe80::1]:1 > [fe80::2]:128", "column 18: an ICMP packet has no ports"},
+      {"icmp 10.0.0.1 > 10.0.0.2:8/256", "column 28: ICMP code \"256\""},
+      {"icmp 10.0.0.1 > 10.0.0.2:8/", "column 28: ICMP code \"\""},
+      {"icmp 10.0.0.1 > 10.0.0.2:/1", "column 26: ICMP type \"\""},
+      {"gre 10.0.0.1 > 10.0.0.2:7", "column 25: protocol gre has no ports"},
+      {"udp 10.0.0.1 > 10.0.0.2 ttl", "column 25: "},
+      {"udp 10.0.0.1 > 10.0.0.2 ttl 5 hop 6", "column 31: \"hop\""},
+      {"udp 10.0.0.1 > 10.0.0.2 ttl  300", "column 30: "},
+      {"udp 10.0.0.1 > 10.0.0.2 flags syn", "column 25: flags need protocol tcp"},
+      {"udp 10.0.0.1 > 10.0.0.2 len 20 ttl 1", "column 29: len 20"},
+      {"udp 10.0.0.1 > 10.0.0.2 vlan 1 vlan 2 vlan 3 vlan 4", "column 46: more than three"},
+  };
+  for (const auto& [description, mistake] : mistakes) {
+    EXPECT_THAT(Refused(description), ::testing::StartsWith(mistake)) << description;
+  }
+}
+
+// A UDP checksum of zero means that there is none, so one that comes to zero goes as its other form.
+TEST(CliPacketTest, AUdpChecksumIsNeverZero) {
+  for (const char* protocol : {"udp", "udplite"}) {
+    for (const char* destination : {"10.0.0.2:53", "[2001:db8::2]:53"}) {
+      const bool ipv4 = destination[0] == '1';
+      const size_t at = ipv4 ? 14 + 20 + 6 : 14 + 40 + 6;
+      int turned = 0;
+      // The port runs through all values of its 16-bit word: once the sum comes to zero.
+      for (int port = 0; port < 65536; ++port) {
+        const Bytes frame =
+            Built(absl::StrCat(protocol, ipv4 ? " 10.0.0.1:" : " [2001:db8::1]:", port, " > ", destination));
+        ASSERT_NE(frame[at] << 8 | frame[at + 1], 0) << port;
+        ASSERT_TRUE(ChecksumsHold(frame, 14)) << port;
+        turned += frame[at] == 0xff && frame[at + 1] == 0xff ? 1 : 0;
+      }
+      EXPECT_EQ(turned, 1) << protocol << " " << destination;
+    }
+  }
 }
 
 // What the trace prints of a packet describes the same packet again.

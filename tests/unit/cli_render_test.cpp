@@ -286,7 +286,7 @@ TEST(TraceTest, DropsHaveNothingThatLeaves) {
   trace.clear_stages();
   trace.clear_egress_interface();
   const std::string text = TraceText(trace);
-  EXPECT_THAT(text, AllOf(HasSubstr("stages       none passed\n"), HasSubstr("rule         none matched\n"),
+  EXPECT_THAT(text, AllOf(HasSubstr("stages       none\n"), HasSubstr("rule         none matched\n"),
                           HasSubstr("reason       ipv4_short: ends within the IPv4 header\n")));
   EXPECT_THAT(text, AllOf(Not(HasSubstr("leaves")), Not(HasSubstr("egress"))));
   // A reason this program does not know is shown as it is.
@@ -307,6 +307,7 @@ drift_repaired: 2
 last_drift_check: '2026-01-03T04:05:00Z'
 resident_bytes: 31457280
 log_level: info
+warnings: [egress is not counted]
 tables: [{name: hg_rules, used: 50, capacity: 200, bytes: 2048}]
 )");
   absl::Time now;
@@ -320,6 +321,7 @@ tables: [{name: hg_rules, used: 50, capacity: 200, bytes: 2048}]
             "drift        2 repaired, last checked 2026-01-03 04:05:00\n"
             "memory       30.0 MiB\n"
             "log level    info\n"
+            "warning      egress is not counted\n"
             "\n"
             "TABLE     USED  CAPACITY  FULL   MEMORY\n"
             "hg_rules    50       200   25%  2.0 KiB\n");

@@ -200,7 +200,8 @@ TEST_F(IdsTest, ADocumentMayReplaceAllRulesByOthers) {
   }
 }
 
-// The other kinds have as many ids as there may be objects: what is deleted makes room as soon as packets allow.
+// The other kinds have as many ids as there may be objects: what is deleted makes room, for which
+// the next change waits.
 TEST_F(IdsTest, OfOtherKindsComeBackToo) {
   const auto targets = [](const char* prefix) {
     std::string yaml = "steer_targets:\n";
@@ -210,9 +211,11 @@ TEST_F(IdsTest, OfOtherKindsComeBackToo) {
   for (const char* prefix : {"a", "b", "c"}) {
     ASSERT_TRUE(node_.Apply(Config(targets(prefix))).status.ok()) << prefix;
     ASSERT_TRUE(node_.Apply(Config("{}")).status.ok());
-    ASSERT_TRUE(
-        node_.Eventually([&] { return node_.Apply(Config(targets("x")), {.dry_run = true}).status.ok(); }));
   }
+  // Also for a change that is to be confirmed.
+  const ChangeOutcome outcome = node_.Apply(Config(targets("d")), {.confirm_timeout = std::chrono::hours(1)});
+  ASSERT_TRUE(outcome.status.ok()) << outcome.status;
+  ASSERT_TRUE(node_.Confirm().ok());
 }
 
 TEST_F(IdsTest, WhoseCountersCannotBeClearedAreNotUsedAgain) {

@@ -39,15 +39,13 @@ TEST(EventBus, WhoIsTooSlowIsToldHowManyWereMissedWhereTheyWere) {
   }
   uint64_t next = 0;
   while (const auto event = slow->Next(milliseconds(0))) {
-    EXPECT_EQ(event->generation, next++);
-    EXPECT_EQ(event->missed, 0u) << "none before this one";
+    EXPECT_EQ(event->generation, next + event->missed);
+    if (event->missed != 0) {
+      EXPECT_EQ(event->generation, 4999u) << "only the newest stands for others";
+    }
+    next = event->generation + 1;
   }
-  EXPECT_LT(next, 5000u);
-  bus.Publish({.type = EventType::kSample, .generation = 5000});
-  const auto after = slow->Next(milliseconds(0));
-  ASSERT_TRUE(after);
-  EXPECT_EQ(after->generation, 5000u);
-  EXPECT_EQ(after->missed, 5000 - next);
+  EXPECT_EQ(next, 5000u) << "the newest is always told";
   bus.Publish({.type = EventType::kSample});
   EXPECT_EQ(slow->Next(milliseconds(0))->missed, 0u);
 }
@@ -72,6 +70,7 @@ TEST(EventBus, AnEventWakesItsWatcher) {
 TEST(EventBus, WatchersMayComeAndGoWhileEventsDo) {
   EventBus bus;
   std::vector<std::jthread> threads;
+  threads.reserve(3);
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&](const std::stop_token& stop) {
       while (!stop.stop_requested()) {

@@ -175,17 +175,17 @@ prefix_sets: {name: x}
 )"),
       (std::vector<std::string>{
           "f:3:5: interfaces[0]: unknown key \"devise\"; did you mean \"device\"? Keys here: name, device, mode",
-          "f:4:11: interfaces[0].mode: unknown value \"nativ\"; did you mean \"native\"? Possible are: auto, "
-          "native, generic",
+          ("f:4:11: interfaces[0].mode: unknown value \"nativ\"; did you mean \"native\"? Possible are: auto, "
+           "native, generic"),
           "f:7:5: rules[0]: duplicate key \"name\": first given at line 6",
           "f:8:15: rules[0].priority: \"-1\" is not a whole number 0 to 4294967295",
           "f:9:19: rules[0].match.vlan: \"5000000000\" is out of range: 0 to 4294967295 are possible",
           "f:9:37: rules[0].match.dscp: \"3\" is text, a number is needed: write it without quotes",
           "f:9:50: rules[0].match.source: is a list, a single value is needed",
-          "f:10:24: rules[0].action: \"pass\" and \"drop\" exclude each other; give one of: pass, drop, tx, "
-          "redirect, route, next_hop, steer",
-          "f:11:13: rules[1].action: is a single value, a mapping is needed: write {drop: ...}; Keys there: "
-          "pass, drop, tx, redirect, route, next_hop, steer, count, rate_limit, sample",
+          ("f:10:24: rules[0].action: \"pass\" and \"drop\" exclude each other; give one of: pass, drop, tx, "
+           "redirect, route, next_hop, steer"),
+          ("f:11:13: rules[1].action: is a single value, a mapping is needed: write {drop: ...}; Keys there: "
+           "pass, drop, tx, redirect, route, next_hop, steer, count, rate_limit, sample"),
           "f:12:14: prefix_sets: is a mapping, a list is needed",
       }));
 }

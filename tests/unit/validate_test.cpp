@@ -322,7 +322,8 @@ TEST_P(ValidateTest, AnswersWithFieldAndReason) {
   EXPECT_TRUE(result.status.ok()) << result.status;
   EXPECT_EQ(result.state == nullptr, !GetParam().expected.empty());
   ASSERT_EQ(result.violations.size(), GetParam().expected.size()) << Describe(result.violations);
-  for (const auto& [field, words] : GetParam().expected) {
+  for (const auto& expected : GetParam().expected) {
+    const std::string &field = expected.first, &words = expected.second;
     const auto found = std::find_if(result.violations.begin(), result.violations.end(), [&](const Violation& v) {
       return v.field == field && v.description.find(words) != std::string::npos;
     });
