@@ -7,6 +7,7 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <istream>
 #include <stdexcept>
 #include <streambuf>
@@ -52,6 +53,19 @@ size_t Utf8Length(absl::string_view text) {
     return tail(1, lead == 0xf0 ? 0x90 : 0x80, lead == 0xf4 ? 0x8f : 0xbf) && tail(2) && tail(3) ? 4 : 0;
   }
   return 0;
+}
+
+// yaml-cpp reads the escapes \N and \_ as one byte each where UTF-8 has two (U+0085, U+00A0). The document is
+// UTF-8 (CheckCharacters), so that bytes which are not come from nowhere else.
+std::string WithEscapesMended(const std::string& value) {
+  std::string mended;
+  for (size_t i = 0; i < value.size();) {
+    const size_t length = Utf8Length(absl::string_view(value).substr(i));
+    if (length == 0) mended += '\xc2';
+    mended.append(value, i, std::max<size_t>(length, 1));
+    i += std::max<size_t>(length, 1);
+  }
+  return mended;
 }
 
 // yaml-cpp takes byte 4 for the end of the input and guesses at encodings: neither may cut a document short.
@@ -107,7 +121,11 @@ class YamlBuilder : public YAML::EventHandler {
   }
 
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                const std::string& value) override {
+                const std::string& read) override {
+    const bool ascii =
+        std::all_of(read.begin(), read.end(), [](char c) { return static_cast<signed char>(c) >= 0; });
+    if (!ascii) mended_ = WithEscapesMended(read);
+    const std::string& value = ascii ? read : mended_;
     const bool text_tag = tag == "tag:yaml.org,2002:str";
     if (!text_tag && tag != "!") CheckTag(mark, tag);
     if (document_.texts_.size() + value.size() > kMaxYamlBytes)
@@ -173,6 +191,7 @@ class YamlBuilder : public YAML::EventHandler {
   }
 
   YamlDocument& document_;
+  std::string mended_;
   int documents_ = 0;
   std::vector<uint32_t> open_;
   std::vector<uint32_t> anchors_;  // node by anchor; anchors count from 1

@@ -11,6 +11,7 @@
 #include <absl/types/span.h>
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -104,7 +105,14 @@ class Tree {
   using Path = std::vector<Step>;
 
   // Whether the key fixes all bits of the window, and then their value.
-  static bool Selects(const Ternary<kWords>& key, const Window& window, uint32_t& child);
+  static bool Selects(const Ternary<kWords>& key, const Window& window, uint32_t& child) {
+    const uint32_t bits = ((1U << window.bits) - 1) << window.shift;
+    if ((key.mask[window.word] & bits) != bits) return false;
+    child = (key.value[window.word] & bits) >> window.shift;
+    return true;
+  }
+  // Of the run that holds so many cells.
+  static unsigned OrderFor(size_t cells) { return static_cast<unsigned>(std::bit_width(cells - 1)); }
   static Window WindowOf(const hg_node& node) { return {node.word, node.shift, node.bits}; }
 
   Keyed Load(uint32_t entry) const { return {entry, entries_.Priority(entry), entries_.Key(entry)}; }

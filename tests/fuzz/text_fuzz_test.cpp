@@ -177,9 +177,11 @@ bool Check(const std::string& text) {
   ParseJson(text, "f", *std::make_unique<Message>()).IgnoreError();
   // A message with errors was read in part: it has to be as sound as another.
   Message back;
-  EXPECT_TRUE(ParseYaml(ToYaml(message), "yaml", back).ok()) << ToYaml(message);
+  const absl::Status from_yaml = ParseYaml(ToYaml(message), "yaml", back);
+  EXPECT_TRUE(from_yaml.ok()) << from_yaml << '\n' << ToYaml(message);
   EXPECT_TRUE(MessageDifferencer::Equals(message, back)) << ToYaml(message);
-  EXPECT_TRUE(ParseJson(ToJsonText(message), "json", back).ok()) << ToJsonText(message);
+  const absl::Status from_json = ParseJson(ToJsonText(message), "json", back);
+  EXPECT_TRUE(from_json.ok()) << from_json << '\n' << ToJsonText(message);
   EXPECT_TRUE(MessageDifferencer::Equals(message, back)) << ToJsonText(message);
   if (!status.ok()) CheckErrors(text, status);
   alarm(0);

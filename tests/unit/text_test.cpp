@@ -158,6 +158,14 @@ TEST(Text, StringsStayWhatTheyAre) {
             "meant");
 }
 
+TEST(Text, EscapesAreTheCharactersTheyName) {
+  v1::GatewayConfig config;
+  const absl::Status status = ParseYaml(R"(prefix_sets: [{name: "\N\_\L\P\u00e9\x85é\N"}])", "f", config);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(config.prefix_sets(0).name(),
+            "\xc2\x85\xc2\xa0\xe2\x80\xa8\xe2\x80\xa9\xc3\xa9\xc2\x85\xc3\xa9\xc2\x85");
+}
+
 TEST(Text, ListsEveryErrorWithItsPosition) {
   EXPECT_EQ(
       Errors(R"(interfaces:
