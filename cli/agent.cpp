@@ -50,7 +50,7 @@ absl::StatusOr<ExitCode> Version(Context& context) {
   const absl::StatusOr<v1::StatusResponse> agent = client.ok() ? (*client)->GetStatus() : client.status();
   if (context.format() == OutputFormat::kTable) {
     context.out << "hgctl " HG_VERSION "\nheadgated " << (agent.ok() ? agent->version() : "(not reached)") << "\n";
-    return ExitCode::kOk;
+    return agent.ok() ? ExitCode::kOk : ExitCodeOf(agent.status());
   }
   nlohmann::ordered_json versions = {{"hgctl", HG_VERSION}};
   if (agent.ok()) versions["headgated"] = agent->version();
@@ -59,7 +59,7 @@ absl::StatusOr<ExitCode> Version(Context& context) {
   } else {
     for (const auto& [name, version] : versions.items()) context.out << name << ": " << version << "\n";
   }
-  return ExitCode::kOk;
+  return agent.ok() ? ExitCode::kOk : ExitCodeOf(agent.status());
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "agent/api/convert.h"
 #include "agent/base/status.h"
 #include "cli/context.h"
 #include "cli/document.h"
@@ -97,30 +98,48 @@ absl::StatusOr<v1::GetResponse> CurrentObjects(Context& context, const v1::Apply
   return client->GetAll(request);
 }
 
+// In the agent's notation.
+std::set<std::string> Prefixes(const google::protobuf::RepeatedPtrField<std::string>& given) {
+  v1::GatewayConfig config;
+  v1::PrefixSet set;
+  *config.add_prefix_sets()->mutable_prefixes() = given;
+  api::ActionPool actions;
+  api::Write(api::ReadConfig(config, "", actions).prefix_sets[0].object, set);
+  return {set.prefixes().begin(), set.prefixes().end()};
+}
+
 std::vector<std::string> SetChanges(const v1::PrefixSetChange& change, const v1::PrefixSet& before) {
-  const std::set<std::string> removed(change.remove().begin(), change.remove().end());
+  const std::set<std::string> removed = Prefixes(change.remove());
   std::set<std::string> present(before.prefixes().begin(), before.prefixes().end());
   v1::PrefixSet after = before;
   after.clear_prefixes();
   for (const std::string& prefix : before.prefixes()) {
     if (!removed.contains(prefix)) after.add_prefixes(prefix);
   }
-  for (const std::string& prefix : change.add()) {
+  for (const std::string& prefix : Prefixes(change.add())) {
     if (!removed.contains(prefix) && present.insert(prefix).second) after.add_prefixes(prefix);
   }
   return FieldChanges(before, after);
 }
 
-// The objects that the request gives, with what the agent takes for what is left out: it answers with these.
+// The objects that the request gives as the agent would answer with them: in its notation, with what it takes for
+// what is left out.
 v1::GatewayConfig ConfigOf(const v1::ApplyRequest& request) {
-  v1::GatewayConfig config = request.has_patch() ? request.patch().upsert() : request.config();
-  for (v1::Interface& interface : *config.mutable_interfaces()) {
-    if (interface.device().empty()) interface.set_device(interface.name());
-    if (interface.mode() == v1::ATTACH_MODE_UNSPECIFIED) interface.set_mode(v1::ATTACH_MODE_AUTO);
+  const v1::GatewayConfig& given = request.has_patch() ? request.patch().upsert() : request.config();
+  api::ActionPool actions;
+  const Change change = api::ReadConfig(given, "", actions);
+  v1::GatewayConfig config;
+  for (const auto& upsert : change.interfaces) api::Write(upsert.object, *config.add_interfaces());
+  for (const auto& upsert : change.prefix_sets) api::Write(upsert.object, *config.add_prefix_sets());
+  for (const auto& upsert : change.next_hops) api::Write(upsert.object, *config.add_next_hops());
+  for (const auto& upsert : change.steer_targets) api::Write(upsert.object, *config.add_steer_targets());
+  for (const auto& upsert : change.rules) api::Write(upsert.object, *config.add_rules());
+  if (change.management) {
+    v1::Settings settings;
+    api::Write(Settings{.management = *change.management}, settings);
+    *config.mutable_management() = settings.management();
   }
-  for (v1::SteerTarget& target : *config.mutable_steer_targets()) {
-    if (target.fallback() == v1::FALLBACK_UNSPECIFIED) target.set_fallback(v1::FALLBACK_PASS);
-  }
+  config.set_default_action(given.default_action());
   if (!request.has_patch() && config.default_action() == v1::DEFAULT_ACTION_UNSPECIFIED) {
     config.set_default_action(v1::DEFAULT_ACTION_PASS);
   }

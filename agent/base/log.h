@@ -24,7 +24,8 @@ template <>
 struct fmt::formatter<absl::Status> : fmt::formatter<fmt::string_view> {
   template <typename Context>
   auto format(const absl::Status& status, Context& context) const {
-    return fmt::formatter<fmt::string_view>::format(status.ToString(), context);
+    return fmt::formatter<fmt::string_view>::format(status.ToString(absl::StatusToStringMode::kWithNoExtraData),
+                                                    context);
   }
 };
 
@@ -39,7 +40,8 @@ struct LogField {
   LogField(const char* key, absl::string_view value) : name(key), text(value), quoted(true) {}
   LogField(const char* key, const std::string& value) : LogField(key, absl::string_view(value)) {}
   LogField(const char* key, const char* value) : LogField(key, absl::string_view(value)) {}
-  LogField(const char* key, const absl::Status& value) : LogField(key, absl::string_view(value.ToString())) {}
+  LogField(const char* key, const absl::Status& value)
+      : LogField(key, absl::string_view(value.ToString(absl::StatusToStringMode::kWithNoExtraData))) {}
   template <typename Number>
   LogField(const char* key, Number value) : name(key), text(std::to_string(value)) {}
 

@@ -290,9 +290,10 @@ void Controller::CheckDrift() {
   ShowStatus();
   if (found != 0) {
     Log(spdlog::level::warn, "tables changed by others were put right", {{"values", found}});
-    events_.Publish({.type = EventType::kDriftRepaired,
-                     .generation = applied_->generation,
-                     .message = absl::StrCat(found, " values of the kernel's tables were not as written")});
+    events_.Publish(
+        {.type = EventType::kDriftRepaired,
+         .generation = applied_->generation,
+         .message = absl::StrCat(found, " values or attachments of the data path were not as written")});
   }
 }
 

@@ -87,6 +87,38 @@ TEST_F(HgctlTest, DiffTakesDefaultsForWhatIsLeftOut) {
             "2 updated, 6 deleted\n");
 }
 
+// Another way to write the same is no difference.
+TEST_F(HgctlTest, DiffComparesWhatIsMeant) {
+  Print({"apply", "--patch", "-", "--wait"}, R"(upsert:
+  prefix_sets: [{name: six, prefixes: ["2001:db8:5::/64", 192.0.2.7]}]
+  rules:
+    - name: spelled
+      priority: 6000
+      match: {source: 192.0.2.200/32, protocol: udp, destination_ports: [53]}
+      action: {redirect: {interface: out, destination_mac: "02:aa:00:00:00:01"}, rate_limit: {packets_per_second: 100}}
+)");
+  EXPECT_EQ(Hgctl({"diff", "--patch", "-"}, R"(upsert:
+  prefix_sets: [{name: six, prefixes: [192.0.2.7/32, "2001:db8:5:0::/64", 192.0.2.8]}]
+  rules:
+    - name: spelled
+      priority: 6000
+      match: {source: 192.0.2.200, protocol: "17", destination_ports: ["53-53"]}
+      action: {redirect: {interface: out, destination_mac: "02:AA:00:00:00:01"}, rate_limit: {packets_per_second: 200}}
+)")
+                .out,
+            "~ rule spelled\n"
+            "    action.rate_limit.packets_per_second: 100 -> 200\n"
+            "~ prefix-set six\n"
+            "    prefixes: +1 (192.0.2.8/32)\n"
+            "2 updated\n");
+  EXPECT_EQ(
+      Hgctl({"diff", "--patch", "-"}, "prefix_set_changes: [{name: six, add: [\"2001:db8:5:0::/64\", 10.0.0.1]}]")
+          .out,
+      "~ prefix-set six\n"
+      "    prefixes: +1 (10.0.0.1/32)\n"
+      "1 updated\n");
+}
+
 TEST_F(HgctlTest, DocumentsComeBackAsTheyWereGiven) {
   EXPECT_THAT(Print({"apply", "-f", "-", "--wait"}, kOther), StartsWith("generation 2: "));
   NowAndAfterRestart([&] {
