@@ -284,6 +284,7 @@ absl::StatusOr<Attachment> Ports::Attach(uint32_t port, const Device& device, st
   bool linked = bound.link && IsAttached(bound.link.get(), device.ifindex);
   const uint32_t former = linked ? 0 : HolderOf(device.ifindex);
   uint32_t changed = 0;
+  if (!bound.link) bound.ifindex = device.ifindex;  // bound from its first entry on, for Detach to find
   HG_RETURN_IF_ERROR(Describe(port, device, former, changed));
   if (former != 0) {
     HG_RETURN_IF_ERROR(TakeLink(port, former));

@@ -120,43 +120,6 @@ TEST_F(HandoverTest, ADeviceIsOneInterfaces) {
   });
 }
 
-// Our end has fewer receive queues than its peer has transmit queues: native programs are refused.
-TEST_F(HandoverTest, AModeThatIsRefusedLeavesTheFormer) {
-  lab_->Ip("gw", "link del g0");
-  lab_->Ip("gw", absl::StrCat("link add g0 numrxqueues 1 type veth peer name c0 netns ", lab_->Name("client"),
-                              " numtxqueues 4"));
-  lab_->In("client", "ethtool -L c0 tx 4");
-  for (const auto& [ns, device] : {std::pair{"gw", "g0"}, std::pair{"client", "c0"}}) {
-    lab_->In(ns, absl::StrCat("sysctl -qw net.ipv6.conf.", device, ".disable_ipv6=1"));
-    lab_->Ip(ns, absl::StrCat("link set ", device, " up"));
-    lab_->In(ns, absl::StrCat("ethtool -K ", device, " gro on tx off tso off gso off"));
-  }
-  Put({"name: in, device: g0, mode: generic"});
-  Await("in", "g0");
-  Wire client(lab_->Name("client"), "c0"), server(lab_->Name("server"), "s1");
-  const auto forwards = [&](uint16_t port) {
-    const Bytes payload(40, static_cast<uint8_t>(port));
-    client.Send(Ethernet{} / Ipv4{} / Udp{.destination_port = port} / Payload(payload));
-    return server.Receive(CarriesPayload(payload)).has_value();
-  };
-  EXPECT_TRUE(forwards(1000));
-  Put({"name: in, device: g0, mode: native"});
-  for (uint16_t round = 0; round < 2; ++round) {
-    pb::Object in;
-    EXPECT_TRUE(WaitFor([&] {
-      in = api().GetObject(pb::KIND_INTERFACE, "in");
-      return in.status().state() == State::STATE_ERROR;
-    })) << in.ShortDebugString();
-    EXPECT_EQ(in.interface_state().mode(), pb::ATTACH_MODE_GENERIC) << "the mode in force";
-    EXPECT_TRUE(absl::StrContains(in.status().reason(), "native")) << in.status().reason();
-    EXPECT_TRUE(forwards(1001 + round));
-    agent_->Restart();
-  }
-  Put({"name: in, device: g0, mode: auto"});
-  Await("in", "g0");
-  EXPECT_TRUE(forwards(2000));
-}
-
 // An interface that could not be attached leaves nothing behind when it is deleted.
 TEST_F(HandoverTest, WhatCouldNotBeAttachedLeavesNothing) {
   const Tally foreign(*lab_, "gw", "g2");

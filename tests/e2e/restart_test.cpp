@@ -4,12 +4,10 @@
 // everything off, and leaves the state.
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
-#include <sys/wait.h>
 
 #include <filesystem>
 
 #include "tests/e2e/thousand_rules.h"
-#include "tests/harness/random.h"
 #include "tests/harness/wire.h"
 
 namespace headgate::testing {
@@ -45,29 +43,8 @@ TEST_F(RestartTest, TermUnderTrafficLosesNothing) {
 
 // Killed at any moment of its start, again and again: what is left behind half done is none the worse for it.
 TEST_F(RestartTest, KillDuringStartLosesNothing) {
-  constexpr int kKills = 12;
-  std::mt19937_64 random = MakeRandom();
   StartTraffic();
-  agent().Kill();
-  const auto begin = std::chrono::steady_clock::now();
-  agent().Start();
-  const std::chrono::duration<double> start_time = std::chrono::steady_clock::now() - begin;
-  agent().Kill();
-  int came_up = 0;
-  for (int i = 0; i < kKills; ++i) {
-    const double life = std::uniform_real_distribution(0.0, 1.2 * start_time.count())(random);
-    try {
-      agent().Start({.prefix = absl::StrCat("timeout -s KILL ", life)});
-      ++came_up;
-      siginfo_t ended{};
-      waitid(P_PID, static_cast<id_t>(agent().pid()), &ended, WEXITED | WNOWAIT);
-      agent().Kill();
-    } catch (const std::runtime_error&) {
-      // It did not come that far.
-    }
-  }
-  EXPECT_LT(came_up, kKills) << "nothing was killed during its start: the test tests nothing";
-  agent().Start({});
+  KillDuringStarts({""});
   ExpectNothingChanged();
   ExpectNothingLost();
 }

@@ -2,6 +2,11 @@
 #include "tests/e2e/thousand_rules.h"
 
 #include <absl/strings/str_cat.h>
+#include <sys/wait.h>
+
+#include <random>
+
+#include "tests/harness/random.h"
 
 namespace headgate::testing {
 namespace {
@@ -74,6 +79,32 @@ void ThousandRulesTest::ExpectCountersContinue() {
   const Account account = ReadAccount(api(), {"in"}, {"out"});
   EXPECT_GE(account.received, arrived_);
   EXPECT_GE(account.transmitted, arrived_);
+}
+
+void ThousandRulesTest::KillDuringStarts(const std::vector<std::string>& binaries) {
+  constexpr int kKills = 12;
+  std::mt19937_64 random = MakeRandom();
+  agent().Kill();
+  const auto begin = std::chrono::steady_clock::now();
+  agent().Start({.binary = binaries[0]});
+  const std::chrono::duration<double> start_time = std::chrono::steady_clock::now() - begin;
+  agent().Kill();
+  int came_up = 0;
+  for (int i = 0; i < kKills; ++i) {
+    const double life = std::uniform_real_distribution(0.0, 1.2 * start_time.count())(random);
+    try {
+      agent().Start(
+          {.binary = binaries[random() % binaries.size()], .prefix = absl::StrCat("timeout -s KILL ", life)});
+      ++came_up;
+      siginfo_t ended{};
+      waitid(P_PID, static_cast<id_t>(agent().pid()), &ended, WEXITED | WNOWAIT);
+      agent().Kill();
+    } catch (const std::runtime_error&) {
+      // It did not come that far.
+    }
+  }
+  EXPECT_LT(came_up, kKills) << "nothing was killed during its start: the test tests nothing";
+  agent().Start({});
 }
 
 }  // namespace headgate::testing

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tests/harness/traffic.h"
 
@@ -28,6 +29,10 @@ class ThousandRulesTest : public ::testing::Test {
   void AwaitTraffic();
   // Ends the traffic. All that was sent arrived, once and in order, and every counter says so.
   void ExpectNothingLost();
+
+  // Starts the agent again and again, one of these binaries at random each time ("": the usual one), and kills it
+  // at any moment of its start.
+  void KillDuringStarts(const std::vector<std::string>& binaries);
 
   // What the agent held when SetUp was over, it holds now, in force, and nothing had to be repaired.
   void ExpectNothingChanged();

@@ -5,11 +5,9 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
 #include <bpf/bpf.h>
-#include <sys/wait.h>
 
 #include "bpf/hg_abi.h"
 #include "tests/e2e/thousand_rules.h"
-#include "tests/harness/random.h"
 
 namespace headgate::testing {
 namespace {
@@ -107,31 +105,9 @@ TEST_F(UpgradeTest, OtherAbiTakesOverAndGivesBack) {
 
 // Versions in turn, each killed at any moment of its start.
 TEST_F(UpgradeTest, KillDuringUpgradeLosesNothing) {
-  constexpr int kKills = 12;
-  const std::string binaries[] = {HG_CHANGED_AGENT, HG_OTHER_ABI_AGENT, ""};
   const std::string tag = AttachedTag();
-  std::mt19937_64 random = MakeRandom();
   StartTraffic();
-  agent().Kill();
-  const auto begin = std::chrono::steady_clock::now();
-  agent().Start({.binary = HG_CHANGED_AGENT});
-  const std::chrono::duration<double> start_time = std::chrono::steady_clock::now() - begin;
-  agent().Kill();
-  int came_up = 0;
-  for (int i = 0; i < kKills; ++i) {
-    const double life = std::uniform_real_distribution(0.0, 1.2 * start_time.count())(random);
-    try {
-      agent().Start({.binary = binaries[random() % 3], .prefix = absl::StrCat("timeout -s KILL ", life)});
-      ++came_up;
-      siginfo_t ended{};
-      waitid(P_PID, static_cast<id_t>(agent().pid()), &ended, WEXITED | WNOWAIT);
-      agent().Kill();
-    } catch (const std::runtime_error&) {
-      // It did not come that far.
-    }
-  }
-  EXPECT_LT(came_up, kKills) << "nothing was killed during its start: the test tests nothing";
-  agent().Start({});
+  KillDuringStarts({HG_CHANGED_AGENT, HG_OTHER_ABI_AGENT, ""});
   ExpectNothingChanged();
   EXPECT_EQ(AttachedTag(), tag);
   ExpectNothingLost();
