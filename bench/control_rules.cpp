@@ -6,13 +6,12 @@
 #include <linux/bpf.h>
 #include <netinet/in.h>
 
-#include <exception>
 #include <utility>
 
 #include "agent/api/convert.h"
 #include "agent/base/status.h"
 #include "bench/frame.h"
-#include "tests/harness/classbench.h"
+#include "bench/headers.h"
 
 namespace headgate::bench {
 namespace {
@@ -62,11 +61,7 @@ Prefix DrawPrefix(std::mt19937_64& random) {
 
 absl::StatusOr<RuleSet> RuleSet::Load(const std::string& name) {
   RuleSet set;
-  try {
-    set.rules_ = testing::LoadClassBench(name);
-  } catch (const std::exception& error) {
-    return absl::NotFoundError(absl::StrCat("load the rule set ", name, " of the source tree: ", error.what()));
-  }
+  HG_ASSIGN_OR_RETURN(set.rules_, LoadRuleSet(name));
   set.flipped_.resize(set.rules_.size());
   return set;
 }

@@ -170,6 +170,15 @@ absl::StatusOr<hgb_template> BuildTemplate(const FrameSpec& spec) {
   return frame;
 }
 
+absl::StatusOr<hgb_template> BuildHeaderTemplate(const FrameSpec& spec) {
+  HG_ASSIGN_OR_RETURN(hgb_template frame, BuildTemplate(spec));
+  auto* bytes = reinterpret_cast<uint8_t*>(frame.words);
+  std::memset(bytes + frame.record, 0, HGB_RECORD_BYTES);
+  constexpr size_t kDataOffset = 12;  // of the TCP header (RFC 9293, section 3.1)
+  bytes[frame.source_port + kDataOffset] = sizeof(tcphdr) / 4 << 4;
+  return frame;
+}
+
 std::vector<uint8_t> BuildFrame(const FrameSpec& spec, const hgb_template& frame, uint32_t flow) {
   std::vector<uint8_t> bytes(spec.size);
   std::memcpy(bytes.data(), frame.words, frame.bytes);

@@ -38,6 +38,10 @@ uint32_t MinFrameBytes(const FrameSpec& spec);
 // Errors say which field is wrong.
 absl::StatusOr<hgb_template> BuildTemplate(const FrameSpec& spec);
 
+// The same for frames into which hgb_write_header writes (bench/bpf/header.h): without a record, and as right for
+// TCP as for UDP. The frame is of UDP over IPv4.
+absl::StatusOr<hgb_template> BuildHeaderTemplate(const FrameSpec& spec);
+
 // The frame of a flow with its record's number and time zero: as the program would send it.
 std::vector<uint8_t> BuildFrame(const FrameSpec& spec, const hgb_template& frame, uint32_t flow);
 

@@ -4,16 +4,15 @@
 #include <absl/strings/str_cat.h>
 #include <linux/bpf.h>
 
-#include <exception>
 #include <utility>
 #include <vector>
 
 #include "agent/base/fd.h"
 #include "agent/base/status.h"
-#include "agent/control/compiler.h"
 #include "agent/control/state.h"
-#include "agent/dataplane/bpf_dataplane.h"
 #include "bench/bare_redirect.h"
+#include "bench/headers.h"
+#include "bench/loaded_headgate.h"
 #include "bench/netns.h"
 #include "bench/program_run.h"
 #include "tests/harness/classbench.h"
@@ -55,12 +54,7 @@ class BareGateway : public Gateway {
 };
 
 absl::StatusOr<std::vector<Rule>> LoadRules(absl::Span<const uint8_t> frame) {
-  std::vector<Rule> rules;
-  try {
-    rules = testing::LoadClassBench(kRuleSet);
-  } catch (const std::exception& error) {
-    return absl::NotFoundError(absl::StrCat("load the rule set ", kRuleSet, ": ", error.what()));
-  }
+  HG_ASSIGN_OR_RETURN(std::vector<Rule> rules, LoadRuleSet(kRuleSet));
   // IPv4 and UDP, as this benchmark sends.
   const auto word = [&](size_t offset) { return static_cast<uint32_t>(frame[offset] << 8 | frame[offset + 1]); };
   testing::Header header{.protocol = frame[23]};
@@ -101,24 +95,18 @@ class HeadgateGateway : public Gateway {
   absl::Status Start(absl::Span<const uint8_t> frame) {
     HG_ASSIGN_OR_RETURN(std::vector<Rule> rules, LoadRules(frame));
     HG_RETURN_IF_ERROR(bpffs_.Mount());
-    return InNamespace(path_.netns, [&]() -> absl::Status {
-      LoadOptions options;
-      options.bpffs = PrivateBpffs::kPath;
-      HG_ASSIGN_OR_RETURN(dataplane_, BpfDataplane::Open(options));
-      compiler_.Compile(MakeState(path_, std::move(rules)));
-      HG_RETURN_IF_ERROR(compiler_.Flush(*dataplane_));
-      HG_RETURN_IF_ERROR(dataplane_->Activate(compiler_.root()));
-      HG_RETURN_IF_ERROR(dataplane_->TakeOver());
-      HG_RETURN_IF_ERROR(AttachPort(kInPort, path_.in));
-      return AttachPort(kOutPort, path_.out);
-    });
+    HG_ASSIGN_OR_RETURN(headgate_, LoadedHeadgate::Start({.bpffs = PrivateBpffs::kPath,
+                                                          .netns = path_.netns,
+                                                          .ports = {{kInPort, path_.in}, {kOutPort, path_.out}}},
+                                                         MakeState(path_, std::move(rules))));
+    return absl::OkStatus();
   }
 
   absl::StatusOr<uint64_t> CheckAccount(uint64_t sent, uint64_t received) override {
-    HG_ASSIGN_OR_RETURN(const auto reasons,
-                        dataplane_->ReadCounters(CounterId::kPorts, kInPort * HG_REASON_SLOTS, HG_REASON_SLOTS));
-    HG_ASSIGN_OR_RETURN(const auto egress, dataplane_->ReadCounters(CounterId::kEgress, kOutPort, 1));
-    const uint32_t fields = dataplane_->CounterFields(CounterId::kPorts);
+    HG_ASSIGN_OR_RETURN(const auto reasons, headgate_->dataplane().ReadCounters(
+                                                CounterId::kPorts, kInPort * HG_REASON_SLOTS, HG_REASON_SLOTS));
+    HG_ASSIGN_OR_RETURN(const auto egress, headgate_->dataplane().ReadCounters(CounterId::kEgress, kOutPort, 1));
+    const uint32_t fields = headgate_->dataplane().CounterFields(CounterId::kPorts);
     uint64_t came = 0;
     for (uint32_t reason = 0; reason < HG_REASON_SLOTS; ++reason) came += reasons[reason * fields];
     const uint64_t forwarded = reasons[HG_REASON_FORWARD_REDIRECT * fields];
@@ -129,20 +117,14 @@ class HeadgateGateway : public Gateway {
                                             dropped, " were dropped at the egress, ", received, " received"));
   }
   absl::StatusOr<double> ProgramNanoseconds(absl::Span<const uint8_t> frame) override {
-    HG_ASSIGN_OR_RETURN(const Fd program, OpenHeadgateProgram());
+    HG_ASSIGN_OR_RETURN(const Fd program, headgate_->OpenProgram());
     return TimeProgram(program.get(), path_, frame);
   }
 
  private:
-  absl::Status AttachPort(uint32_t port, const std::string& name) {
-    HG_ASSIGN_OR_RETURN(const Device device, FindDevice(name));
-    return dataplane_->Attach(port, device, DriverMode::kNative).status();
-  }
-
   GatewayPath path_;
   PrivateBpffs bpffs_;  // pins go after what they name is let go
-  Compiler compiler_;
-  std::unique_ptr<BpfDataplane> dataplane_;
+  std::unique_ptr<LoadedHeadgate> headgate_;
 };
 
 }  // namespace

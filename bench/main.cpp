@@ -39,6 +39,11 @@ class Runner {
                         RunRedirect(options, stop, [this](const std::string& line) { Say(line); }));
     return ToOutcome(ToResult(options, rows));
   }
+  absl::StatusOr<Outcome> operator()(const FilterOptions& options) const {
+    HG_ASSIGN_OR_RETURN(const Result result,
+                        RunFilter(options, stop, [this](const std::string& line) { Say(line); }));
+    return ToOutcome(result);
+  }
   absl::StatusOr<Outcome> operator()(const ControlOptions& options) const {
     HG_ASSIGN_OR_RETURN(const Result result,
                         RunControl(options, stop, [this](const std::string& line) { Say(line); }));

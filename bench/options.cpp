@@ -146,6 +146,38 @@ void AddRedirect(CLI::App& root, Command& command) {
   app->final_callback([&command, redirect] { command.verb = *redirect; });
 }
 
+void AddFilter(CLI::App& root, Command& command) {
+  CLI::App* app = root.add_subcommand(
+      "filter", "What classifying costs as rules grow in number, against DPDK's rte_acl and nftables");
+  auto filter = std::make_shared<FilterOptions>();
+  app->add_option("--rounds", filter->rounds, "Measurements of each")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->add_option("--seconds", filter->seconds, "Seconds of a measurement of a packet rate")
+      ->check(CLI::Range(0.05, 3600.0))
+      ->capture_default_str();
+  app->add_option("--headers", filter->headers, "Different headers")
+      ->check(CLI::Range(1000u, 1u << 24))
+      ->capture_default_str();
+  const auto names = [](std::vector<std::string> all) { return CLI::IsMember(std::move(all)); };
+  app->add_option("--sets", filter->sets, "ClassBench sets [acl1 fw1 ipc1]")
+      ->delimiter(',')
+      ->check(names({"acl1", "fw1", "ipc1"}).description(""));
+  app->add_option("--sizes", filter->sizes, "Numbers of rules [100 1k 8k 100k]")
+      ->delimiter(',')
+      ->check(names({"100", "1k", "8k", "100k"}).description(""));
+  app->add_option("--rate-sizes", filter->rate_sizes, "Numbers of rules for packet rates, or none [1k 8k]")
+      ->delimiter(',')
+      ->check(names({"none", "100", "1k", "8k", "100k"}).description(""));
+  app->add_option("--seed", filter->seed, "Of the headers drawn")->capture_default_str();
+  app->add_flag("--realtime", filter->realtime, "Run before all ordinary work of the machine");
+  AddWait(*app, filter->wait);
+  app->final_callback([&command, filter] {
+    std::erase(filter->rate_sizes, "none");
+    command.verb = *filter;
+  });
+}
+
 void AddControl(CLI::App& root, Command& command) {
   CLI::App* app = root.add_subcommand(
       "control", "How fast a running agent takes rules, how soon they are in the data path, and its memory");
@@ -187,6 +219,7 @@ std::optional<Command> ParseCommand(int argc, const char* const* argv, std::ostr
   AddReceive(app, command);
   AddRun(app, command);
   AddRedirect(app, command);
+  AddFilter(app, command);
   AddControl(app, command);
   try {
     app.parse(argc, argv);

@@ -10,6 +10,7 @@
 #include <variant>
 
 #include "bench/control_scenario.h"
+#include "bench/filter_scenario.h"
 #include "bench/receiver.h"
 #include "bench/redirect_scenario.h"
 #include "bench/sender.h"
@@ -38,7 +39,7 @@ struct RunCommand {
 };
 
 struct Command {
-  std::variant<SendCommand, ReceiveCommand, RunCommand, RedirectOptions, ControlOptions> verb;
+  std::variant<SendCommand, ReceiveCommand, RunCommand, RedirectOptions, FilterOptions, ControlOptions> verb;
   std::string json;  // file for the results; empty: none
   bool quiet = false;
 };

@@ -42,8 +42,8 @@ PrivateBpffs::~PrivateBpffs() {
   std::filesystem::remove(std::filesystem::path(kPath).parent_path(), ignored);
 }
 
-absl::StatusOr<Fd> OpenHeadgateProgram() {
-  const std::string path = absl::StrCat(PrivateBpffs::kPath, "/headgate/programs/headgate");
+absl::StatusOr<Fd> OpenHeadgateProgram(const std::string& directory) {
+  const std::string path = absl::StrCat(PrivateBpffs::kPath, "/", directory, "/programs/headgate");
   Fd program(bpf_obj_get(path.c_str()));
   if (!program) return ErrnoStatus("open ", path);
   return program;

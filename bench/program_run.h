@@ -8,6 +8,7 @@
 #include <absl/types/span.h>
 
 #include <cstdint>
+#include <string>
 
 #include "agent/base/fd.h"
 
@@ -38,7 +39,7 @@ class PrivateBpffs {
   bool mounted_ = false;
 };
 
-// The entry program that an agent or a loader with this file system has pinned.
-absl::StatusOr<Fd> OpenHeadgateProgram();
+// The entry program that an agent or a loader with a directory of this file system has pinned.
+absl::StatusOr<Fd> OpenHeadgateProgram(const std::string& directory = "headgate");
 
 }  // namespace headgate::bench

@@ -16,6 +16,7 @@
 
 #include "agent/base/status.h"
 #include "bench/bpf/wire.h"  // before the skeleton, which has variables of its types
+#include "bench/header_table.h"
 #include "bench/pacer.h"
 #include "generate_bpf.skel.h"
 
@@ -61,7 +62,8 @@ Sender::~Sender() {
 
 absl::StatusOr<std::unique_ptr<Sender>> Sender::Open(const SendOptions& options) {
   std::unique_ptr<Sender> sender(new Sender(options));
-  HG_ASSIGN_OR_RETURN(sender->template_, BuildTemplate(options.frame));
+  HG_ASSIGN_OR_RETURN(sender->template_,
+                      options.headers.empty() ? BuildTemplate(options.frame) : BuildHeaderTemplate(options.frame));
   sender->page_ = BuildFrame(options.frame, sender->template_, 0);
   HG_RETURN_IF_ERROR(InNamespace(options.netns, [&] { return sender->Load(); }));
   HG_RETURN_IF_ERROR(InNamespace("", [&] { return sender->AttachAnchor(); }));
@@ -74,6 +76,9 @@ absl::Status Sender::Load() {
   if (skeleton_ == nullptr) return ErrnoStatus("open the sender's BPF object");
   std::copy_n(reinterpret_cast<const char*>(&template_), sizeof(template_),
               reinterpret_cast<char*>(&skeleton_->rodata->frame));
+  const auto headers = static_cast<uint32_t>(options_.headers.size());
+  skeleton_->rodata->header_count = headers;
+  if (headers != 0) bpf_map__set_max_entries(skeleton_->maps.hgb_headers, headers);
   if (const int error = generate_bpf__load(skeleton_); error != 0) {
     return ErrnoStatusOf(error, "load the sender's BPF programs (needs root)");
   }
@@ -82,7 +87,7 @@ absl::Status Sender::Load() {
   if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.hgb_out), &zero, &device.ifindex, BPF_ANY) != 0) {
     return ErrnoStatus("redirect to ", options_.device, " (its driver may not support it)");
   }
-  return absl::OkStatus();
+  return FillHeaders(bpf_map__fd(skeleton_->maps.hgb_headers), options_.headers);
 }
 
 // A prog run puts its program into the XDP dispatcher and takes it out again, which waits for an RCU grace period

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "agent/base/fd.h"
+#include "bench/bpf/header.h"
 #include "bench/frame.h"
 #include "bench/netns.h"
 #include "bench/report.h"
@@ -28,6 +29,9 @@ struct SendOptions {
   std::string device;
   std::string netns;  // of the device; see netns.h
   FrameSpec frame;
+  // When there are any: frames have these in turn instead of the frame's addresses, protocol, ports and record,
+  // and are of UDP over IPv4 but for that.
+  std::vector<hgb_header> headers;
   uint64_t packets_per_second = 0;  // 0: as fast as it goes
   uint64_t count = 0;               // frames the device is to take; 0: no limit
   std::optional<std::chrono::nanoseconds> duration;

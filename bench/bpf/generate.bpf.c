@@ -15,12 +15,14 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "header.h"
 #include "wire.h"
 
 #define BULK 16
 
 /* Constants to the verifier: they are set before loading. */
 const volatile struct hgb_template frame;
+const volatile __u32 header_count; /* 0: flows of the template */
 
 /* Numbers below it are given out. Written by the thread that sends, between its prog runs. */
 __u64 limit;
@@ -30,7 +32,7 @@ __u64 refused;
 
 __u64 next_number;
 __u64 task; /* the thread that sends */
-__u32 flow;
+__u32 flow; /* or header */
 struct hgb_numbers pending, leftover;
 
 struct {
@@ -39,6 +41,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } hgb_out SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* header_count */
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct hgb_header);
+} hgb_headers SEC(".maps");
 
 static __always_inline void put(struct hgb_numbers *numbers, __u64 number)
 {
@@ -113,6 +123,24 @@ static __always_inline void write_record(__u8 *data, __u64 number, __u32 address
 	*(__u16 *)(data + frame.l4_check) = check ? check : 0xffff;
 }
 
+static __always_inline void write_next_header(__u8 *data)
+{
+	const struct hgb_header *header = bpf_map_lookup_elem(&hgb_headers, &flow);
+	struct iphdr *ip = (void *)(data + ETH_HLEN);
+	__u32 i, sum = 0;
+
+	if (++flow >= header_count)
+		flow = 0;
+	if (!header || frame.bytes < HGB_L4 + sizeof(__u32))
+		return;
+	hgb_write_header(data, header);
+	ip->check = 0;
+#pragma unroll
+	for (i = 0; i < sizeof(*ip) / 4; i++)
+		sum = add32(sum, *((__u32 *)ip + i));
+	ip->check = fold(sum);
+}
+
 SEC("xdp")
 int hgb_generate(struct xdp_md *ctx)
 {
@@ -134,8 +162,12 @@ int hgb_generate(struct xdp_md *ctx)
 	put(&pending, number);
 	/* Pages come back as the receiver left them. */
 	write_template(data);
-	write_flow(data, &address, &port);
-	write_record(data, number, address, port);
+	if (header_count) {
+		write_next_header(data);
+	} else {
+		write_flow(data, &address, &port);
+		write_record(data, number, address, port);
+	}
 	return bpf_redirect_map(&hgb_out, 0, XDP_DROP);
 }
 
