@@ -41,6 +41,9 @@ std::optional<Options> ParseOptions(int argc, char** argv, int& exit_code) {
   add("--max-sources", options.load.sizes.max_sources, "Per-source rate limit buckets there is room for",
       "HEADGATE_MAX_SOURCES")
       ->check(CLI::Range(64, 16'000'000));
+  app.add_flag("--flow-cache,!--no-flow-cache", options.load.flow_cache,
+               "Remember by flow what classification found (default: on)")
+      ->envname("HEADGATE_FLOW_CACHE");
   add("--drift-interval", drift_seconds, "Seconds between comparisons of the kernel's tables with the state",
       "HEADGATE_DRIFT_INTERVAL")
       ->check(CLI::Range(0.05, 86'400.0));

@@ -12,6 +12,11 @@
 #include "feed_bpf.skel.h"
 
 namespace headgate::bench {
+namespace {
+
+constexpr size_t kPackets = 1'000'000;  // at least, in a run
+
+}  // namespace
 Feeder::~Feeder() { feed_bpf__destroy(skeleton_); }
 
 absl::StatusOr<std::unique_ptr<Feeder>> Feeder::Open(absl::Span<const hgb_header> headers) {
@@ -40,8 +45,9 @@ absl::StatusOr<double> Feeder::Time(int program, uint32_t ifindex) {
   if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.hgb_fed), &slot, &program, BPF_ANY) != 0) {
     return ErrnoStatus("call the program under test by its tail");
   }
-  HG_ASSIGN_OR_RETURN(const ProgramRun run, RunProgram(bpf_program__fd(skeleton_->progs.hgb_feed), ifindex, frame_,
-                                                       static_cast<int>(count_)));
+  HG_ASSIGN_OR_RETURN(const ProgramRun run,
+                      RunProgram(bpf_program__fd(skeleton_->progs.hgb_feed), ifindex, frame_,
+                                 static_cast<int>(count_ * ((kPackets + count_ - 1) / count_))));
   if (run.verdict != XDP_PASS && run.verdict != XDP_DROP) {
     return absl::InternalError(absl::StrCat("the program under test answers ", run.verdict, ", not pass or drop"));
   }

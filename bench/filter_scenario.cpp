@@ -78,7 +78,8 @@ class CostMeter {
     return LoadedHeadgate::Start({.bpffs = PrivateBpffs::kPath,
                                   .directory = directory,
                                   .netns = kFilterNs,
-                                  .ports = {{kFilterPort, device}}},
+                                  .ports = {{kFilterPort, device}},
+                                  .flow_cache = options_.flow_cache},
                                  MakeFilterState({}));
   }
 
@@ -224,6 +225,7 @@ absl::StatusOr<Result> RunFilter(const FilterOptions& options, const std::atomic
   HG_ASSIGN_OR_RETURN(const auto lab, MakeFilterLab());
   Result result{.scenario = "filter",
                 .settings = {{"headers", absl::StrCat(options.headers)},
+                             {"flow_cache", options.flow_cache ? "yes" : "no"},
                              {"seed", absl::StrCat(options.seed)},
                              {"realtime", options.realtime ? "yes" : "no"}}};
   absl::Status status;

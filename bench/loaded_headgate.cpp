@@ -20,6 +20,7 @@ absl::Status LoadedHeadgate::Load(const State& state) {
   LoadOptions options;
   options.bpffs = spec_.bpffs;
   options.directory = spec_.directory;
+  options.flow_cache = spec_.flow_cache;
   HG_ASSIGN_OR_RETURN(dataplane_, BpfDataplane::Open(options));
   HG_RETURN_IF_ERROR(Change(state).status());
   HG_RETURN_IF_ERROR(dataplane_->TakeOver());

@@ -21,6 +21,7 @@ struct HeadgateSpec {
   std::string directory = "headgate";  // in it
   std::string netns;
   std::map<uint32_t, std::string> ports;  // names of devices by port id
+  bool flow_cache = true;
 };
 
 class LoadedHeadgate {

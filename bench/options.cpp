@@ -157,7 +157,7 @@ void AddFilter(CLI::App& root, Command& command) {
       ->check(CLI::Range(0.05, 3600.0))
       ->capture_default_str();
   app->add_option("--headers", filter->headers, "Different headers")
-      ->check(CLI::Range(1000u, 1u << 24))
+      ->check(CLI::Range(100u, 1u << 24))
       ->capture_default_str();
   const auto names = [](std::vector<std::string> all) { return CLI::IsMember(std::move(all)); };
   app->add_option("--sets", filter->sets, "ClassBench sets [acl1 fw1 ipc1]")
@@ -169,6 +169,7 @@ void AddFilter(CLI::App& root, Command& command) {
   app->add_option("--rate-sizes", filter->rate_sizes, "Numbers of rules for packet rates, or none [1k 8k]")
       ->delimiter(',')
       ->check(names({"none", "100", "1k", "8k", "100k"}).description(""));
+  app->add_flag("--flow-cache,!--no-flow-cache", filter->flow_cache, "Load the gateway with its flow cache [on]");
   app->add_option("--seed", filter->seed, "Of the headers drawn")->capture_default_str();
   app->add_flag("--realtime", filter->realtime, "Run before all ordinary work of the machine");
   AddWait(*app, filter->wait);

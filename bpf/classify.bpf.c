@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
  * Classify: walks the bit-selection trees of the packet's generation (ADR 2). Owns the tables that hold
- * them: nodes, items, rules and prefixes. Works on values only.
+ * them: nodes, slots, rules with what more they match, and prefixes. Works on values only.
  *
- * A walk descends from a tree's root: a node takes a window of key bits as the index of the child, and
- * remembers the subtree of entries that leave some of those bits open. It ends when no remembered subtree
- * can hold anything of higher priority than the best match so far.
+ * A walk descends from a tree's root: a node takes a window of key bits as the index of the child, and the
+ * walk remembers the subtree of entries that leave some of those bits open. It ends when no remembered
+ * subtree can hold anything of higher priority than the best match so far.
  */
 #include "classify.h"
 #include "flow.h"
@@ -21,10 +21,22 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct hg_item_page);
-} hg_items SEC(".maps");
+	__type(value, struct hg_slot_page);
+} hg_slots SEC(".maps");
 
-struct hg_rules_map hg_rules SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hg_rule_page);
+} hg_rules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hg_match_page);
+} hg_matches SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -47,32 +59,38 @@ enum walk_result {
 	WALK_FAILED = 2,
 };
 
-/* A walk's subtrees to come back to. */
+/* Where a walk is. Handed from step to step by value, so that it stays in registers. */
+struct place {
+	__u32 at;   /* a subtree, 0: take the next that is pending */
+	__u32 best; /* priority of the best match so far, 0: none */
+};
+
+/* The subtrees to come back to. */
 struct pending {
-	__u32 nodes[HG_TREE_STACK];
+	__u64 subtrees[HG_TREE_STACK]; /* subtree << 32 | its highest priority */
 	__u32 pad;
-	/* How many there are. Volatile and off the 8-byte grid, where the verifier does not track values: it
-	 * would tell every depth at every step apart, and run out of patience. */
+	/* How many. Volatile and off the 8-byte grid, where the verifier does not track values: it would tell
+	 * every depth at every step apart, and run out of patience. */
 	volatile __u32 count;
 };
 HG_STATIC_ASSERT(__builtin_offsetof(struct pending, count) % 8 == 4, "see count");
 
+/* For walks that go on in bpf_loop. */
 struct rule_walk {
+	struct pending pending;
+	struct place place;
 	struct hg_pkt *pkt;
 	const struct hg_sets *sets;
-	struct pending pending;
-	__u32 node;
-	__u32 best; /* priority of the best match so far, 0: none */
 	__u32 steps;
 	bool failed;
 };
 
 struct prefix_walk {
+	struct pending pending;
+	struct place place;
 	struct hg_pkt *pkt;
 	struct hg_sets *sets;
-	struct pending pending;
 	__u32 word; /* of the address, in the key */
-	__u32 node;
 	__u32 steps;
 	bool failed;
 };
@@ -85,46 +103,58 @@ static __always_inline const struct hg_node *get_node(__u32 index)
 	return page ? &page->node[index % HG_NODES_PER_PAGE] : NULL;
 }
 
-/* The agent places a leaf's items within one page. */
-static __always_inline const struct hg_item_page *get_items(__u32 index)
+static __always_inline const struct hg_slot *get_slot(__u32 index)
 {
-	__u32 number = index / HG_ITEMS_PER_PAGE;
+	__u32 number = index / HG_SLOTS_PER_PAGE;
+	struct hg_slot_page *page = bpf_map_lookup_elem(&hg_slots, &number);
 
-	return bpf_map_lookup_elem(&hg_items, &number);
+	return page ? &page->slot[index % HG_SLOTS_PER_PAGE] : NULL;
 }
 
-static __always_inline const struct hg_prefix *get_prefix(__u32 index)
+static __always_inline const struct hg_match *get_match(__u32 index)
 {
-	__u32 number = index / HG_PREFIXES_PER_PAGE;
-	struct hg_prefix_page *page = bpf_map_lookup_elem(&hg_prefixes, &number);
+	__u32 number = index / HG_MATCHES_PER_PAGE;
+	struct hg_match_page *page = bpf_map_lookup_elem(&hg_matches, &number);
 
-	return page ? &page->prefix[index % HG_PREFIXES_PER_PAGE] : NULL;
+	return page ? &page->match[index % HG_MATCHES_PER_PAGE] : NULL;
 }
 
-static __always_inline int next_pending(struct pending *pending, __u32 *node)
+static __always_inline __u32 ref_count(__u32 ref)
+{
+	return ref & HG_REF_COUNT_MASK;
+}
+
+static __always_inline int next_pending(struct pending *pending, struct place *place)
 {
 	__u32 top = pending->count - 1;
+	__u64 subtree;
 
 	if (top >= HG_TREE_STACK)
 		return WALK_END;
-	*node = pending->nodes[top];
 	pending->count = top;
+	subtree = pending->subtrees[top];
+	place->at = (__u32)subtree > place->best ? subtree >> 32 : 0;
 	return WALK_ON;
 }
 
-static __always_inline int descend(struct pending *pending, const struct hg_node *from, __u32 key,
-				   __u32 *node)
+/* Goes on to the child that the key selects; `key` is the word that the node looks at. */
+static __always_inline int descend(struct pending *pending, struct place *place, const struct hg_node *node,
+				   __u32 key)
 {
+	const struct hg_slot *slot;
 	__u32 top;
 
-	if (from->rest) {
+	if (node->rest_prio > place->best) {
 		top = pending->count;
 		if (top >= HG_TREE_STACK)
 			return WALK_FAILED;
-		pending->nodes[top] = from->rest;
+		pending->subtrees[top] = (__u64)node->rest << 32 | node->rest_prio;
 		pending->count = top + 1;
 	}
-	*node = from->base + (key >> (from->shift & 31) & ((1U << (from->bits & 31)) - 1));
+	slot = get_slot(node->base + (key >> (node->shift & 31) & ((1U << (node->bits & 31)) - 1)));
+	if (!slot)
+		return WALK_FAILED;
+	place->at = slot->prio > place->best ? slot->ref : 0;
 	return WALK_ON;
 }
 
@@ -133,118 +163,119 @@ static __always_inline bool in_set(const __u64 *sets, __u32 set)
 	return sets[set / 64 & (HG_SET_WORDS - 1)] >> (set & 63) & 1;
 }
 
-static __always_inline bool matches_scope(const struct hg_rule *rule, struct hg_pkt *pkt,
-					  const struct hg_sets *sets)
+static __always_inline bool matches_addresses(const struct hg_match *match, const __u32 *key)
 {
-	__u32 ingress = pkt->key[HG_WORD_INGRESS];
-	__u32 extra = pkt->key[HG_WORD_EXTRA];
-
-	if (rule->port && rule->port != ingress >> 16)
-		return false;
-	if (rule->vlan != HG_VLAN_ANY && rule->vlan != (ingress & 0xffff))
-		return false;
-	if (rule->inner_vlan != HG_VLAN_ANY && rule->inner_vlan != extra >> 16)
-		return false;
-	if (rule->length_min != 0 || rule->length_max != 0xffff) {
-		pkt->flags |= HG_PKT_BY_LENGTH;
-		if ((extra & 0xffff) < rule->length_min || (extra & 0xffff) > rule->length_max)
-			return false;
-	}
-	if (rule->src_set && !in_set(sets->src, rule->src_set - 1))
-		return false;
-	return !rule->dst_set || in_set(sets->dst, rule->dst_set - 1);
-}
-
-static __always_inline bool matches_ipv6(const struct hg_rule *rule, const __u32 *key)
-{
-	__u32 diff = 0;
+	__u32 diff = (key[HG_WORD_SRC] ^ match->src[0]) & match->src_mask[0];
 	int i;
 
 	for (i = 0; i < 3; i++) {
-		diff |= (key[HG_WORD_SRC + 1 + i] ^ rule->src_low[i]) & rule->src_low_mask[i];
-		diff |= (key[HG_WORD_DST + 1 + i] ^ rule->dst_low[i]) & rule->dst_low_mask[i];
+		diff |= (key[HG_WORD_SRC + 1 + i] ^ match->src[1 + i]) & match->src_mask[1 + i];
+		diff |= (key[HG_WORD_DST + 1 + i] ^ match->dst_low[i]) & match->dst_low_mask[i];
 	}
 	return !diff;
 }
 
-static __always_inline bool matches(const struct hg_rule *rule, struct hg_pkt *pkt,
-				    const struct hg_sets *sets)
+/* What hg_rule has no room for. */
+static __always_inline bool matches_rest(const struct hg_match *match, struct hg_pkt *pkt,
+					 const struct hg_sets *sets)
 {
 	const __u32 *key = pkt->key;
-	__u32 sport = key[HG_WORD_PORTS] >> 16, dport = key[HG_WORD_PORTS] & 0xffff;
+	__u32 ingress = key[HG_WORD_INGRESS], extra = key[HG_WORD_EXTRA];
 
-	if (((key[HG_WORD_SRC] ^ rule->src) & rule->src_mask) |
-	    ((key[HG_WORD_DST] ^ rule->dst) & rule->dst_mask) |
-	    ((key[HG_WORD_PROTO] ^ rule->proto) & rule->proto_mask))
+	if (!matches_addresses(match, key) || ((key[HG_WORD_PROTO] ^ match->proto) & match->proto_mask))
 		return false;
-	if (sport < rule->sport_min || sport > rule->sport_max || dport < rule->dport_min ||
-	    dport > rule->dport_max)
+	if (match->port && match->port != ingress >> 16)
 		return false;
-	if ((rule->flags & HG_RULE_IPV6) && !matches_ipv6(rule, key))
+	if (match->vlan != HG_VLAN_ANY && match->vlan != (ingress & 0xffff))
 		return false;
-	return !(rule->flags & HG_RULE_SCOPE) || matches_scope(rule, pkt, sets);
+	if (match->inner_vlan != HG_VLAN_ANY && match->inner_vlan != extra >> 16)
+		return false;
+	if (match->length_min != 0 || match->length_max != 0xffff) {
+		pkt->flags |= HG_PKT_BY_LENGTH;
+		if ((extra & 0xffff) < match->length_min || (extra & 0xffff) > match->length_max)
+			return false;
+	}
+	if (match->src_set && !in_set(sets->src, match->src_set - 1))
+		return false;
+	return !match->dst_set || in_set(sets->dst, match->dst_set - 1);
 }
 
-/* Takes the leaf's first matching rule above priority `best`, whose items are in falling order of it. Returns
- * the priority to beat from now on, or LOOKUP_FAILED. A stage of its own, verified once for all leaves. */
-HG_STAGE __u64 hg_scan_rules(struct hg_pkt *pkt, const struct hg_sets *sets, __u32 base, __u32 count,
-			     __u32 best)
+/* Without a branch but the caller's: which field it is that differs, no predictor can know. */
+static __always_inline bool matches(const struct hg_rule *rule, const __u32 *key)
 {
-	const struct hg_item_page *items = get_items(base);
-	const struct hg_rule *rule;
-	const struct hg_item *item;
-	__u32 i, index;
+	__u64 sport = key[HG_WORD_PORTS] >> 16, dport = key[HG_WORD_PORTS] & 0xffff;
+	__u32 proto = key[HG_WORD_PROTO], any = (rule->flags & HG_RULE_ANY_PROTOCOL) / HG_RULE_ANY_PROTOCOL;
+	__u64 differs;
 
-	if (!items || !pkt || !sets)
+	/* Borrows of what is below a range's first or above its last. */
+	differs = (sport - rule->sport_min) | (rule->sport_max - sport) | (dport - rule->dport_min) |
+		  (rule->dport_max - dport);
+	differs >>= 63;
+	differs |= (__u64)(key[HG_WORD_SRC] ^ rule->src) >> (rule->src_shift & 63);
+	differs |= (__u64)(key[HG_WORD_DST] ^ rule->dst) >> (rule->dst_shift & 63);
+	differs |= rule->kinds & ~proto;
+	differs |= (proto >> HG_PROTO_SHIFT ^ rule->protocol) & (any - 1);
+	return !differs;
+}
+
+/* Takes the leaf's first matching rule above priority `best`. Returns the priority to beat from now on, or
+ * LOOKUP_FAILED. A stage of its own, verified once for all leaves. */
+HG_STAGE __u64 hg_scan_rules(struct hg_pkt *pkt, const struct hg_sets *sets, __u32 leaf, __u32 best)
+{
+	__u32 base = leaf >> HG_REF_SHIFT, count = ref_count(leaf), number = base / HG_RULES_PER_PAGE, i;
+	const struct hg_rule_page *page = bpf_map_lookup_elem(&hg_rules, &number);
+	const struct hg_match *match;
+	const struct hg_rule *rule;
+
+	if (!page || !pkt || !sets)
 		return LOOKUP_FAILED;
-	for (i = 0; i < HG_LEAF_ITEMS && i < count; i++) {
-		item = &items->item[(base + i) % HG_ITEMS_PER_PAGE];
-		if (item->prio <= best)
+	for (i = 0; i < HG_LEAF_ENTRIES && i < count; i++) {
+		rule = &page->rule[(base + i) % HG_RULES_PER_PAGE];
+		if (rule->prio <= best)
 			break;
-		index = item->entry;
-		rule = bpf_map_lookup_elem(&hg_rules, &index);
-		if (!rule)
-			return LOOKUP_FAILED;
-		if (matches(rule, pkt, sets)) {
-			hg_take_rule(pkt, index, rule);
-			return rule->prio;
+		if (!matches(rule, pkt->key))
+			continue;
+		if (rule->flags & HG_RULE_MATCH) {
+			match = get_match(rule->src);
+			if (!match)
+				return LOOKUP_FAILED;
+			if (!matches_rest(match, pkt, sets))
+				continue;
 		}
+		hg_take_rule(pkt, base + i, rule);
+		return rule->prio;
 	}
 	return best;
 }
 
-static __always_inline int rule_step(struct rule_walk *walk)
+static __always_inline int rule_step(struct pending *pending, struct place *place, struct hg_pkt *pkt,
+				     const struct hg_sets *sets)
 {
-	const struct hg_node *node = get_node(walk->node);
-	struct hg_pkt *pkt = walk->pkt;
+	const struct hg_node *node;
 	__u64 best;
 
-	walk->steps++;
-	if (!node)
-		return WALK_FAILED;
-	if (node->prio > walk->best) {
-		if (node->bits) {
-			if (node->word == HG_WORD_EXTRA)
-				pkt->flags |= HG_PKT_BY_LENGTH;
-			return descend(&walk->pending, node, pkt->key[node->word & (HG_WORDS - 1)],
-				       &walk->node);
-		}
-		best = hg_scan_rules(pkt, walk->sets, node->base, node->count, walk->best);
+	if (!place->at)
+		return next_pending(pending, place);
+	if (ref_count(place->at)) {
+		best = hg_scan_rules(pkt, sets, place->at, place->best);
 		if (best == LOOKUP_FAILED)
 			return WALK_FAILED;
-		walk->best = best;
-		if (node->rest) {
-			walk->node = node->rest;
-			return WALK_ON;
-		}
+		place->best = best;
+		return next_pending(pending, place);
 	}
-	return next_pending(&walk->pending, &walk->node);
+	node = get_node(place->at >> HG_REF_SHIFT);
+	if (!node)
+		return WALK_FAILED;
+	if (node->word == HG_WORD_EXTRA)
+		pkt->flags |= HG_PKT_BY_LENGTH;
+	return descend(pending, place, node, pkt->key[node->word & (HG_WORDS - 1)]);
 }
 
 static long rule_loop(__u32 step __attribute__((unused)), struct rule_walk *walk)
 {
-	int result = rule_step(walk);
+	int result = rule_step(&walk->pending, &walk->place, walk->pkt, walk->sets);
 
+	walk->steps++;
 	walk->failed = result == WALK_FAILED;
 	return result != WALK_ON;
 }
@@ -266,22 +297,19 @@ static __always_inline bool prefix_covers(const struct hg_prefix *prefix, const 
 
 /* Adds the sets of the leaf's prefixes that cover the address at key word `word`. A stage of its own,
  * verified once for all leaves. */
-HG_STAGE int hg_scan_prefixes(const struct hg_pkt *pkt, struct hg_sets *sets, __u32 base, __u32 count,
-			      __u32 word)
+HG_STAGE int hg_scan_prefixes(const struct hg_pkt *pkt, struct hg_sets *sets, __u32 leaf, __u32 word)
 {
-	const struct hg_item_page *items = get_items(base);
+	__u32 base = leaf >> HG_REF_SHIFT, count = ref_count(leaf), number = base / HG_PREFIXES_PER_PAGE, i;
+	const struct hg_prefix_page *page = bpf_map_lookup_elem(&hg_prefixes, &number);
 	const struct hg_prefix *prefix;
-	__u32 i, index, set;
 	__u64 *bits;
+	__u32 set;
 
-	if (!items || !pkt || !sets)
+	if (!page || !pkt || !sets)
 		return false;
 	bits = word == HG_WORD_SRC ? sets->src : sets->dst;
-	for (i = 0; i < HG_LEAF_ITEMS && i < count; i++) {
-		index = items->item[(base + i) % HG_ITEMS_PER_PAGE].entry;
-		prefix = get_prefix(index);
-		if (!prefix)
-			return false;
+	for (i = 0; i < HG_LEAF_ENTRIES && i < count; i++) {
+		prefix = &page->prefix[(base + i) % HG_PREFIXES_PER_PAGE];
 		if (prefix_covers(prefix, &pkt->key[word & HG_WORD_DST])) {
 			set = prefix->set;
 			bits[set / 64 & (HG_SET_WORDS - 1)] |= 1ULL << (set & 63);
@@ -292,31 +320,28 @@ HG_STAGE int hg_scan_prefixes(const struct hg_pkt *pkt, struct hg_sets *sets, __
 
 static __always_inline int prefix_step(struct prefix_walk *walk)
 {
-	const struct hg_node *node = get_node(walk->node);
-	__u32 key;
+	struct place *place = &walk->place;
+	const struct hg_node *node;
 
-	walk->steps++;
+	if (!place->at)
+		return next_pending(&walk->pending, place);
+	if (ref_count(place->at)) {
+		if (!hg_scan_prefixes(walk->pkt, walk->sets, place->at, walk->word))
+			return WALK_FAILED;
+		return next_pending(&walk->pending, place);
+	}
+	node = get_node(place->at >> HG_REF_SHIFT);
 	if (!node)
 		return WALK_FAILED;
-	if (node->prio) {
-		if (node->bits) {
-			key = walk->pkt->key[(walk->word & HG_WORD_DST) + (node->word & 3)];
-			return descend(&walk->pending, node, key, &walk->node);
-		}
-		if (!hg_scan_prefixes(walk->pkt, walk->sets, node->base, node->count, walk->word))
-			return WALK_FAILED;
-		if (node->rest) {
-			walk->node = node->rest;
-			return WALK_ON;
-		}
-	}
-	return next_pending(&walk->pending, &walk->node);
+	return descend(&walk->pending, place, node,
+		       walk->pkt->key[(walk->word & HG_WORD_DST) + (node->word & 3)]);
 }
 
 static long prefix_loop(__u32 step __attribute__((unused)), struct prefix_walk *walk)
 {
 	int result = prefix_step(walk);
 
+	walk->steps++;
 	walk->failed = result == WALK_FAILED;
 	return result != WALK_ON;
 }
@@ -324,7 +349,7 @@ static long prefix_loop(__u32 step __attribute__((unused)), struct prefix_walk *
 /* Collects the sets that hold the address at key word `word`. */
 static __always_inline bool find_sets(struct hg_pkt *pkt, struct hg_sets *sets, __u32 tree, __u32 word)
 {
-	struct prefix_walk walk = {.pkt = pkt, .sets = sets, .word = word, .node = tree};
+	struct prefix_walk walk = {.pkt = pkt, .sets = sets, .word = word, .place = {.at = tree}};
 
 	if (!tree)
 		return true;
@@ -348,15 +373,20 @@ HG_STAGE int hg_find_sets(const struct hg_root *root, struct hg_pkt *pkt, struct
 	return !(root->flags & HG_ROOT_DST_SETS) || find_sets(pkt, sets, tree, HG_WORD_DST);
 }
 
-static __always_inline bool walk_rules(struct rule_walk *walk)
+static __always_inline bool walk_rules(struct rule_walk *walk, __u32 tree)
 {
+	struct place place = {.at = tree};
 	int i, result;
 
 	for (i = 0; i < INLINE_STEPS; i++) {
-		result = rule_step(walk);
-		if (result != WALK_ON)
+		result = rule_step(&walk->pending, &place, walk->pkt, walk->sets);
+		if (result != WALK_ON) {
+			walk->steps = i + 1;
 			return result == WALK_END;
+		}
 	}
+	walk->steps = INLINE_STEPS;
+	walk->place = place;
 	bpf_loop(MAX_STEPS, rule_loop, walk, 0);
 	return !walk->failed;
 }
@@ -368,11 +398,10 @@ HG_STAGE int hg_classify(const struct hg_root *root, struct hg_pkt *pkt, const s
 	if (!root || !pkt || !sets)
 		return false;
 	pkt->stages |= HG_STAGE_CLASSIFY;
-	walk.node = root->rule_tree;
-	if (walk.node && !walk_rules(&walk))
+	if (root->rule_tree && !walk_rules(&walk, root->rule_tree))
 		return false;
 	pkt->steps += walk.steps;
-	if (!(pkt->flags & HG_PKT_BY_LENGTH) && !hg_is_traced(pkt))
+	if (use_flow_cache && !(pkt->flags & HG_PKT_BY_LENGTH) && !hg_is_traced(pkt))
 		hg_keep_flow(pkt);
 	return true;
 }

@@ -4,14 +4,6 @@
 
 #include "hg_pkt.h"
 
-struct hg_rules_map {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* sized by the agent before loading */
-	__type(key, __u32);
-	__type(value, struct hg_rule);
-};
-extern struct hg_rules_map hg_rules SEC(".maps");
-
 /* The prefix sets that hold a packet's addresses. */
 struct hg_sets {
 	__u64 src[HG_SET_WORDS];

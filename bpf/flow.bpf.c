@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-/* Owns the map that flow.h declares. */
+/* Owns the map and the switch that flow.h declares. */
 #include "flow.h"
 
 struct hg_flows_map hg_flows SEC(".maps");
+
+const volatile bool use_flow_cache = true;

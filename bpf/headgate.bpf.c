@@ -106,7 +106,7 @@ static __always_inline bool search(struct hg_pkt *pkt)
 /* By what was found for an earlier packet of the flow, if it is remembered. A trace shows the search. */
 static __always_inline bool classify(struct hg_pkt *pkt)
 {
-	const struct hg_flow *flow = hg_is_traced(pkt) ? NULL : hg_find_flow(pkt);
+	const struct hg_flow *flow = use_flow_cache && !hg_is_traced(pkt) ? hg_find_flow(pkt) : NULL;
 
 	if (!flow)
 		return search(pkt);

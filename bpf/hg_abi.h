@@ -22,7 +22,7 @@
 /* Raised whenever a struct, a limit or the meaning of a field below changes: pinned tables written under
  * another number are rebuilt beside the old ones instead of being adopted. Counter tables keep their
  * layout across numbers. */
-#define HG_ABI_VERSION 1
+#define HG_ABI_VERSION 2
 
 /* ---- limits ---------------------------------------------------------------------------------------- */
 
@@ -39,14 +39,16 @@
 #define HG_QUEUES_PER_PORT    64   /* RX queues a port may steer from */
 #define HG_COUNTERS	      4096 /* named counters; id 0 is "none" */
 #define HG_SAMPLE_BYTES	      256  /* packet bytes carried in a sample event */
-#define HG_TREE_STACK	      24   /* pending subtrees a walk can hold */
-#define HG_LEAF_ITEMS	      8	   /* items a leaf node holds; longer lists chain through rest */
+#define HG_TREE_STACK	      20   /* pending subtrees a walk can hold */
+#define HG_LEAF_ENTRIES	      8	   /* entries of a leaf; longer lists are chains of nodes without a window */
 #define HG_WINDOW_BITS	      8	   /* key bits one tree node may select by */
 #define HG_NODES_PER_PAGE     32
-#define HG_ITEMS_PER_PAGE     64
+#define HG_SLOTS_PER_PAGE     64
+#define HG_RULES_PER_PAGE     16
+#define HG_MATCHES_PER_PAGE   8
 #define HG_PREFIXES_PER_PAGE  16
 #define HG_VLAN_ANY	      0xffff
-#define HG_TABLES	      8			    /* arrays that a generation is made of */
+#define HG_TABLES	      9			    /* arrays that a generation is made of */
 #define HG_RUN_CELLS	      (1 << HG_WINDOW_BITS) /* tables are sized in multiples of a node's most children */
 
 /* ---- the match key --------------------------------------------------------------------------------- */
@@ -80,17 +82,23 @@ enum hg_kind {
 
 /* ---- the decision tree (ADR 2) --------------------------------------------------------------------- */
 
-/* An inner node (bits > 0) selects child base + window, where window is `bits` bits of key word `word`
- * from bit `shift` up. Entries that do not fix all bits of the window live in the subtree `rest`.
- * A leaf (bits == 0) holds `count` items from item `base` on and goes on in `rest`. */
+/* Where a subtree begins: 0 is the empty one; else index << HG_REF_SHIFT | count. With a count it is a leaf,
+ * of `count` entries from `index` on in hg_rules or hg_prefixes, all within one page; rules are in falling
+ * order of priority. Without one it is a node. */
+#define HG_REF_SHIFT	  4
+#define HG_REF_COUNT_MASK 15
+
+/* A node selects one of the 1 << bits slots from `base` on, by a window of `bits` bits of key word `word`
+ * from bit `shift` up. Entries that do not fix all bits of the window live in the subtree `rest`. Nodes are
+ * few and visited often, so that they stay in the CPU's caches. */
 struct hg_node {
-	__u32 base;
-	__u32 rest; /* node index, 0: none */
-	__u32 prio; /* highest priority in this subtree, 0: empty */
+	__u32 base;	 /* index into hg_slots */
+	__u32 rest;	 /* a subtree */
+	__u32 rest_prio; /* highest priority in it */
 	__u8 word;
 	__u8 shift;
 	__u8 bits;
-	__u8 count;
+	__u8 pad;
 };
 HG_STATIC_ASSERT(sizeof(struct hg_node) == 16, "hg_node is four to a cache line");
 
@@ -98,43 +106,60 @@ struct hg_node_page {
 	struct hg_node node[HG_NODES_PER_PAGE];
 };
 
-/* A leaf's reference to a rule or a prefix, ordered by falling priority within a leaf. */
-struct hg_item {
-	__u32 entry; /* index into hg_rules or hg_prefixes */
-	__u32 prio;
+/* A child. Its priority is here, so that a subtree that cannot win is not touched. */
+struct hg_slot {
+	__u32 prio; /* highest in the subtree, 0: empty */
+	__u32 ref;
 };
+HG_STATIC_ASSERT(sizeof(struct hg_slot) == 8, "hg_slot is eight to a cache line");
 
-struct hg_item_page {
-	struct hg_item item[HG_ITEMS_PER_PAGE];
+struct hg_slot_page {
+	struct hg_slot slot[HG_SLOTS_PER_PAGE];
 };
 
 /* ---- rules ----------------------------------------------------------------------------------------- */
 
 enum hg_rule_flags {
-	HG_RULE_IPV6 = 1 << 0,	/* compare address words 1..3 too */
-	HG_RULE_SCOPE = 1 << 1, /* compare port, VLANs, length or sets too */
-	HG_RULE_NAMED = 1 << 2, /* names its protocol: may drop essential frames */
-	HG_RULE_MGMT = 1 << 3,	/* an entry of the management allow-list */
+	HG_RULE_MATCH = 1 << 0,	       /* there is more to match: hg_matches at index `src` */
+	HG_RULE_ANY_PROTOCOL = 1 << 1, /* do not compare `protocol` */
+	HG_RULE_NAMED = 1 << 2,	       /* names its protocol: may drop essential frames */
+	HG_RULE_MGMT = 1 << 3,	       /* an entry of the management allow-list */
 };
 
-/* One match entry. A user's rule becomes one entry for each pair of its source and destination port
- * ranges; all carry its id. What an IPv4 lookup reads lies in the first 64 bytes. */
+/* One match entry, in the leaf that lists it: two to a cache line, because misses are what a lookup among
+ * many rules costs. All of a rule of IPv4 prefixes, ports and protocol is here; of any other, what excludes
+ * most packets. A user's rule becomes one entry for each pair of its source and destination port ranges; all
+ * carry its id. */
 struct hg_rule {
-	__u32 src;
-	__u32 dst;
-	__u32 src_mask;
-	__u32 dst_mask;
+	__u32 src; /* IPv4; with HG_RULE_MATCH, the index of the rest */
+	__u32 dst; /* IPv4, or the first word of an IPv6 address */
 	__u16 sport_min;
 	__u16 sport_max;
 	__u16 dport_min; /* ICMP: type << 8 | code */
 	__u16 dport_max;
+	__u32 prio;	   /* higher wins; HG_PRIO_MGMT is reserved */
+	__u32 id;	   /* of the counters in hg_rule_stats, 0: not counted by rule */
+	__u32 action : 24; /* index into hg_actions */
+	__u32 kinds : 8;   /* enum hg_kind bits the packet must have */
+	__u8 src_shift;	   /* low bits of src that are open, 0..32; with HG_RULE_MATCH 32 */
+	__u8 dst_shift;
+	__u8 protocol;
+	__u8 flags; /* enum hg_rule_flags */
+};
+HG_STATIC_ASSERT(sizeof(struct hg_rule) == 32, "hg_rule is two to a cache line");
+
+struct hg_rule_page {
+	struct hg_rule rule[HG_RULES_PER_PAGE];
+};
+
+/* What else a match entry asks. */
+struct hg_match {
+	__u32 src[4];
+	__u32 src_mask[4];
+	__u32 dst_low[3]; /* address words 1..3 */
+	__u32 dst_low_mask[3];
 	__u32 proto; /* HG_WORD_PROTO value and mask */
 	__u32 proto_mask;
-	__u32 prio;   /* higher wins; HG_PRIO_MGMT is reserved */
-	__u32 id;     /* index into hg_rule_stats, 0: not counted by rule */
-	__u32 action; /* index into hg_actions */
-	__u8 flags;   /* enum hg_rule_flags */
-	__u8 pad;
 	__u16 port; /* ingress port id, 0: any */
 	__u16 vlan; /* outer VLAN id, HG_VLAN_ANY: any */
 	__u16 inner_vlan;
@@ -142,13 +167,13 @@ struct hg_rule {
 	__u16 length_max;
 	__u16 src_set; /* set id + 1, 0: none */
 	__u16 dst_set;
-	__u32 pad2;
-	__u32 src_low[3]; /* IPv6 address words 1..3 */
-	__u32 dst_low[3];
-	__u32 src_low_mask[3];
-	__u32 dst_low_mask[3];
+	__u16 pad;
 };
-HG_STATIC_ASSERT(sizeof(struct hg_rule) == 112, "hg_rule has no hidden padding");
+HG_STATIC_ASSERT(sizeof(struct hg_match) == 80, "hg_match has no hidden padding");
+
+struct hg_match_page {
+	struct hg_match match[HG_MATCHES_PER_PAGE];
+};
 
 #define HG_PRIO_MGMT 0xffffffffU
 
@@ -250,7 +275,7 @@ enum hg_root_flags {
  * of its generation from the record that names; what a record reaches is never changed in place. */
 struct hg_root {
 	__u64 generation; /* the desired state's */
-	__u32 rule_tree;  /* node index, 0: no rules */
+	__u32 rule_tree;  /* a subtree, 0: no rules */
 	__u32 set_tree4;
 	__u32 set_tree6;
 	__u32 default_verdict;			/* HG_VERDICT_PASS or HG_VERDICT_DROP */
@@ -258,9 +283,8 @@ struct hg_root {
 	__u32 target_page[HG_TARGET_PAGES];	/* index into hg_targets */
 	__u32 next_hop_page[HG_NEXT_HOP_PAGES]; /* index into hg_next_hops */
 	__u32 extent[HG_TABLES]; /* values of each table that may be in use: what a restarted agent reads */
-	__u32 pad;
 };
-HG_STATIC_ASSERT(sizeof(struct hg_root) == 8 + 20 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_TABLES) + 4,
+HG_STATIC_ASSERT(sizeof(struct hg_root) == 8 + 20 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_TABLES),
 		 "hg_root has no hidden padding");
 
 /* Which root record packets use. Written through a memory map; root and serial with one 64-bit store. */
@@ -391,6 +415,14 @@ struct hg_rule_count {
 	__u64 limited; /* of the packets, those dropped by the rule's rate limit */
 };
 
+/* In pages, because the kernel keeps a pointer for each value of a per-CPU array, and looking one up among
+ * 100,000 costs as much as the counter itself. */
+#define HG_RULE_COUNTS_PER_PAGE 64
+
+struct hg_rule_count_page {
+	struct hg_rule_count rule[HG_RULE_COUNTS_PER_PAGE];
+};
+
 /* Egress by device, from the kernel's xdp tracepoints: what became of frames after the program let go. */
 struct hg_egress {
 	__u64 sent;    /* frames the driver took */
@@ -439,7 +471,7 @@ struct hg_trace {
 	__u32 reason;
 	__u32 egress_port;
 	__u32 stages;	    /* enum hg_stage bits passed */
-	__u32 steps;	    /* tree nodes visited */
+	__u32 steps;	    /* of the walk: nodes and leaves */
 	__u32 ingress_port; /* in: the port to pretend, 0: by ifindex */
 	__u32 key[HG_WORDS];
 };

@@ -9,8 +9,8 @@ struct hg_port_stats_map hg_port_stats SEC(".maps");
 struct hg_rule_stats_map hg_rule_stats SEC(".maps");
 struct hg_counters_map hg_counters SEC(".maps");
 
-/* What rules had counted when hg_rule_stats was last made anew in another size. Written by user space alone.
- */
+/* What is to be added, modulo 2^64, to what a rule id has counted: from before hg_rule_stats was made anew in
+ * another size, or less what the id had counted for a rule that is gone. Written by user space alone. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

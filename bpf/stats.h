@@ -16,9 +16,9 @@ extern struct hg_port_stats_map hg_port_stats SEC(".maps");
 
 struct hg_rule_stats_map {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 1); /* sized by the agent before loading */
 	__type(key, __u32);
-	__type(value, struct hg_rule_count);
+	__type(value, struct hg_rule_count_page);
 };
 extern struct hg_rule_stats_map hg_rule_stats SEC(".maps");
 
@@ -41,19 +41,19 @@ static __always_inline void hg_count_packet(const struct hg_pkt *pkt)
 {
 	__u32 index = pkt->port * HG_REASON_SLOTS + pkt->reason;
 	struct hg_count *count = bpf_map_lookup_elem(&hg_port_stats, &index);
+	struct hg_rule_count_page *page;
 	struct hg_rule_count *rule;
 
 	if (count)
 		hg_add(count, pkt);
-	index = pkt->rule_id;
-	if (index) {
-		rule = bpf_map_lookup_elem(&hg_rule_stats, &index);
-		if (rule) {
-			rule->packets++;
-			rule->bytes += pkt->length;
-			if (pkt->reason == HG_REASON_DROP_RATE_LIMIT)
-				rule->limited++;
-		}
+	index = pkt->rule_id / HG_RULE_COUNTS_PER_PAGE;
+	page = pkt->rule_id ? bpf_map_lookup_elem(&hg_rule_stats, &index) : NULL;
+	if (page) {
+		rule = &page->rule[pkt->rule_id % HG_RULE_COUNTS_PER_PAGE];
+		rule->packets++;
+		rule->bytes += pkt->length;
+		if (pkt->reason == HG_REASON_DROP_RATE_LIMIT)
+			rule->limited++;
 	}
 	index = pkt->counter;
 	if (index) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rules and the management allow-list, from model to match entries and their tree.
+// Rules and the management allow-list in the tables: their tree, its records, and what records refer to.
 #pragma once
 
 #include <absl/types/span.h>
@@ -9,19 +9,16 @@
 
 #include "agent/control/arena.h"
 #include "agent/control/compile_forward.h"
+#include "agent/control/rule_entry.h"
 #include "agent/control/state.h"
 #include "agent/control/tree.h"
 #include "bpf/hg_abi.h"
 
 namespace headgate {
 
-// The entries of a rule: one for each pair of its port ranges. Their action index is left 0.
-std::vector<hg_rule> CompileRule(const Rule& rule, const State& state);
-std::vector<hg_rule> CompileManagement(const ManagementAllow& allow, const State& state);
-
-class RuleTable : public EntrySource<HG_WORDS_USED> {
+class RuleTable : public RecordSource<hg_rule, HG_WORDS_USED> {
  public:
-  RuleTable(TreeStore& store, ActionTable& actions) : actions_(actions), tree_(store, *this) {}
+  RuleTable(TreeStore& store, ActionTable& actions) : actions_(actions), tree_(store, rules, *this) {}
 
   // Brings the table from `before` to `after`; `before` is what the last call left.
   void Apply(const State& before, const State& after);
@@ -35,21 +32,24 @@ class RuleTable : public EntrySource<HG_WORDS_USED> {
   bool asks_source_sets() const { return source_set_entries_ != 0; }
   bool asks_destination_sets() const { return destination_set_entries_ != 0; }
 
-  Ternary<HG_WORDS_USED> Key(uint32_t entry) const override;
-  uint32_t Priority(uint32_t entry) const override { return cells[entry].prio; }
+  RuleEntry EntryOf(const hg_rule& rule) const;
+  Ternary<HG_WORDS_USED> KeyOf(const hg_rule& rule) const override { return headgate::KeyOf(EntryOf(rule)); }
+  uint32_t PriorityOf(const hg_rule& rule) const override { return rule.prio; }
 
-  Arena<hg_rule, 1> cells;
+  Arena<hg_rule, HG_RULES_PER_PAGE> rules;
+  Arena<hg_match, HG_MATCHES_PER_PAGE> matches;
 
  private:
-  // Entries by owner: a rule's id, or 0 for the management list.
-  void Add(uint32_t owner, hg_rule entry);
-  void RemoveAll(uint32_t owner);
-  void SetRule(const Rule& rule, const State& state);
-  void SetManagement(const State& state);
-  bool Matches(uint32_t owner, absl::Span<const hg_rule> entries) const;
-  void Link(uint32_t owner, uint32_t entry);
-  // Carries out what Add and RemoveAll noted, one by one or by a new tree.
-  void UpdateTree();
+  // The record of an entry that goes into the tree, with what it refers to; and what it refers to given back.
+  hg_rule Acquire(const RuleEntry& entry, const hg_action& action);
+  void Release(const hg_rule& rule);
+  void Count(const RuleEntry& entry, int sign);
+
+  void Add(absl::Span<const RuleEntry> entries, const hg_action& action);
+  void Remove(absl::Span<const RuleEntry> entries);
+  void RemoveRecord(const hg_rule& record);
+  void Rebuild(const State& state);
+  bool Holds(absl::Span<const hg_rule> held, absl::Span<const RuleEntry> entries, const hg_action& action) const;
 
   ActionTable& actions_;
   RuleTree tree_;
@@ -57,10 +57,6 @@ class RuleTable : public EntrySource<HG_WORDS_USED> {
   uint32_t entries_ = 0;
   uint32_t source_set_entries_ = 0;
   uint32_t destination_set_entries_ = 0;
-  std::vector<uint32_t> first_;  // by owner: its first entry, 0 for none
-  std::vector<uint32_t> next_;   // by entry: the owner's next
-  std::vector<uint32_t> added_;
-  std::vector<uint32_t> removed_;
 };
 
 }  // namespace headgate

@@ -19,15 +19,6 @@ hg_prefix CompilePrefix(const Prefix& prefix, uint32_t set) {
   return cell;
 }
 
-Ternary<4> KeyOf(const hg_prefix& cell) {
-  Ternary<4> key;
-  for (int i = 0; i < 4; ++i) {
-    key.mask[i] = WordMask(static_cast<int>(cell.length), i);
-    key.value[i] = cell.addr[i];
-  }
-  return key;
-}
-
 bool Same(const hg_prefix& a, const hg_prefix& b) {
   return std::equal(a.addr, a.addr + 4, b.addr) && a.set == b.set && a.length == b.length;
 }
@@ -51,34 +42,32 @@ void ForEachPrefixDifference(const State& before, const State& after, Visit&& vi
 
 }  // namespace
 
-Ternary<4> PrefixTable::Key(uint32_t entry) const { return KeyOf(cells[entry]); }
-
-uint32_t PrefixTable::Find(const Prefix& prefix, uint32_t set) const {
-  const hg_prefix wanted = CompilePrefix(prefix, set);
-  return tree_.Find(roots_[TreeOf(prefix.address.family)], KeyOf(wanted),
-                    [&](uint32_t entry) { return Same(cells[entry], wanted); });
+Ternary<4> PrefixTable::KeyOf(const hg_prefix& prefix) const {
+  Ternary<4> key;
+  for (int i = 0; i < 4; ++i) {
+    key.mask[i] = WordMask(static_cast<int>(prefix.length), i);
+    key.value[i] = prefix.addr[i];
+  }
+  return key;
 }
 
-uint32_t PrefixTable::Write(const Prefix& prefix, uint32_t set) {
-  const uint32_t entry = cells.Allocate(0);
-  cells.Write(entry) = CompilePrefix(prefix, set);
-  return entry;
+bool PrefixTable::Holds(const Prefix& prefix, uint32_t set) const {
+  const hg_prefix wanted = CompilePrefix(prefix, set);
+  return tree_.Find(roots_[TreeOf(prefix.address.family)], KeyOf(wanted),
+                    [&](const hg_prefix& held) { return Same(held, wanted); }) != nullptr;
 }
 
 void PrefixTable::Rebuild(const State& state) {
-  for (uint32_t& root : roots_) {
-    tree_.ForEachEntry(root, [this](uint32_t entry) { cells.Release(entry, 0); });
-    tree_.Free(root);
-    root = 0;
-  }
   for (const Family family : {Family::kIpv4, Family::kIpv6}) {
-    std::vector<uint32_t> entries;
+    std::vector<hg_prefix> all;
     state.prefix_sets.ForEach([&](const std::shared_ptr<const PrefixSet>& set) {
       set->prefixes.ForEach([&](const Prefix& prefix) {
-        if (prefix.address.family == family) entries.push_back(Write(prefix, set->id));
+        if (prefix.address.family == family) all.push_back(CompilePrefix(prefix, set->id));
       });
     });
-    roots_[TreeOf(family)] = tree_.Build(entries);
+    uint32_t& root = roots_[TreeOf(family)];
+    tree_.Free(root);
+    root = tree_.Build(all);
   }
 }
 
@@ -92,22 +81,18 @@ void PrefixTable::Apply(const State& before, const State& after) {
   }
   ForEachPrefixDifference(before, after, [&](const Prefix& prefix, uint32_t set, bool added) {
     uint32_t& root = roots_[TreeOf(prefix.address.family)];
-    if (added) {
-      root = tree_.Insert(root, Write(prefix, set));
-      return;
-    }
-    const uint32_t entry = Find(prefix, set);
-    root = tree_.Erase(root, entry);
-    cells.Release(entry, 0);
+    const hg_prefix cell = CompilePrefix(prefix, set);
+    root = added ? tree_.Insert(root, cell)
+                 : tree_.Erase(root, KeyOf(cell), [&](const hg_prefix& held) { return Same(held, cell); });
   });
 }
 
 uint64_t PrefixTable::Reconcile(const State& state) {
   uint64_t missing = 0, present = 0, held = 0;
   state.prefix_sets.ForEach([&](const std::shared_ptr<const PrefixSet>& set) {
-    set->prefixes.ForEach([&](const Prefix& prefix) { ++(Find(prefix, set->id) != 0 ? present : missing); });
+    set->prefixes.ForEach([&](const Prefix& prefix) { ++(Holds(prefix, set->id) ? present : missing); });
   });
-  for (const uint32_t root : roots_) tree_.ForEachEntry(root, [&](uint32_t) { ++held; });
+  for (const uint32_t root : roots_) tree_.ForEach(root, [&](const hg_prefix&) { ++held; });
   if (missing == 0 && held == present) return 0;
   Rebuild(state);
   return missing + (held - present);
@@ -115,18 +100,11 @@ uint64_t PrefixTable::Reconcile(const State& state) {
 
 bool PrefixTable::Adopt(uint32_t root4, uint32_t root6) {
   roots_ = {root4, root6};
-  for (const uint32_t root : roots_) {
-    const uint32_t bits = root == root4 ? 32 : 128;
-    if (!tree_.Adopt(root, [&](uint32_t entry) {
-          if (entry == 0 || entry >= cells.size() || !cells.CanClaim(entry, 0)) return false;
-          if (cells[entry].length > bits || cells[entry].set >= HG_SETS) return false;
-          cells.Claim(entry, 0);
-          return true;
-        })) {
-      return false;
-    }
-  }
-  return true;
+  const auto adopt = [this](uint32_t root, uint32_t bits) {
+    return tree_.Adopt(root,
+                       [bits](const hg_prefix& prefix) { return prefix.length <= bits && prefix.set < HG_SETS; });
+  };
+  return adopt(root4, 32) && adopt(root6, 128);
 }
 
 }  // namespace headgate

@@ -13,9 +13,9 @@
 
 namespace headgate {
 
-class PrefixTable : public EntrySource<4> {
+class PrefixTable : public RecordSource<hg_prefix, 4> {
  public:
-  explicit PrefixTable(TreeStore& store) : tree_(store, *this) {}
+  explicit PrefixTable(TreeStore& store) : tree_(store, prefixes, *this) {}
 
   // Brings the table from `before` to `after`; `before` is what the last call left.
   void Apply(const State& before, const State& after);
@@ -26,16 +26,15 @@ class PrefixTable : public EntrySource<4> {
   uint32_t root4() const { return roots_[0]; }
   uint32_t root6() const { return roots_[1]; }
 
-  Ternary<4> Key(uint32_t entry) const override;
+  Ternary<4> KeyOf(const hg_prefix& prefix) const override;
   // All the same: membership is the union of all matches.
-  uint32_t Priority(uint32_t) const override { return 1; }
+  uint32_t PriorityOf(const hg_prefix&) const override { return 1; }
 
-  Arena<hg_prefix, HG_PREFIXES_PER_PAGE> cells;
+  Arena<hg_prefix, HG_PREFIXES_PER_PAGE> prefixes;
 
  private:
   static size_t TreeOf(Family family) { return family == Family::kIpv4 ? 0 : 1; }
-  uint32_t Find(const Prefix& prefix, uint32_t set) const;
-  uint32_t Write(const Prefix& prefix, uint32_t set);
+  bool Holds(const Prefix& prefix, uint32_t set) const;
   void Rebuild(const State& state);
 
   PrefixTree tree_;

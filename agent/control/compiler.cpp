@@ -20,9 +20,10 @@ template <typename F>
 void Compiler::ForEachArena(F&& visit) {
   visit(TableId::kRoots, roots_);
   visit(TableId::kNodes, trees_.nodes);
-  visit(TableId::kItems, trees_.items);
-  visit(TableId::kRules, rules_.cells);
-  visit(TableId::kPrefixes, prefixes_.cells);
+  visit(TableId::kSlots, trees_.slots);
+  visit(TableId::kRules, rules_.rules);
+  visit(TableId::kMatches, rules_.matches);
+  visit(TableId::kPrefixes, prefixes_.prefixes);
   visit(TableId::kActions, actions_.cells);
   visit(TableId::kNextHops, next_hops_.cells);
   visit(TableId::kTargets, targets_.cells);

@@ -2,18 +2,18 @@
 //
 // The bit-selection decision tree that classify.bpf.c walks (ADR 2): built, changed and checked here.
 //
-// Every entry is in exactly one leaf. An inner node selects a child by a window of key bits; an entry that fixes
-// all bits of the window lives below that child, any other below `rest`. So one insertion or removal touches one
-// path, and memory is linear in the number of entries whatever they overlap. Changed paths are copied, never
-// written where a packet may look.
+// Every record is in exactly one leaf. A node selects a child by a window of key bits; a record that fixes all
+// bits of the window lives below that child, any other below `rest`. So one insertion or removal touches one path,
+// and memory is linear in the number of records whatever they overlap. Changed paths are copied, never written
+// where a packet may look.
 #pragma once
 
+#include <absl/functional/function_ref.h>
 #include <absl/types/span.h>
 
 #include <array>
 #include <bit>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <vector>
 
@@ -22,79 +22,101 @@
 
 namespace headgate {
 
-// The bits of the key that an entry fixes, and their values. A range counts as the bits its ends share.
+// The bits of the key that a record fixes, and their values. A range counts as the bits its ends share.
 template <unsigned kWords>
 struct Ternary {
   std::array<uint32_t, kWords> value{};
   std::array<uint32_t, kWords> mask{};
 };
 
-// What a tree needs to know of the entries its leaves refer to.
-template <unsigned kWords>
-class EntrySource {
+// What a tree needs to know of the records in its leaves.
+template <typename Record, unsigned kWords>
+class RecordSource {
  public:
-  virtual ~EntrySource() = default;
-  virtual Ternary<kWords> Key(uint32_t entry) const = 0;
-  virtual uint32_t Priority(uint32_t entry) const = 0;
+  virtual ~RecordSource() = default;
+  virtual Ternary<kWords> KeyOf(const Record& record) const = 0;
+  virtual uint32_t PriorityOf(const Record& record) const = 0;
 };
 
-// The nodes and items of all trees.
+// The nodes and slots of all trees.
 struct TreeStore {
   // Of a node's subtree.
   struct Size {
-    uint32_t entries = 0;  // now
+    uint32_t records = 0;  // now
     uint32_t built = 0;    // when its shape was last chosen
   };
 
   Arena<hg_node, HG_NODES_PER_PAGE> nodes;
-  Arena<hg_item, HG_ITEMS_PER_PAGE> items;
+  Arena<hg_slot, HG_SLOTS_PER_PAGE> slots;
   std::vector<Size> sizes;  // by node
 
-  uint32_t AllocateNodes(unsigned order) {
-    const uint32_t first = nodes.Allocate(order);
+  uint32_t AllocateNode() {
+    const uint32_t node = nodes.Allocate(0);
     CoverNodes();
-    return first;
+    return node;
   }
   // References to sizes hold until the next call.
   void CoverNodes() { sizes.resize(nodes.size()); }
 };
 
-struct TreeShape {
-  uint32_t entries = 0;
-  uint32_t depth = 0;
-  uint32_t longest_walk = 0;  // nodes visited at most
-  uint32_t largest_leaf = 0;  // entries
+// A subtree as nodes and slots name it.
+struct TreeRef {
+  static uint32_t OfNode(uint32_t node) { return node << HG_REF_SHIFT; }
+  static uint32_t OfLeaf(uint32_t first, size_t count) {
+    return first << HG_REF_SHIFT | static_cast<uint32_t>(count);
+  }
+  static uint32_t Index(uint32_t ref) { return ref >> HG_REF_SHIFT; }
+  // Records of a leaf; 0: a node, or empty.
+  static uint32_t Count(uint32_t ref) { return ref & HG_REF_COUNT_MASK; }
+  static bool IsNode(uint32_t ref) { return ref != 0 && Count(ref) == 0; }
 };
 
-// A tree is named by its root node; 0 is the empty tree. Functions that change a tree return its new root.
+struct TreeShape {
+  uint32_t records = 0;
+  uint32_t depth = 0;
+  uint32_t longest_walk = 0;  // nodes and leaves visited at most
+  uint32_t largest_leaf = 0;  // records, of chained leaves together
+};
+
+// A tree is named by its root, a subtree; 0 is the empty tree. Functions that change a tree return its new root.
 // Windows are of the first kWords words of the key.
-template <unsigned kWords>
+template <typename Record, unsigned kWords, uint32_t kPerPage>
 class Tree {
  public:
-  Tree(TreeStore& store, const EntrySource<kWords>& entries) : store_(store), entries_(entries) {}
+  using Records = Arena<Record, kPerPage>;
+  using Source = RecordSource<Record, kWords>;
 
-  uint32_t Build(absl::Span<const uint32_t> entries);
-  uint32_t Insert(uint32_t root, uint32_t entry);
-  uint32_t Erase(uint32_t root, uint32_t entry);
+  Tree(TreeStore& store, Records& records, const Source& source)
+      : store_(store), records_(records), source_(source) {}
+
+  uint32_t Build(absl::Span<const Record> records);
+  uint32_t Insert(uint32_t root, const Record& record);
+  // Takes out the record with this key for which `is_it` holds; it must be there.
+  uint32_t Erase(uint32_t root, const Ternary<kWords>& key, absl::FunctionRef<bool(const Record&)> is_it);
   void Free(uint32_t root);
 
-  // The entry with this key for which `is_it` holds; 0 when there is none.
-  uint32_t Find(uint32_t root, const Ternary<kWords>& key, const std::function<bool(uint32_t)>& is_it) const;
-  void ForEachEntry(uint32_t root, const std::function<void(uint32_t)>& visit) const;
+  // The record with this key for which `is_it` holds, until the tree changes; null when there is none.
+  const Record* Find(uint32_t root, const Ternary<kWords>& key,
+                     absl::FunctionRef<bool(const Record&)> is_it) const;
+  void ForEach(uint32_t root, absl::FunctionRef<void(const Record&)> visit) const;
   TreeShape Shape(uint32_t root) const;
 
-  // Takes over a tree that was read back from the kernel: claims its runs and restores sizes. False when it
-  // is not one this class could have made; then the whole image must be built anew.
-  bool Adopt(uint32_t root, const std::function<bool(uint32_t)>& claim_entry);
+  // Takes over a tree that was read back from the kernel: claims its runs and restores sizes. False when it is not
+  // one this class could have made; then the whole image must be built anew.
+  bool Adopt(uint32_t root, absl::FunctionRef<bool(const Record&)> claim);
 
  private:
   struct Keyed {
-    uint32_t entry;
+    Record record;
     uint32_t prio;
     Ternary<kWords> key;
   };
   struct Window {
     uint8_t word = 0, shift = 0, bits = 0;
+  };
+  struct Erasure {
+    const Ternary<kWords>& key;
+    absl::FunctionRef<bool(const Record&)> is_it;
   };
 
   // A node passed on the way to a leaf, by one of its children or by its rest.
@@ -114,33 +136,47 @@ class Tree {
   // Of the run that holds so many cells.
   static unsigned OrderFor(size_t cells) { return static_cast<unsigned>(std::bit_width(cells - 1)); }
   static Window WindowOf(const hg_node& node) { return {node.word, node.shift, node.bits}; }
+  // A node of a chain of leaves, as long lists are.
+  static bool IsChain(const hg_node& node) { return node.bits == 0; }
 
-  Keyed Load(uint32_t entry) const { return {entry, entries_.Priority(entry), entries_.Key(entry)}; }
-  // Shapes the subtree at a fresh node. `depth`: child selections on the way here, which bounds the walk's stack.
-  void BuildAt(uint32_t node, absl::Span<Keyed> entries, unsigned depth);
-  void WriteLeaf(uint32_t node, absl::Span<Keyed> entries);
-  bool ChooseWindow(absl::Span<const Keyed> entries, Window& window) const;
+  Keyed Load(const Record& record) const { return {record, source_.PriorityOf(record), source_.KeyOf(record)}; }
+  uint32_t RecordsOf(uint32_t ref) const {
+    return TreeRef::IsNode(ref) ? store_.sizes[TreeRef::Index(ref)].records : TreeRef::Count(ref);
+  }
 
-  void InsertAt(uint32_t node, const Keyed& entry, unsigned depth);
-  void EraseAt(uint32_t node, const Keyed& entry, unsigned depth);
-  void RebuildAt(uint32_t node, unsigned depth, const Keyed* extra);
-  void Collect(uint32_t node, std::vector<Keyed>& out) const;
-  // Frees what hangs below the node, not the node.
-  void FreeBelow(uint32_t node);
-  // The run itself when fresh, else a fresh copy in its place.
-  uint32_t Own(uint32_t run, unsigned order);
-  void UpdatePriority(uint32_t node);
-  void ShapeOf(uint32_t node, uint32_t depth, TreeShape& shape, uint32_t& walk) const;
-  bool AdoptAt(uint32_t node, unsigned depth, Path& path, const std::function<bool(uint32_t)>& claim_entry);
-  bool AdoptLeaf(uint32_t node, const Path& path, const std::function<bool(uint32_t)>& claim_entry);
+  // tree_build.cpp. `depth`: child selections on the way here, which bounds the walk's stack.
+  hg_slot BuildAt(absl::Span<Keyed> records, unsigned depth);
+  hg_slot BuildNode(absl::Span<Keyed> records, const Window& window, unsigned depth);
+  hg_slot WriteLeaf(absl::Span<Keyed> records);
+  bool ChooseWindow(absl::Span<const Keyed> records, Window& window) const;
+  double CostOf(absl::Span<const Ternary<kWords>* const> sample, double scale, const Window& window) const;
+
+  // tree.cpp. Each takes over a subtree and gives the one that is in its place from now on.
+  hg_slot InsertAt(hg_slot slot, const Keyed& record, unsigned depth);
+  hg_slot EraseAt(hg_slot slot, const Erasure& erasure, unsigned depth);
+  hg_slot RebuildAt(uint32_t ref, unsigned depth, const Keyed* extra, const Erasure* erasure);
+  void Collect(uint32_t ref, std::vector<Keyed>& out) const;
+  // The node itself when fresh, else a fresh copy in its place, with slots that are fresh too if asked for.
+  uint32_t Own(uint32_t node, bool with_slots);
+  uint32_t Highest(const hg_node& node) const;
+
+  // tree_read.cpp
+  void ShapeOf(uint32_t ref, uint32_t depth, TreeShape& shape, uint32_t& walk) const;
+  bool AdoptAt(const hg_slot& slot, unsigned depth, Path& path, absl::FunctionRef<bool(const Record&)> claim);
+  bool AdoptLeaf(const hg_slot& slot, const Path& path, absl::FunctionRef<bool(const Record&)> claim);
+  bool AdoptChain(hg_slot slot, const Path& path, absl::FunctionRef<bool(const Record&)> claim);
+  bool AdoptNode(const hg_slot& slot, unsigned depth, Path& path, absl::FunctionRef<bool(const Record&)> claim);
+  bool ClaimNode(uint32_t node);
+  uint32_t PriorityOfRoot(uint32_t root) const;
   // Whether an insertion of the key would have come this way.
   static bool LeadsTo(const Path& path, const Ternary<kWords>& key);
 
   TreeStore& store_;
-  const EntrySource<kWords>& entries_;
+  Records& records_;
+  const Source& source_;
 };
 
-using RuleTree = Tree<HG_WORDS_USED>;
-using PrefixTree = Tree<4>;
+using RuleTree = Tree<hg_rule, HG_WORDS_USED, HG_RULES_PER_PAGE>;
+using PrefixTree = Tree<hg_prefix, 4, HG_PREFIXES_PER_PAGE>;
 
 }  // namespace headgate

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Trees read: entries found and listed, shapes measured, and trees that an earlier process left checked and taken
+// Trees read: records found and listed, shapes measured, and trees that an earlier process left checked and taken
 // over.
 #include <algorithm>
 #include <limits>
@@ -19,157 +19,196 @@ bool Fits(uint32_t first, uint32_t count, uint32_t cells) {
 
 }  // namespace
 
-template <unsigned kWords>
-uint32_t Tree<kWords>::Find(uint32_t root, const Ternary<kWords>& key,
-                            const std::function<bool(uint32_t)>& is_it) const {
-  while (root != 0) {
-    const hg_node& n = store_.nodes[root];
-    if (uint32_t child = 0; n.bits != 0 && Selects(key, WindowOf(n), child)) {
-      root = n.base + child;
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+const Record* Tree<Record, kWords, kPerPage>::Find(uint32_t ref, const Ternary<kWords>& key,
+                                                   absl::FunctionRef<bool(const Record&)> is_it) const {
+  while (TreeRef::IsNode(ref)) {
+    const hg_node& n = store_.nodes[TreeRef::Index(ref)];
+    if (IsChain(n)) {
+      if (const Record* found = Find(store_.slots[n.base].ref, key, is_it)) return found;
+      ref = n.rest;
       continue;
     }
-    for (uint32_t i = 0; i < n.count; ++i) {
-      const uint32_t entry = store_.items[n.base + i].entry;
-      if (is_it(entry)) return entry;
-    }
-    root = n.rest;
+    uint32_t child = 0;
+    ref = Selects(key, WindowOf(n), child) ? store_.slots[n.base + child].ref : n.rest;
   }
-  return 0;
+  for (uint32_t i = 0; i < TreeRef::Count(ref); ++i) {
+    const Record& record = records_[TreeRef::Index(ref) + i];
+    if (is_it(record)) return &record;
+  }
+  return nullptr;
 }
 
-template <unsigned kWords>
-void Tree<kWords>::ForEachEntry(uint32_t root, const std::function<void(uint32_t)>& visit) const {
-  // A loop along rest: chains of leaves may be long.
-  for (uint32_t node = root; node != 0; node = store_.nodes[node].rest) {
-    const hg_node& n = store_.nodes[node];
-    if (n.bits != 0) {
-      for (uint32_t i = 0; i < (1U << n.bits); ++i) ForEachEntry(n.base + i, visit);
-    } else {
-      for (uint32_t i = 0; i < n.count; ++i) visit(store_.items[n.base + i].entry);
-    }
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+void Tree<Record, kWords, kPerPage>::ForEach(uint32_t ref, absl::FunctionRef<void(const Record&)> visit) const {
+  // A loop along rest: chains may be long.
+  while (TreeRef::IsNode(ref)) {
+    const hg_node& n = store_.nodes[TreeRef::Index(ref)];
+    for (uint32_t i = 0; i < (1U << n.bits); ++i) ForEach(store_.slots[n.base + i].ref, visit);
+    ref = n.rest;
   }
+  for (uint32_t i = 0; i < TreeRef::Count(ref); ++i) visit(records_[TreeRef::Index(ref) + i]);
 }
 
-template <unsigned kWords>
-void Tree<kWords>::ShapeOf(uint32_t node, uint32_t depth, TreeShape& shape, uint32_t& walk) const {
-  const hg_node& n = store_.nodes[node];
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+void Tree<Record, kWords, kPerPage>::ShapeOf(uint32_t ref, uint32_t depth, TreeShape& shape,
+                                             uint32_t& walk) const {
+  if (ref == 0) return;
   shape.depth = std::max(shape.depth, depth);
-  uint32_t below = 0;
-  if (n.bits != 0) {
-    for (uint32_t i = 0; i < (1U << n.bits); ++i) {
-      uint32_t child = 0;
-      ShapeOf(n.base + i, depth + 1, shape, child);
-      below = std::max(below, child);
-    }
-  } else {
-    shape.entries += n.count;
-    shape.largest_leaf = std::max(shape.largest_leaf, store_.sizes[node].entries);
+  walk = 1;
+  if (!TreeRef::IsNode(ref)) {
+    shape.records += TreeRef::Count(ref);
+    shape.largest_leaf = std::max(shape.largest_leaf, TreeRef::Count(ref));
+    return;
   }
-  uint32_t rest = 0;
-  if (n.rest != 0) ShapeOf(n.rest, depth + 1, shape, rest);
-  walk = 1 + below + rest;
+  const hg_node& n = store_.nodes[TreeRef::Index(ref)];
+  if (IsChain(n)) shape.largest_leaf = std::max(shape.largest_leaf, RecordsOf(ref));
+  uint32_t below = 0, rest = 0;
+  for (uint32_t i = 0; i < (1U << n.bits); ++i) {
+    uint32_t child = 0;
+    ShapeOf(store_.slots[n.base + i].ref, depth + 1, shape, child);
+    below = std::max(below, child);
+  }
+  ShapeOf(n.rest, depth + 1, shape, rest);
+  walk += below + rest;
 }
 
-template <unsigned kWords>
-TreeShape Tree<kWords>::Shape(uint32_t root) const {
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+TreeShape Tree<Record, kWords, kPerPage>::Shape(uint32_t root) const {
   TreeShape shape;
-  if (root != 0) ShapeOf(root, 0, shape, shape.longest_walk);
+  ShapeOf(root, 0, shape, shape.longest_walk);
   return shape;
 }
 
-// A leaf with all that is chained to it.
-template <unsigned kWords>
-bool Tree<kWords>::AdoptLeaf(uint32_t node, const Path& path, const std::function<bool(uint32_t)>& claim_entry) {
-  std::vector<uint32_t> chain;
-  uint32_t above = std::numeric_limits<uint32_t>::max();
-  for (uint32_t next = node; next != 0;) {
-    const hg_node n = store_.nodes[next];
-    if (n.bits != 0 || n.count > HG_LEAF_ITEMS || (n.count == 0 && (n.rest != 0 || n.prio != 0))) return false;
-    chain.push_back(next);
-    if (n.count != 0) {
-      if (!Fits(n.base, n.count, store_.items.size()) || !store_.items.CanClaim(n.base, OrderFor(n.count)))
-        return false;
-      store_.items.Claim(n.base, OrderFor(n.count));
-      if (n.prio != store_.items[n.base].prio) return false;
-    }
-    for (uint32_t i = 0; i < n.count; ++i) {
-      const hg_item item = store_.items[n.base + i];
-      if (!claim_entry(item.entry) || item.prio != entries_.Priority(item.entry) || item.prio > above)
-        return false;
-      if (!LeadsTo(path, entries_.Key(item.entry))) return false;
-      above = item.prio;
-    }
-    next = n.rest;
-    if (next == 0) break;
-    if (!Fits(next, 1, store_.nodes.size()) || !store_.nodes.CanClaim(next, 0)) return false;
-    store_.nodes.Claim(next, 0);
-  }
-  uint32_t entries = 0;
-  for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
-    entries += store_.nodes[*link].count;
-    store_.sizes[*link] = {entries, entries};
-  }
-  return true;
-}
-
-template <unsigned kWords>
-bool Tree<kWords>::LeadsTo(const Path& path, const Ternary<kWords>& key) {
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+bool Tree<Record, kWords, kPerPage>::LeadsTo(const Path& path, const Ternary<kWords>& key) {
   return std::all_of(path.begin(), path.end(), [&key](const Step& step) {
     uint32_t child = 0;
     return Selects(key, step.window, child) ? step.child == child : !step.child;
   });
 }
 
-template <unsigned kWords>
-bool Tree<kWords>::AdoptAt(uint32_t node, unsigned depth, Path& path,
-                           const std::function<bool(uint32_t)>& claim_entry) {
-  const hg_node n = store_.nodes[node];
-  if (n.bits == 0) return AdoptLeaf(node, path, claim_entry);
-  if (n.bits > HG_WINDOW_BITS || n.word >= kWords || n.shift + n.bits > 32 || depth >= HG_TREE_STACK ||
-      path.size() >= kMaxPath || !Fits(n.base, 1U << n.bits, store_.nodes.size()) ||
-      !store_.nodes.CanClaim(n.base, n.bits)) {
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+bool Tree<Record, kWords, kPerPage>::AdoptLeaf(const hg_slot& slot, const Path& path,
+                                               absl::FunctionRef<bool(const Record&)> claim) {
+  const uint32_t first = TreeRef::Index(slot.ref), count = TreeRef::Count(slot.ref);
+  if (count > HG_LEAF_ENTRIES || !Fits(first, count, records_.size()) ||
+      !records_.CanClaim(first, OrderFor(count)) || source_.PriorityOf(records_[first]) != slot.prio) {
     return false;
   }
-  store_.nodes.Claim(n.base, n.bits);
-  uint32_t entries = 0, prio = 0;
-  const auto adopt = [&](uint32_t below, unsigned its_depth, std::optional<uint32_t> child) {
+  records_.Claim(first, OrderFor(count));
+  uint32_t above = std::numeric_limits<uint32_t>::max();
+  for (uint32_t i = 0; i < count; ++i) {
+    const Record& record = records_[first + i];
+    const uint32_t prio = source_.PriorityOf(record);
+    if (prio == 0 || prio > above || !claim(record) || !LeadsTo(path, source_.KeyOf(record))) return false;
+    above = prio;
+  }
+  return true;
+}
+
+// A node and its slots, which it names.
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+bool Tree<Record, kWords, kPerPage>::ClaimNode(uint32_t node) {
+  if (!Fits(node, 1, store_.nodes.size()) || !store_.nodes.CanClaim(node, 0)) return false;
+  const hg_node n = store_.nodes[node];
+  if (n.bits > HG_WINDOW_BITS || n.word >= kWords || n.shift + n.bits > 32 ||
+      !Fits(n.base, 1U << n.bits, store_.slots.size()) || !store_.slots.CanClaim(n.base, n.bits)) {
+    return false;
+  }
+  store_.nodes.Claim(node, 0);
+  store_.slots.Claim(n.base, n.bits);
+  return true;
+}
+
+// A loop, for chains may be long.
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+bool Tree<Record, kWords, kPerPage>::AdoptChain(hg_slot slot, const Path& path,
+                                                absl::FunctionRef<bool(const Record&)> claim) {
+  std::vector<uint32_t> chain;
+  while (TreeRef::IsNode(slot.ref)) {
+    const uint32_t node = TreeRef::Index(slot.ref);
+    if (!ClaimNode(node) || !IsChain(store_.nodes[node])) return false;
+    const hg_node n = store_.nodes[node];
+    const hg_slot leaf = store_.slots[n.base];
+    if (TreeRef::Count(leaf.ref) == 0 || n.rest == 0 || std::max(leaf.prio, n.rest_prio) != slot.prio ||
+        !AdoptLeaf(leaf, path, claim)) {
+      return false;
+    }
+    chain.push_back(node);
+    slot = {n.rest_prio, n.rest};
+  }
+  if (!AdoptLeaf(slot, path, claim)) return false;
+  uint32_t records = TreeRef::Count(slot.ref);
+  for (auto node = chain.rbegin(); node != chain.rend(); ++node) {
+    records += TreeRef::Count(store_.slots[store_.nodes[*node].base].ref);
+    store_.sizes[*node] = {records, records};
+  }
+  return true;
+}
+
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+bool Tree<Record, kWords, kPerPage>::AdoptNode(const hg_slot& slot, unsigned depth, Path& path,
+                                               absl::FunctionRef<bool(const Record&)> claim) {
+  const uint32_t node = TreeRef::Index(slot.ref);
+  // Room in the walk's stack for this one and for a chain below.
+  if (depth + 1 >= HG_TREE_STACK || path.size() >= kMaxPath || !ClaimNode(node)) return false;
+  const hg_node n = store_.nodes[node];
+  uint32_t records = 0;
+  const auto adopt = [&](const hg_slot& below, unsigned its_depth, std::optional<uint32_t> child) {
     path.push_back({WindowOf(n), child});
-    const bool good = AdoptAt(below, its_depth, path, claim_entry);
+    const bool good = AdoptAt(below, its_depth, path, claim);
     path.pop_back();
-    entries += store_.sizes[below].entries;
-    prio = std::max(prio, store_.nodes[below].prio);
+    records += good ? RecordsOf(below.ref) : 0;
     return good;
   };
   for (uint32_t i = 0; i < (1U << n.bits); ++i) {
-    if (!adopt(n.base + i, depth + 1, i)) return false;
+    if (!adopt(store_.slots[n.base + i], depth + 1, i)) return false;
   }
-  if (n.rest != 0) {
-    if (!Fits(n.rest, 1, store_.nodes.size()) || !store_.nodes.CanClaim(n.rest, 0)) return false;
-    store_.nodes.Claim(n.rest, 0);
-    if (!adopt(n.rest, depth, std::nullopt)) return false;
-  }
-  store_.sizes[node] = {entries, entries};
-  return n.prio == prio;
+  if (!adopt({n.rest_prio, n.rest}, depth, std::nullopt)) return false;
+  store_.sizes[node] = {records, records};
+  return Highest(n) == slot.prio;
 }
 
-template <unsigned kWords>
-bool Tree<kWords>::Adopt(uint32_t root, const std::function<bool(uint32_t)>& claim_entry) {
-  if (root == 0) return true;
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+bool Tree<Record, kWords, kPerPage>::AdoptAt(const hg_slot& slot, unsigned depth, Path& path,
+                                             absl::FunctionRef<bool(const Record&)> claim) {
+  if (slot.ref == 0) return slot.prio == 0;
+  if (!TreeRef::IsNode(slot.ref)) return AdoptLeaf(slot, path, claim);
+  const uint32_t node = TreeRef::Index(slot.ref);
+  if (!Fits(node, 1, store_.nodes.size())) return false;
+  return IsChain(store_.nodes[node]) ? AdoptChain(slot, path, claim) : AdoptNode(slot, depth, path, claim);
+}
+
+// Of a root the priority is nowhere written.
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+uint32_t Tree<Record, kWords, kPerPage>::PriorityOfRoot(uint32_t root) const {
+  if (!TreeRef::IsNode(root)) {
+    const uint32_t first = TreeRef::Index(root);
+    return Fits(first, 1, records_.size()) ? source_.PriorityOf(records_[first]) : 0;
+  }
+  const uint32_t node = TreeRef::Index(root);
+  if (!Fits(node, 1, store_.nodes.size())) return 0;
+  const hg_node& n = store_.nodes[node];
+  return n.bits <= HG_WINDOW_BITS && Fits(n.base, 1U << n.bits, store_.slots.size()) ? Highest(n) : 0;
+}
+
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+bool Tree<Record, kWords, kPerPage>::Adopt(uint32_t root, absl::FunctionRef<bool(const Record&)> claim) {
   store_.CoverNodes();
-  if (!Fits(root, 1, store_.nodes.size()) || !store_.nodes.CanClaim(root, 0)) return false;
-  store_.nodes.Claim(root, 0);
   Path path;
-  return AdoptAt(root, 0, path, claim_entry);
+  return root == 0 || AdoptAt({PriorityOfRoot(root), root}, 0, path, claim);
 }
 
-template uint32_t Tree<HG_WORDS_USED>::Find(uint32_t, const Ternary<HG_WORDS_USED>&,
-                                            const std::function<bool(uint32_t)>&) const;
-template void Tree<HG_WORDS_USED>::ForEachEntry(uint32_t, const std::function<void(uint32_t)>&) const;
-template TreeShape Tree<HG_WORDS_USED>::Shape(uint32_t) const;
-template bool Tree<HG_WORDS_USED>::Adopt(uint32_t, const std::function<bool(uint32_t)>&);
-template uint32_t Tree<4>::Find(uint32_t, const Ternary<4>&, const std::function<bool(uint32_t)>&) const;
-template void Tree<4>::ForEachEntry(uint32_t, const std::function<void(uint32_t)>&) const;
-template TreeShape Tree<4>::Shape(uint32_t) const;
-template bool Tree<4>::Adopt(uint32_t, const std::function<bool(uint32_t)>&);
+template const hg_rule* RuleTree::Find(uint32_t, const Ternary<HG_WORDS_USED>&,
+                                       absl::FunctionRef<bool(const hg_rule&)>) const;
+template void RuleTree::ForEach(uint32_t, absl::FunctionRef<void(const hg_rule&)>) const;
+template TreeShape RuleTree::Shape(uint32_t) const;
+template bool RuleTree::Adopt(uint32_t, absl::FunctionRef<bool(const hg_rule&)>);
+template const hg_prefix* PrefixTree::Find(uint32_t, const Ternary<4>&,
+                                           absl::FunctionRef<bool(const hg_prefix&)>) const;
+template void PrefixTree::ForEach(uint32_t, absl::FunctionRef<void(const hg_prefix&)>) const;
+template TreeShape PrefixTree::Shape(uint32_t) const;
+template bool PrefixTree::Adopt(uint32_t, absl::FunctionRef<bool(const hg_prefix&)>);
 
 }  // namespace headgate

@@ -77,8 +77,9 @@ absl::Status BpfDataplane::Setup() {
 
 const bpf_map* BpfDataplane::MapOf(TableId table) const {
   const auto& maps = loader_->skeleton().maps;
-  const bpf_map* const tables[kTables] = {maps.hg_roots,    maps.hg_nodes,   maps.hg_items,     maps.hg_rules,
-                                          maps.hg_prefixes, maps.hg_actions, maps.hg_next_hops, maps.hg_targets};
+  const bpf_map* const tables[kTables] = {maps.hg_roots,   maps.hg_nodes,     maps.hg_slots,
+                                          maps.hg_rules,   maps.hg_matches,   maps.hg_prefixes,
+                                          maps.hg_actions, maps.hg_next_hops, maps.hg_targets};
   return tables[static_cast<size_t>(table)];
 }
 
@@ -179,7 +180,16 @@ absl::Status BpfDataplane::Detach(uint32_t port) {
   return ports_.Detach(port);
 }
 
-uint32_t BpfDataplane::CounterRows(CounterId table) const { return bpf_map__max_entries(MapOf(table)); }
+uint32_t BpfDataplane::CounterRows(CounterId table) const {
+  // Its counters fill pages, of which the last may be longer than this.
+  if (table == CounterId::kRules) return bpf_map__max_entries(loader_->skeleton().maps.hg_rule_base);
+  return bpf_map__max_entries(MapOf(table));
+}
+
+RuleCounters BpfDataplane::rule_counters() const {
+  const auto& maps = loader_->skeleton().maps;
+  return {bpf_map__fd(maps.hg_rule_stats), bpf_map__fd(maps.hg_rule_base)};
+}
 
 uint32_t BpfDataplane::CounterFields(CounterId table) const {
   static constexpr uint32_t kFields[kCounterTables] = {
@@ -192,26 +202,17 @@ absl::StatusOr<std::vector<uint64_t>> BpfDataplane::ReadCounters(CounterId table
                                                                  uint32_t count) const {
   const uint32_t fields = CounterFields(table);
   HG_RETURN_IF_ERROR(CheckRange(first, count, CounterRows(table), "counters"));
-  HG_ASSIGN_OR_RETURN(std::vector<uint64_t> sums,
-                      ReadPerCpuFields(bpf_map__fd(MapOf(table)), first, count, fields));
-  if (table == CounterId::kRules) {
-    std::vector<uint64_t> base(sums.size());
-    HG_RETURN_IF_ERROR(ReadArray(bpf_map__fd(loader_->skeleton().maps.hg_rule_base), first, count, base.data()));
-    for (size_t i = 0; i < sums.size(); ++i) sums[i] += base[i];
-  }
-  return sums;
+  if (table == CounterId::kRules) return rule_counters().Read(first, count);
+  return ReadPerCpuFields(bpf_map__fd(MapOf(table)), first, count, fields);
 }
 
 absl::Status BpfDataplane::ClearCounters(CounterId table, absl::Span<const uint32_t> rows) {
   for (const uint32_t row : rows) HG_RETURN_IF_ERROR(CheckRange(row, 1, CounterRows(table), "counters"));
-  HG_RETURN_IF_ERROR(ClearPerCpu(bpf_map__fd(MapOf(table)), rows, CounterFields(table)));
-  if (table != CounterId::kRules) return absl::OkStatus();
-  const auto& maps = loader_->skeleton().maps;
-  const std::vector<hg_rule_count> base(rows.size());
-  HG_RETURN_IF_ERROR(WriteArray(bpf_map__fd(maps.hg_rule_base), rows, base.data()));
+  if (table != CounterId::kRules) return ClearPerCpu(bpf_map__fd(MapOf(table)), rows, CounterFields(table));
+  HG_RETURN_IF_ERROR(rule_counters().Clear(rows));
   // A bucket of zero is full.
   const std::vector<uint64_t> limiters(rows.size());
-  return WriteArray(bpf_map__fd(maps.hg_limiters), rows, limiters.data());
+  return WriteArray(bpf_map__fd(loader_->skeleton().maps.hg_limiters), rows, limiters.data());
 }
 
 absl::Status BpfDataplane::PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) {

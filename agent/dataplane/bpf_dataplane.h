@@ -12,6 +12,7 @@
 #include "agent/dataplane/attach.h"
 #include "agent/dataplane/dataplane.h"
 #include "agent/dataplane/loader.h"
+#include "agent/dataplane/rule_counters.h"
 
 struct bpf_map;
 struct ring_buffer;
@@ -52,6 +53,7 @@ class BpfDataplane : public Dataplane {
   absl::Status Setup();
   const bpf_map* MapOf(TableId table) const;
   const bpf_map* MapOf(CounterId table) const;
+  RuleCounters rule_counters() const;
 
   std::unique_ptr<Loader> loader_;
   Ports ports_;

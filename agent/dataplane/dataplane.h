@@ -26,7 +26,17 @@
 namespace headgate {
 
 // The arrays that a generation is made of. Values are the structs of hg_abi.h.
-enum class TableId : uint8_t { kRoots, kNodes, kItems, kRules, kPrefixes, kActions, kNextHops, kTargets };
+enum class TableId : uint8_t {
+  kRoots,
+  kNodes,
+  kSlots,
+  kRules,
+  kMatches,
+  kPrefixes,
+  kActions,
+  kNextHops,
+  kTargets
+};
 inline constexpr size_t kTables = HG_TABLES;
 
 // The counter arrays; each row is the struct's u64 fields, summed over CPUs.

@@ -13,8 +13,9 @@
 namespace headgate {
 namespace {
 
-constexpr const char* kTableNames[kTables] = {"hg_roots",    "hg_nodes",   "hg_items",     "hg_rules",
-                                              "hg_prefixes", "hg_actions", "hg_next_hops", "hg_targets"};
+constexpr const char* kTableNames[kTables] = {"hg_roots",   "hg_nodes",     "hg_slots",
+                                              "hg_rules",   "hg_matches",   "hg_prefixes",
+                                              "hg_actions", "hg_next_hops", "hg_targets"};
 constexpr uint32_t kFields[kCounterTables] = {2, 3, 2, 3, 1};
 
 }  // namespace
@@ -28,8 +29,9 @@ FakeDataplane::FakeDataplane(uint32_t capacity) : capacity_(capacity), tables_(k
 
 size_t FakeDataplane::ValueSize(TableId table) {
   static constexpr size_t kSizes[kTables] = {
-      sizeof(hg_root),        sizeof(hg_node_page), sizeof(hg_item_page),     sizeof(hg_rule),
-      sizeof(hg_prefix_page), sizeof(hg_action),    sizeof(hg_next_hop_page), sizeof(hg_target_page)};
+      sizeof(hg_root),      sizeof(hg_node_page),     sizeof(hg_slot_page),
+      sizeof(hg_rule_page), sizeof(hg_match_page),    sizeof(hg_prefix_page),
+      sizeof(hg_action),    sizeof(hg_next_hop_page), sizeof(hg_target_page)};
   return kSizes[static_cast<size_t>(table)];
 }
 

@@ -21,6 +21,7 @@
 #include "agent/base/log.h"
 #include "agent/base/status.h"
 #include "agent/dataplane/bpf_util.h"
+#include "agent/dataplane/rule_counters.h"
 #include "bpf/hg_abi.h"
 #include "headgate_bpf.skel.h"
 
@@ -112,16 +113,17 @@ void Loader::SetSizes() {
   const auto pages = [](uint64_t cells, uint32_t per_page) {
     return static_cast<uint32_t>((cells / HG_RUN_CELLS + 2) * HG_RUN_CELLS / per_page);
   };
-  bpf_map__set_max_entries(maps.hg_nodes, pages(4 * entries + 2 * prefixes, HG_NODES_PER_PAGE));
-  bpf_map__set_max_entries(maps.hg_items, pages(4 * (entries + prefixes), HG_ITEMS_PER_PAGE));
-  bpf_map__set_max_entries(maps.hg_rules, pages(2 * entries, 1));
-  bpf_map__set_max_entries(maps.hg_prefixes, pages(2 * prefixes, HG_PREFIXES_PER_PAGE));
+  bpf_map__set_max_entries(maps.hg_nodes, pages(entries + prefixes, HG_NODES_PER_PAGE));
+  bpf_map__set_max_entries(maps.hg_slots, pages(4 * entries + 2 * prefixes, HG_SLOTS_PER_PAGE));
+  bpf_map__set_max_entries(maps.hg_rules, pages(4 * entries, HG_RULES_PER_PAGE));
+  bpf_map__set_max_entries(maps.hg_matches, pages(2 * entries, HG_MATCHES_PER_PAGE));
+  bpf_map__set_max_entries(maps.hg_prefixes, pages(4 * prefixes, HG_PREFIXES_PER_PAGE));
   bpf_map__set_max_entries(maps.hg_actions, pages(2 * entries, 1));
   bpf_map__set_max_entries(maps.hg_next_hops, pages(2 * HG_NEXT_HOP_PAGES, 1));
   bpf_map__set_max_entries(maps.hg_targets, pages(2 * HG_TARGET_PAGES, 1));
   bpf_map__set_max_entries(maps.hg_limiters, 2 * sizes.max_entries + 1);
   bpf_map__set_max_entries(maps.hg_sources, sizes.max_sources);
-  bpf_map__set_max_entries(maps.hg_rule_stats, 2 * sizes.max_entries + 1);
+  bpf_map__set_max_entries(maps.hg_rule_stats, RuleCounters::PagesFor(2 * entries + 1));
   bpf_map__set_max_entries(maps.hg_rule_base, 2 * sizes.max_entries + 1);
 }
 
@@ -149,9 +151,9 @@ absl::Status Loader::ReuseMaps() {
     return absl::OkStatus();
   };
   auto& maps = skeleton_->maps;
-  const std::vector<bpf_map*> tables = {maps.hg_active,   maps.hg_roots,     maps.hg_nodes,
-                                        maps.hg_items,    maps.hg_rules,     maps.hg_actions,
-                                        maps.hg_prefixes, maps.hg_next_hops, maps.hg_targets};
+  const std::vector<bpf_map*> tables = {maps.hg_active,    maps.hg_roots,   maps.hg_nodes,   maps.hg_slots,
+                                        maps.hg_rules,     maps.hg_matches, maps.hg_actions, maps.hg_prefixes,
+                                        maps.hg_next_hops, maps.hg_targets};
   std::vector<Fd> fds;
   fds.reserve(tables.size());
   for (const bpf_map* table : tables) fds.push_back(PinnedLike(table));
@@ -191,6 +193,7 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
   HG_RETURN_IF_ERROR(loader->ReuseMaps());
   HG_ASSIGN_OR_RETURN(loader->skeleton_->rodata->incarnation, loader->NextIncarnation());
   HG_ASSIGN_OR_RETURN(loader->skeleton_->rodata->netns_cookie, NetnsCookie());
+  loader->skeleton_->rodata->use_flow_cache = options.flow_cache;
   if (const int error = headgate_bpf__load(loader->skeleton_); error != 0) {
     return ErrnoStatusOf(
         error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",
@@ -212,20 +215,16 @@ absl::Status Loader::CarryRuleCounters() {
   if (bpf_obj_get_info_by_fd(bpf_map__fd(maps.hg_rule_stats), &now, &length) != 0) {
     return ErrnoStatus("inspect hg_rule_stats");
   }
-  if (info.id == now.id || info.value_size != now.value_size) return absl::OkStatus();
-
-  const uint32_t rows = std::min(info.max_entries, now.max_entries);
-  HG_ASSIGN_OR_RETURN(std::vector<hg_rule_count> counts, (ReadPerCpu<hg_rule_count>(old_stats.get(), 0, rows)));
-  std::vector<hg_rule_count> base(rows);
-  HG_RETURN_IF_ERROR(ReadArray(old_base.get(), 0, rows, base.data()));
-  std::vector<uint32_t> indexes(rows);
-  for (uint32_t i = 0; i < rows; ++i) {
-    indexes[i] = i;
-    base[i].packets += counts[i].packets;
-    base[i].bytes += counts[i].bytes;
-    base[i].limited += counts[i].limited;
+  if (info.id == now.id) return absl::OkStatus();
+  bpf_map_info base{}, new_base{};
+  if (bpf_obj_get_info_by_fd(old_base.get(), &base, &length) != 0 ||
+      bpf_obj_get_info_by_fd(bpf_map__fd(maps.hg_rule_base), &new_base, &length) != 0) {
+    return ErrnoStatus("inspect hg_rule_base");
   }
-  return WriteArray(bpf_map__fd(maps.hg_rule_base), indexes, base.data());
+  if (base.value_size != new_base.value_size) return absl::OkStatus();
+  const RuleCounters counters(bpf_map__fd(maps.hg_rule_stats), bpf_map__fd(maps.hg_rule_base));
+  return counters.Carry(RuleCounters(old_stats.get(), old_base.get()),
+                        std::min(base.max_entries, new_base.max_entries));
 }
 
 absl::Status Loader::Pin() {

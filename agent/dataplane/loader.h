@@ -30,6 +30,7 @@ struct LoadOptions {
   std::string bpffs = "/sys/fs/bpf";  // mount point; mounted here if nothing is
   std::string directory = "headgate";
   TableSizes sizes;
+  bool flow_cache = true;  // what classification found is remembered by flow (ADR 9)
 };
 
 // Takes the programs off all devices and removes everything pinned.
