@@ -176,8 +176,8 @@ void Compiler::Reclaim(uint64_t epoch) {
   ForEachArena([epoch](TableId, auto& arena) { arena.Reclaim(epoch); });
 }
 
-absl::StatusOr<uint64_t> Compiler::Repair(Dataplane& dataplane) {
-  uint64_t repaired = 0;
+absl::StatusOr<Repairs> Compiler::Repair(Dataplane& dataplane) {
+  Repairs repaired;
   absl::Status status;
   ForEachArena([&](TableId id, auto& arena) {
     if (!status.ok()) return;
@@ -192,12 +192,12 @@ absl::StatusOr<uint64_t> Compiler::Repair(Dataplane& dataplane) {
       for (uint32_t i = 0; i < count; ++i) {
         if (std::memcmp(&buffer[i * info.value_size], arena.page(first + i), info.value_size) == 0) continue;
         arena.MarkDirty(first + i);
-        ++repaired;
+        ++repaired[info.name];
       }
     }
   });
   HG_RETURN_IF_ERROR(status);
-  if (repaired != 0) HG_RETURN_IF_ERROR(Flush(dataplane));
+  if (!repaired.empty()) HG_RETURN_IF_ERROR(Flush(dataplane));
   return repaired;
 }
 

@@ -38,8 +38,8 @@ class Compiler {
   // No packet is older than `epoch` any more.
   void Reclaim(uint64_t epoch);
 
-  // Compares the kernel's tables with the image and puts right what differs. Returns how many values did.
-  absl::StatusOr<uint64_t> Repair(Dataplane& dataplane);
+  // Compares the kernel's tables with the image and puts right what differs.
+  absl::StatusOr<Repairs> Repair(Dataplane& dataplane);
 
   // Whether some table is so full of cells that wait to be reclaimed that the next change may not fit.
   bool Crowded(const Dataplane& dataplane) const;

@@ -164,6 +164,7 @@ class Controller {
   void RetireLeaving();
   void FreeRetired();
   void CheckDrift();
+  void RepairTables(Repairs& repairs);
 
   Dataplane& dataplane_;
   Store& store_;

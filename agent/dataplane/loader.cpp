@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdarg>
@@ -228,19 +229,32 @@ absl::Status Loader::CarryRuleCounters() {
   return WriteArray(bpf_map__fd(maps.hg_rule_base), indexes, base.data());
 }
 
-absl::Status Loader::Pin() {
-  HG_RETURN_IF_ERROR(CarryRuleCounters());
+template <typename Visit>
+absl::Status Loader::ForEachPin(Visit&& visit) const {
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, skeleton_->obj) {
     if (bpf_map__is_internal(map)) continue;
-    HG_RETURN_IF_ERROR(PinReplacing(bpf_map__fd(map), MapPath(map)));
+    HG_RETURN_IF_ERROR(visit(bpf_map__fd(map), MapPath(map)));
   }
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton_->obj) {
     HG_RETURN_IF_ERROR(
-        PinReplacing(bpf_program__fd(program), absl::StrCat(root_, "/programs/", bpf_program__name(program))));
+        visit(bpf_program__fd(program), absl::StrCat(root_, "/programs/", bpf_program__name(program))));
   }
   return absl::OkStatus();
+}
+
+absl::Status Loader::Pin() {
+  HG_RETURN_IF_ERROR(CarryRuleCounters());
+  return ForEachPin(PinReplacing);
+}
+
+absl::Status Loader::RepairPins(Repairs& repairs) const {
+  return ForEachPin([&repairs](int fd, const std::string& path) -> absl::Status {
+    if (access(path.c_str(), F_OK) == 0) return absl::OkStatus();
+    ++repairs["pins"];
+    return PinReplacing(fd, path);
+  });
 }
 
 // A link that nothing pins or holds detaches itself.

@@ -203,7 +203,7 @@ TEST_F(DriftTest, WhatOthersWroteIsPutRightAndToldOf) {
     EXPECT_EQ(CompareWithModel(node_.fake(), node_.desired(), 50, random_), "");
     const auto events = node_.Events({EventType::kDriftRepaired});
     ASSERT_EQ(events.size(), 1u);
-    EXPECT_EQ(events[0].message, "1 values or attachments of the data path were not as written");
+    EXPECT_EQ(events[0].message, "values that were not as written: " + node_.fake().Info(table).name + ": 1");
   }
 }
 
