@@ -2,6 +2,7 @@
 #include "agent/dataplane/loader.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdarg>
 #include <cstring>
 #include <filesystem>
@@ -183,6 +185,7 @@ absl::StatusOr<uint32_t> Loader::NextIncarnation() const {
 }
 
 absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
   libbpf_set_print(LogLibbpf);
   std::unique_ptr<Loader> loader(new Loader(options));
   HG_RETURN_IF_ERROR(loader->Prepare());
@@ -197,6 +200,8 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
         error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",
         "log level debug shows the verifier's words)");
   }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  Log(spdlog::level::info, "BPF programs and tables loaded", {{"seconds", absl::StrFormat("%.2f", took.count())}});
   return loader;
 }
 
