@@ -29,6 +29,8 @@ class Compiler {
   // Has a fresh compiler leave alone what the generation in force may reach, though Adopt refused it.
   void KeepClear(const Dataplane& dataplane);
 
+  // Whether there is room for the image; the error names the table, what it needs and how to get it.
+  absl::Status CheckRoom(const Dataplane& dataplane) const;
   // Writes what changed since the last time it succeeded.
   absl::Status Flush(Dataplane& dataplane);
   // The root record of the state compiled last, to be activated once flushed.

@@ -182,15 +182,26 @@ absl::Status Controller::Activate() {
   return absl::OkStatus();
 }
 
+void Controller::Compile(const Snapshot& next) {
+  if (compiled_ == next) return;
+  // Where packets cannot be waited for, there may be room all the same.
+  if (compiler_->Crowded(dataplane_) && dataplane_.Quiesce().ok()) compiler_->Reclaim(epoch_);
+  compiler_->Compile(*next);
+  compiled_ = next;
+}
+
+absl::Status Controller::CompileStaged() {
+  Compile(staged_);
+  absl::Status status = compiler_->CheckRoom(dataplane_);
+  if (status.ok()) return status;
+  // Once more beside nothing but what is in force.
+  ForgetImage();
+  Compile(staged_);
+  return compiler_->CheckRoom(dataplane_);
+}
+
 absl::Status Controller::TryApply() {
-  if (compiled_ != desired_) {
-    if (compiler_->Crowded(dataplane_)) {
-      HG_RETURN_IF_ERROR(dataplane_.Quiesce());
-      compiler_->Reclaim(epoch_);
-    }
-    compiler_->Compile(*desired_);
-    compiled_ = desired_;
-  }
+  Compile(desired_);
   absl::Status status = Activate();
   if (absl::IsResourceExhausted(status)) ForgetImage();
   return status;
@@ -201,8 +212,12 @@ absl::Status Controller::TryApply() {
 void Controller::ForgetImage() {
   auto fresh = std::make_unique<Compiler>();
   if (!dataplane_.Quiesce().ok() || !fresh->Adopt(dataplane_, *applied_).ok()) return;
+  // It has a root record of its own, and what is in force is to be what it says.
+  if (!fresh->Flush(dataplane_).ok() || !dataplane_.Activate(fresh->root()).ok()) return;
   compiler_ = std::move(fresh);
   compiled_ = applied_;
+  compiler_->Published(++epoch_);
+  if (reclaimer_) reclaimer_->Published(epoch_);
 }
 
 void Controller::ApplyDesired() {
