@@ -9,8 +9,8 @@
 #include <filesystem>
 #include <optional>
 
-#include "tools/verifier/program_cost.h"
 #include "tests/harness/program.h"
+#include "tools/verifier/program_cost.h"
 
 namespace headgate::testing {
 namespace {
