@@ -14,6 +14,26 @@ namespace {
 // Values written or read in one call, which bounds the buffer.
 constexpr uint32_t kBatch = 4096;
 
+// What makes a table larger: they are sized by the options of headgated.
+const char* RemedyFor(TableId table) {
+  switch (table) {
+    case TableId::kRules:
+    case TableId::kMatches:
+    case TableId::kActions:
+      return ": start headgated with a higher --max-rules";
+    case TableId::kPrefixes:
+      return ": start headgated with a higher --max-prefixes";
+    case TableId::kNodes:
+    case TableId::kSlots:
+      return ": start headgated with a higher --max-rules, or --max-prefixes where prefix sets need them";
+    case TableId::kRoots:
+    case TableId::kNextHops:
+    case TableId::kTargets:
+      break;
+  }
+  return "";
+}
+
 }  // namespace
 
 template <typename F>
@@ -141,19 +161,27 @@ void Compiler::KeepClear(const Dataplane& dataplane) {
   });
 }
 
-absl::Status Compiler::Flush(Dataplane& dataplane) {
+absl::Status Compiler::CheckRoom(const Dataplane& dataplane) const {
   absl::Status status;
+  const_cast<Compiler*>(this)->ForEachArena([&](TableId id, auto& arena) {
+    const std::vector<uint32_t>& pages = arena.dirty_pages();
+    const auto last = std::max_element(pages.begin(), pages.end());
+    const TableInfo info = dataplane.Info(id);
+    if (!status.ok() || last == pages.end() || *last < info.capacity) return;
+    status = absl::ResourceExhaustedError(absl::StrCat(
+        "table ", info.name, ": ", *last + 1, " values are needed, with those in force, and there is room for ",
+        info.capacity, RemedyFor(id)));
+  });
+  return status;
+}
+
+absl::Status Compiler::Flush(Dataplane& dataplane) {
+  absl::Status status = CheckRoom(dataplane);
   ForEachArena([&](TableId id, auto& arena) {
     if (!status.ok()) return;
     const TableInfo info = dataplane.Info(id);
     std::vector<uint32_t> pages = arena.dirty_pages();
     std::sort(pages.begin(), pages.end());
-    if (!pages.empty() && pages.back() >= info.capacity) {
-      status =
-          absl::ResourceExhaustedError(absl::StrCat("table ", info.name, ": ", pages.back() + 1,
-                                                    " values are needed and there is room for ", info.capacity));
-      return;
-    }
     std::vector<char> buffer;
     for (size_t from = 0; from < pages.size() && status.ok(); from += kBatch) {
       const size_t count = std::min<size_t>(kBatch, pages.size() - from);
@@ -177,8 +205,8 @@ void Compiler::Reclaim(uint64_t epoch) {
   ForEachArena([epoch](TableId, auto& arena) { arena.Reclaim(epoch); });
 }
 
-absl::StatusOr<uint64_t> Compiler::Repair(Dataplane& dataplane) {
-  uint64_t repaired = 0;
+absl::StatusOr<Repairs> Compiler::Repair(Dataplane& dataplane) {
+  Repairs repaired;
   absl::Status status;
   ForEachArena([&](TableId id, auto& arena) {
     if (!status.ok()) return;
@@ -193,12 +221,12 @@ absl::StatusOr<uint64_t> Compiler::Repair(Dataplane& dataplane) {
       for (uint32_t i = 0; i < count; ++i) {
         if (std::memcmp(&buffer[i * info.value_size], arena.page(first + i), info.value_size) == 0) continue;
         arena.MarkDirty(first + i);
-        ++repaired;
+        ++repaired[info.name];
       }
     }
   });
   HG_RETURN_IF_ERROR(status);
-  if (repaired != 0) HG_RETURN_IF_ERROR(Flush(dataplane));
+  if (!repaired.empty()) HG_RETURN_IF_ERROR(Flush(dataplane));
   return repaired;
 }
 

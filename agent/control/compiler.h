@@ -29,6 +29,8 @@ class Compiler {
   // Has a fresh compiler leave alone what the generation in force may reach, though Adopt refused it.
   void KeepClear(const Dataplane& dataplane);
 
+  // Whether there is room for the image; the error names the table, what it needs and how to get it.
+  absl::Status CheckRoom(const Dataplane& dataplane) const;
   // Writes what changed since the last time it succeeded.
   absl::Status Flush(Dataplane& dataplane);
   // The root record of the state compiled last, to be activated once flushed.
@@ -38,8 +40,8 @@ class Compiler {
   // No packet is older than `epoch` any more.
   void Reclaim(uint64_t epoch);
 
-  // Compares the kernel's tables with the image and puts right what differs. Returns how many values did.
-  absl::StatusOr<uint64_t> Repair(Dataplane& dataplane);
+  // Compares the kernel's tables with the image and puts right what differs.
+  absl::StatusOr<Repairs> Repair(Dataplane& dataplane);
 
   // Whether some table is so full of cells that wait to be reclaimed that the next change may not fit.
   bool Crowded(const Dataplane& dataplane) const;

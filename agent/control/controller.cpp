@@ -181,8 +181,12 @@ void Controller::CommitBatch() {
   std::optional<Unconfirmed> unconfirmed;
   if (confirm_timeout) unconfirmed = {std::chrono::system_clock::now() + *confirm_timeout, desired_};
   if (staged_ != desired_ || !notes.empty()) {
-    const absl::Status status = store_.Commit(*desired_, *staged_, notes,
-                                              unconfirmed ? std::optional(unconfirmed->deadline) : std::nullopt);
+    // Nothing is durable that there is no room for.
+    absl::Status status = staged_ != desired_ ? CompileStaged() : absl::OkStatus();
+    if (status.ok()) {
+      status = store_.Commit(*desired_, *staged_, notes,
+                             unconfirmed ? std::optional(unconfirmed->deadline) : std::nullopt);
+    }
     if (!status.ok()) {
       DropBatch(status);
       return;
@@ -216,11 +220,12 @@ void Controller::CommitBatch() {
 
 // As if the batch had not been asked for.
 void Controller::DropBatch(const absl::Status& status) {
-  Log(spdlog::level::err, "cannot make changes durable", {{"reason", status}});
+  Log(spdlog::level::err, "changes are not taken", {{"reason", status}});
   for (const auto& [kind, id] : batch_taken_) ids_.of(kind).Free(id);
   batch_taken_.clear();
   batch_given_.clear();
   staged_ = desired_;
+  if (compiled_ != applied_) ForgetImage();
   for (Accepted& accepted : batch_) accepted.request.done({.status = status});
   batch_.clear();
 }

@@ -155,6 +155,9 @@ class Controller {
   absl::Status ClearCounters(Kind kind, const std::vector<uint32_t>& ids);
   void ApplyDesired();
   absl::Status TryApply();
+  // What is staged, in the image: an error when there is no room for it, as long as it can be refused.
+  absl::Status CompileStaged();
+  void Compile(const Snapshot& next);
   void ForgetImage();
   absl::Status Activate();
   void ReconcileInterfaces(bool verify);
@@ -164,6 +167,7 @@ class Controller {
   void RetireLeaving();
   void FreeRetired();
   void CheckDrift();
+  void RepairTables(Repairs& repairs);
 
   Dataplane& dataplane_;
   Store& store_;

@@ -3,6 +3,7 @@
 // The second half of the controller: from the durable state to tables in force and devices attached, and back to
 // that whenever something is found different.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 
 #include <algorithm>
 #include <set>
@@ -181,15 +182,26 @@ absl::Status Controller::Activate() {
   return absl::OkStatus();
 }
 
+void Controller::Compile(const Snapshot& next) {
+  if (compiled_ == next) return;
+  // Where packets cannot be waited for, there may be room all the same.
+  if (compiler_->Crowded(dataplane_) && dataplane_.Quiesce().ok()) compiler_->Reclaim(epoch_);
+  compiler_->Compile(*next);
+  compiled_ = next;
+}
+
+absl::Status Controller::CompileStaged() {
+  Compile(staged_);
+  absl::Status status = compiler_->CheckRoom(dataplane_);
+  if (status.ok()) return status;
+  // Once more beside nothing but what is in force.
+  ForgetImage();
+  Compile(staged_);
+  return compiler_->CheckRoom(dataplane_);
+}
+
 absl::Status Controller::TryApply() {
-  if (compiled_ != desired_) {
-    if (compiler_->Crowded(dataplane_)) {
-      HG_RETURN_IF_ERROR(dataplane_.Quiesce());
-      compiler_->Reclaim(epoch_);
-    }
-    compiler_->Compile(*desired_);
-    compiled_ = desired_;
-  }
+  Compile(desired_);
   absl::Status status = Activate();
   if (absl::IsResourceExhausted(status)) ForgetImage();
   return status;
@@ -200,8 +212,12 @@ absl::Status Controller::TryApply() {
 void Controller::ForgetImage() {
   auto fresh = std::make_unique<Compiler>();
   if (!dataplane_.Quiesce().ok() || !fresh->Adopt(dataplane_, *applied_).ok()) return;
+  // It has a root record of its own, and what is in force is to be what it says.
+  if (!fresh->Flush(dataplane_).ok() || !dataplane_.Activate(fresh->root()).ok()) return;
   compiler_ = std::move(fresh);
   compiled_ = applied_;
+  compiler_->Published(++epoch_);
+  if (reclaimer_) reclaimer_->Published(epoch_);
 }
 
 void Controller::ApplyDesired() {
@@ -266,35 +282,43 @@ void Controller::FreeRetired() {
   }
 }
 
+// What of the tables is not as written, while no generation waits to be applied: then the next try writes them.
+void Controller::RepairTables(Repairs& repairs) {
+  if (dataplane_.Active() != compiler_->root() && dataplane_.Activate(compiler_->root()).ok()) {
+    ++repairs["hg_active"];
+  }
+  absl::StatusOr<Repairs> repaired = compiler_->Repair(dataplane_);
+  if (repaired.ok()) {
+    for (const auto& [table, values] : *repaired) repairs[table] += values;
+  } else {
+    Log(spdlog::level::err, "cannot compare the kernel's tables with the state", {{"reason", repaired.status()}});
+  }
+}
+
 void Controller::CheckDrift() {
   next_drift_check_ = Clock::now() + options_.drift_interval;
   // Attachments first, whatever is wrong with the tables.
   const uint64_t ports_before = binder_.repaired();
   ReconcileInterfaces(true);
-  uint64_t found = binder_.repaired() - ports_before;
-  // While a generation waits to be applied, the next try writes the tables.
-  if (compiled_ == applied_) {
-    uint64_t values = 0;
-    if (dataplane_.Active() != compiler_->root() && dataplane_.Activate(compiler_->root()).ok()) ++values;
-    absl::StatusOr<uint64_t> repaired = compiler_->Repair(dataplane_);
-    if (repaired.ok()) {
-      values += *repaired;
-    } else {
-      Log(spdlog::level::err, "cannot compare the kernel's tables with the state",
-          {{"reason", repaired.status()}});
-    }
-    table_drift_ += values;
-    found += values;
+  const uint64_t of_ports = binder_.repaired() - ports_before;
+  absl::StatusOr<Repairs> swept = dataplane_.Sweep();
+  if (!swept.ok()) {
+    Log(spdlog::level::err, "cannot compare what is pinned with what should be", {{"reason", swept.status()}});
   }
+  Repairs repairs = swept.ok() ? *std::move(swept) : Repairs{};
+  if (compiled_ == applied_) RepairTables(repairs);
+  for (const auto& [table, values] : repairs) table_drift_ += values;
+  // Entries of bound ports and their links: counted by the binder.
+  if (of_ports != 0) repairs["attachments"] += of_ports;
   last_drift_check_ = std::chrono::system_clock::now();
   ShowStatus();
-  if (found != 0) {
-    Log(spdlog::level::warn, "tables changed by others were put right", {{"values", found}});
-    events_.Publish(
-        {.type = EventType::kDriftRepaired,
-         .generation = applied_->generation,
-         .message = absl::StrCat(found, " values or attachments of the data path were not as written")});
-  }
+  if (repairs.empty()) return;
+  const std::string found = absl::StrJoin(
+      repairs, ", ", [](std::string* out, const auto& one) { absl::StrAppend(out, one.first, ": ", one.second); });
+  Log(spdlog::level::warn, "what others changed was put right", {{"values", found}});
+  events_.Publish({.type = EventType::kDriftRepaired,
+                   .generation = applied_->generation,
+                   .message = absl::StrCat("values that were not as written: ", found)});
 }
 
 }  // namespace headgate

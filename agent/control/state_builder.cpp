@@ -279,7 +279,8 @@ absl::Status StateBuilder::CheckIds(Kind kind, Table<T> State::*table) {
   return absl::ResourceExhaustedError(
       absl::StrCat("no room for ", needed, " more of kind ", KindName(kind), ": ", allocator.available(), " of ",
                    allocator.capacity(), " are free",
-                   needed <= allocator.capacity() ? "; delete what is not used any more, then repeat it" : ""));
+                   needed <= allocator.capacity() ? "; delete what is not used any more, then repeat it" : "",
+                   kind == Kind::kRule ? "; start headgated with a higher --max-rules" : " (a fixed limit)"));
 }
 
 template <typename T>

@@ -337,4 +337,40 @@ std::vector<std::pair<uint32_t, uint32_t>> Ports::Bound() const {
   return bound;
 }
 
+absl::Status Ports::SweepIfindexes(Repairs& repairs) {
+  const int map = bpf_map__fd(loader_.skeleton().maps.hg_ifindexes);
+  std::vector<hg_ifindex> held(HG_IFINDEX_SLOTS);
+  HG_RETURN_IF_ERROR(ReadArray(map, 0, HG_IFINDEX_SLOTS, held.data()));
+  std::vector<uint32_t> slots;
+  for (uint32_t slot = 0; slot < HG_IFINDEX_SLOTS; ++slot) {
+    const hg_ifindex& entry = held[slot];
+    if (entry.ifindex == 0 && entry.port == 0) continue;
+    const bool bound = entry.port != 0 && entry.port < HG_PORTS && ports_[entry.port].ifindex == entry.ifindex;
+    if (!bound || entry.ifindex == 0) slots.push_back(slot);
+  }
+  if (slots.empty()) return absl::OkStatus();
+  repairs["hg_ifindexes"] += slots.size();
+  return Annotate(WriteArray(map, slots, std::vector<hg_ifindex>(slots.size()).data()), "hg_ifindexes");
+}
+
+absl::Status Ports::Sweep(Repairs& repairs) {
+  const auto& maps = loader_.skeleton().maps;
+  const int ports = bpf_map__fd(maps.hg_ports), devices = bpf_map__fd(maps.hg_devmap);
+  const hg_port none{};
+  for (uint32_t port = 0; port < HG_PORTS; ++port) {
+    if (ports_[port].link || ports_[port].ifindex != 0) continue;  // Attach sees to it
+    hg_port held{};
+    if (bpf_map_lookup_elem(ports, &port, &held) != 0) return ErrnoStatus("read hg_ports");
+    if (std::memcmp(&held, &none, sizeof(held)) != 0) {
+      ++repairs["hg_ports"];
+      if (bpf_map_update_elem(ports, &port, &none, BPF_ANY) != 0) return ErrnoStatus("write hg_ports");
+    }
+    uint32_t target = 0;
+    if (bpf_map_lookup_elem(devices, &port, &target) != 0) continue;
+    ++repairs["hg_devmap"];
+    if (bpf_map_delete_elem(devices, &port) != 0) return ErrnoStatus("clear hg_devmap");
+  }
+  return SweepIfindexes(repairs);
+}
+
 }  // namespace headgate

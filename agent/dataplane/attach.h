@@ -31,6 +31,8 @@ class Ports {
   absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode);
   absl::Status Detach(uint32_t port);
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const;
+  // Clears what the tables hold of ports that are not bound.
+  absl::Status Sweep(Repairs& repairs);
 
  private:
   struct Port {
@@ -52,6 +54,7 @@ class Ports {
   absl::StatusOr<Fd> CreateLink(uint32_t port, const Device& device, DriverMode mode);
   absl::Status MakeLink(uint32_t port, const Device& device, std::optional<DriverMode> mode);
   absl::Status ChangeMode(uint32_t port, const Device& device, std::optional<DriverMode> mode);
+  absl::Status SweepIfindexes(Repairs& repairs);
   absl::Status PinLink(uint32_t port, const Fd& link);
   uint32_t HolderOf(uint32_t ifindex) const;
   absl::Status TakeLink(uint32_t port, uint32_t former);

@@ -148,8 +148,13 @@ absl::Status BpfDataplane::Activate(uint32_t root) {
 
 std::optional<uint32_t> BpfDataplane::Active() const {
   if (active_->abi != HG_ABI_VERSION) return std::nullopt;
-  const uint32_t root = std::atomic_ref<uint32_t>(active_->root).load(std::memory_order_acquire);
-  return root == 0 ? std::nullopt : std::optional<uint32_t>(root);
+  const uint64_t stamp =
+      std::atomic_ref<uint64_t>(*reinterpret_cast<uint64_t*>(active_)).load(std::memory_order_acquire);
+  hg_active active{};
+  std::memcpy(&active, &stamp, sizeof(stamp));
+  // An earlier serial would bring back what packets remembered under it.
+  if (active.serial != serial_.load(std::memory_order_relaxed)) return std::nullopt;
+  return active.root == 0 ? std::nullopt : std::optional<uint32_t>(active.root);
 }
 
 absl::Status BpfDataplane::Quiesce() {
@@ -178,6 +183,14 @@ absl::StatusOr<Attachment> BpfDataplane::Attach(uint32_t port, const Device& dev
 absl::Status BpfDataplane::Detach(uint32_t port) {
   if (port == 0 || port >= HG_PORTS) return absl::OutOfRangeError(absl::StrCat("no port ", port));
   return ports_.Detach(port);
+}
+
+absl::StatusOr<Repairs> BpfDataplane::Sweep() {
+  Repairs repairs;
+  HG_RETURN_IF_ERROR(ports_.Sweep(repairs));
+  HG_RETURN_IF_ERROR(loader_->RepairPins(repairs));
+  if (egress_counting_.ok()) HG_RETURN_IF_ERROR(RepairEgressCounters(*loader_, repairs));
+  return repairs;
 }
 
 uint32_t BpfDataplane::CounterRows(CounterId table) const {

@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -52,6 +53,9 @@ struct Attachment {
   absl::Status refused;               // why `mode` is not the one asked for: the former, which was put back
 };
 
+// What was found otherwise than this process left it and was put right: values by map, and "pins".
+using Repairs = std::map<std::string, uint64_t>;
+
 struct TableInfo {
   std::string name;   // the map's
   uint32_t capacity;  // values
@@ -77,7 +81,7 @@ class Dataplane {
 
   // Puts a root record in force: packets that begin from now on use it.
   virtual absl::Status Activate(uint32_t root) = 0;
-  // The root in force; nothing when the tables are new or of another ABI.
+  // The root in force; nothing when the tables are new or of another ABI, or others put it there.
   virtual std::optional<uint32_t> Active() const = 0;
   // Returns when every packet that began before the call has ended. (any thread; takes milliseconds)
   virtual absl::Status Quiesce() = 0;
@@ -97,6 +101,10 @@ class Dataplane {
   virtual absl::Status Detach(uint32_t port) = 0;
   // Ports that are bound, with the ifindex of each; those of an earlier process too.
   virtual std::vector<std::pair<uint32_t, uint32_t>> Bound() const = 0;
+
+  // Clears what the tables of ports hold of ports that are not bound, and puts right who counts egress and what is
+  // pinned. Not before TakeOver.
+  virtual absl::StatusOr<Repairs> Sweep() = 0;
 
   virtual uint32_t CounterRows(CounterId table) const = 0;
   virtual uint32_t CounterFields(CounterId table) const = 0;

@@ -15,4 +15,7 @@ namespace headgate {
 // `quiesce`: Dataplane::Quiesce.
 absl::Status AttachEgressCounters(Loader& loader, const std::function<absl::Status()>& quiesce);
 
+// Attached by the above: attaches again what was unpinned, which ended it, and puts right who counts.
+absl::Status RepairEgressCounters(Loader& loader, Repairs& repairs);
+
 }  // namespace headgate

@@ -199,6 +199,11 @@ absl::Status FaultyDataplane::Detach(uint32_t port) {
   HG_RETURN_IF_ERROR(fault("Detach"));
   return inner_.Detach(port);
 }
+
+absl::StatusOr<Repairs> FaultyDataplane::Sweep() {
+  HG_RETURN_IF_ERROR(fault("Sweep"));
+  return inner_.Sweep();
+}
 absl::StatusOr<std::vector<uint64_t>> FaultyDataplane::ReadCounters(CounterId table, uint32_t first,
                                                                     uint32_t count) const {
   HG_RETURN_IF_ERROR(fault("ReadCounters"));

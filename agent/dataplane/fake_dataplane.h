@@ -31,6 +31,7 @@ class FakeDataplane : public Dataplane {
   absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
   absl::Status Detach(uint32_t port) override;
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override;
+  absl::StatusOr<Repairs> Sweep() override { return Repairs{}; }
   uint32_t CounterRows(CounterId table) const override;
   uint32_t CounterFields(CounterId table) const override;
   absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first,
@@ -83,6 +84,7 @@ class FaultyDataplane : public Dataplane {
   absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode) override;
   absl::Status Detach(uint32_t port) override;
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const override { return inner_.Bound(); }
+  absl::StatusOr<Repairs> Sweep() override;
   uint32_t CounterRows(CounterId table) const override { return inner_.CounterRows(table); }
   uint32_t CounterFields(CounterId table) const override { return inner_.CounterFields(table); }
   absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first,

@@ -2,6 +2,7 @@
 #include "agent/dataplane/loader.h"
 
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -11,8 +12,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdarg>
 #include <cstring>
 #include <filesystem>
@@ -184,6 +187,7 @@ absl::StatusOr<uint32_t> Loader::NextIncarnation() const {
 }
 
 absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
   libbpf_set_print(LogLibbpf);
   std::unique_ptr<Loader> loader(new Loader(options));
   HG_RETURN_IF_ERROR(loader->Prepare());
@@ -199,6 +203,8 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
         error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",
         "log level debug shows the verifier's words)");
   }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  Log(spdlog::level::info, "BPF programs and tables loaded", {{"seconds", absl::StrFormat("%.2f", took.count())}});
   return loader;
 }
 
@@ -227,19 +233,32 @@ absl::Status Loader::CarryRuleCounters() {
                         std::min(base.max_entries, new_base.max_entries));
 }
 
-absl::Status Loader::Pin() {
-  HG_RETURN_IF_ERROR(CarryRuleCounters());
+template <typename Visit>
+absl::Status Loader::ForEachPin(Visit&& visit) const {
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, skeleton_->obj) {
     if (bpf_map__is_internal(map)) continue;
-    HG_RETURN_IF_ERROR(PinReplacing(bpf_map__fd(map), MapPath(map)));
+    HG_RETURN_IF_ERROR(visit(bpf_map__fd(map), MapPath(map)));
   }
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton_->obj) {
     HG_RETURN_IF_ERROR(
-        PinReplacing(bpf_program__fd(program), absl::StrCat(root_, "/programs/", bpf_program__name(program))));
+        visit(bpf_program__fd(program), absl::StrCat(root_, "/programs/", bpf_program__name(program))));
   }
   return absl::OkStatus();
+}
+
+absl::Status Loader::Pin() {
+  HG_RETURN_IF_ERROR(CarryRuleCounters());
+  return ForEachPin(PinReplacing);
+}
+
+absl::Status Loader::RepairPins(Repairs& repairs) const {
+  return ForEachPin([&repairs](int fd, const std::string& path) -> absl::Status {
+    if (access(path.c_str(), F_OK) == 0) return absl::OkStatus();
+    ++repairs["pins"];
+    return PinReplacing(fd, path);
+  });
 }
 
 // A link that nothing pins or holds detaches itself.

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "agent/base/fd.h"
+#include "agent/dataplane/dataplane.h"
 
 struct headgate_bpf;  // the skeleton
 struct bpf_map;
@@ -47,6 +48,8 @@ class Loader {
   const headgate_bpf& skeleton() const { return *skeleton_; }
   // Pins what this process made in place of what was pinned before.
   absl::Status Pin();
+  // Pins again what is no more.
+  absl::Status RepairPins(Repairs& repairs) const;
   std::string LinkPath(const std::string& name) const { return root_ + "/links/" + name; }
 
  private:
@@ -58,6 +61,9 @@ class Loader {
   absl::StatusOr<uint32_t> NextIncarnation() const;
   absl::Status CarryRuleCounters();
   std::string MapPath(const bpf_map* map) const;
+  // Calls visit(fd, path) for every map and program.
+  template <typename Visit>
+  absl::Status ForEachPin(Visit&& visit) const;
 
   LoadOptions options_;
   std::string root_;

@@ -7,8 +7,10 @@
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 
 #include "tests/harness/program.h"
+#include "tools/verifier/program_cost.h"
 
 namespace headgate::testing {
 namespace {
@@ -21,18 +23,16 @@ TEST(Verifier, InstructionsWithinTheBudget) {
   Program program("verifier", TableSizes{});
   const std::chrono::duration<double> load = std::chrono::steady_clock::now() - start;
 
-  std::printf("%-20s %12s %12s %12s\n", "program", "verified", "instructions", "JIT bytes");
+  std::printf("%s\n", CostHeading().c_str());
   size_t programs = 0;
   for (const auto& entry : std::filesystem::directory_iterator(program.pins() + "/programs")) {
     const Fd pinned(bpf_obj_get(entry.path().c_str()));
     ASSERT_TRUE(pinned) << entry.path();
-    bpf_prog_info info{};
-    uint32_t length = sizeof(info);
-    ASSERT_EQ(bpf_obj_get_info_by_fd(pinned.get(), &info, &length), 0);
-    std::printf("%-20s %12u %12zu %12u\n", entry.path().filename().c_str(), info.verified_insns,
-                info.xlated_prog_len / sizeof(bpf_insn), info.jited_prog_len);
-    EXPECT_GT(info.verified_insns, 0U) << entry.path();
-    EXPECT_LT(info.verified_insns, kBudget) << entry.path();
+    const std::optional<ProgramCost> cost = CostOfProgram(pinned.get());
+    ASSERT_TRUE(cost.has_value()) << entry.path();
+    std::printf("%s\n", CostLine(*cost).c_str());
+    EXPECT_GT(cost->verified, 0U) << entry.path();
+    EXPECT_LT(cost->verified, kBudget) << entry.path();
     ++programs;
   }
   EXPECT_GE(programs, 5U) << "two for packets, three for egress";

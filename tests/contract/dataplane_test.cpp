@@ -17,8 +17,9 @@
 namespace headgate::testing {
 namespace {
 
-constexpr TableId kTablesToWrite[] = {TableId::kNodes,   TableId::kItems,    TableId::kRules,  TableId::kPrefixes,
-                                      TableId::kActions, TableId::kNextHops, TableId::kTargets};
+constexpr TableId kTablesToWrite[] = {TableId::kNodes,    TableId::kSlots,    TableId::kRules,
+                                      TableId::kMatches,  TableId::kPrefixes, TableId::kActions,
+                                      TableId::kNextHops, TableId::kTargets};
 
 // One kind of data plane, with two devices to attach to.
 class Subject {
@@ -140,14 +141,12 @@ TEST_P(DataplaneContract, TheRootActivatedIsInForce) {
 }
 
 TEST_P(DataplaneContract, TablesAreTheMapsOfTheirStructs) {
-  const std::pair<const char*, size_t> expected[kTables] = {{"hg_roots", sizeof(hg_root)},
-                                                            {"hg_nodes", sizeof(hg_node_page)},
-                                                            {"hg_items", sizeof(hg_item_page)},
-                                                            {"hg_rules", sizeof(hg_rule)},
-                                                            {"hg_prefixes", sizeof(hg_prefix_page)},
-                                                            {"hg_actions", sizeof(hg_action)},
-                                                            {"hg_next_hops", sizeof(hg_next_hop_page)},
-                                                            {"hg_targets", sizeof(hg_target_page)}};
+  const std::pair<const char*, size_t> expected[kTables] = {
+      {"hg_roots", sizeof(hg_root)},         {"hg_nodes", sizeof(hg_node_page)},
+      {"hg_slots", sizeof(hg_slot_page)},    {"hg_rules", sizeof(hg_rule_page)},
+      {"hg_matches", sizeof(hg_match_page)}, {"hg_prefixes", sizeof(hg_prefix_page)},
+      {"hg_actions", sizeof(hg_action)},     {"hg_next_hops", sizeof(hg_next_hop_page)},
+      {"hg_targets", sizeof(hg_target_page)}};
   for (size_t i = 0; i < kTables; ++i) {
     const TableInfo info = plane().Info(static_cast<TableId>(i));
     EXPECT_EQ(info.name, expected[i].first);

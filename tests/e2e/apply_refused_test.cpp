@@ -3,6 +3,7 @@
 // What Apply refuses: with all that is wrong at once, and without a trace of it in the state or the data path.
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_replace.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
@@ -272,11 +273,25 @@ upsert: {rules: [{name: pairs, priority: 99, match: {protocol: udp, source_ports
 }
 
 TEST_F(RefusalTest, LimitsOfKindsAreRefusedWhole) {
-  std::string patch = "upsert:\n  steer_targets:\n";
-  for (int i = 0; i < 65; ++i) absl::StrAppend(&patch, "    - {name: t", i, "}\n");
-  const CallStatus status = ExpectRefused(PatchRequest(patch), kResourceExhausted);
-  EXPECT_TRUE(absl::StrContains(status.message, "65")) << status.message;
-  EXPECT_TRUE(absl::StrContains(status.message, "steer target")) << status.message;
+  const struct {
+    const char *list, *kind, *fields;
+    int count;
+  } kinds[] = {{"interfaces", "interface", ", device: DEVICE", 255},
+               {"prefix_sets", "prefix set", ", prefixes: [203.0.113.0/24]", 257},
+               {"next_hops", "next hop", ", interface: out, mac: '02:00:00:00:0c:02'", 4097},
+               {"steer_targets", "steer target", "", 65}};
+  for (const auto& kind : kinds) {
+    SCOPED_TRACE(kind.kind);
+    std::string patch = absl::StrCat("upsert:\n  ", kind.list, ":\n");
+    for (int i = 0; i < kind.count; ++i) {
+      absl::StrAppend(&patch, "    - {name: more-", i,
+                      absl::StrReplaceAll(kind.fields, {{"DEVICE", absl::StrCat("x", i)}}), "}\n");
+    }
+    const std::string message = ExpectRefused(PatchRequest(patch), kResourceExhausted).message;
+    EXPECT_TRUE(absl::StrContains(message, absl::StrCat("for ", kind.count, " more"))) << message;
+    EXPECT_TRUE(absl::StrContains(message, kind.kind)) << message;
+    EXPECT_TRUE(absl::StrContains(message, "a fixed limit")) << message;
+  }
 }
 
 }  // namespace

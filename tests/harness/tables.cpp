@@ -5,10 +5,13 @@
 #include <absl/strings/str_cat.h>
 
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <vector>
 
 #include "agent/control/compile_forward.h"
+#include "agent/control/rule_entry.h"
+#include "tests/harness/walk.h"
 
 namespace headgate::testing {
 namespace {
@@ -23,74 +26,57 @@ Value ReadValue(const Dataplane& dataplane, TableId table, uint32_t index) {
   return value;
 }
 
-// One walk over one tree; `scan` is called for every leaf with the items and the priority to beat, and returns the
-// new one.
+// One walk over one tree; `scan` is called for every leaf with the priority to beat, and returns the new one.
 template <typename Scan>
 void WalkTree(const Dataplane& dataplane, uint32_t root, const Key& key, unsigned first_word, bool prune,
               Scan&& scan) {
-  std::vector<uint32_t> pending = {root};
+  std::vector<hg_slot> pending = {{std::numeric_limits<uint32_t>::max(), root}};
   uint32_t best = 0, steps = 0;
   while (!pending.empty()) {
-    const uint32_t index = pending.back();
+    const hg_slot at = pending.back();
     pending.pop_back();
-    if (index == 0) continue;
+    if (at.ref == 0 || (prune && at.prio <= best)) continue;
     if (++steps > kMaxSteps) throw std::runtime_error("the walk does not end");
-    const auto page = ReadValue<hg_node_page>(dataplane, TableId::kNodes, index / HG_NODES_PER_PAGE);
-    const hg_node& node = page.node[index % HG_NODES_PER_PAGE];
-    if (node.prio == 0 || (prune && node.prio <= best)) continue;
-    if (node.bits != 0) {
-      if (pending.size() >= HG_TREE_STACK) throw std::runtime_error("the walk's stack overflows");
-      pending.push_back(node.rest);
-      pending.push_back(node.base + (key[first_word + node.word] >> node.shift & ((1U << node.bits) - 1)));
+    const uint32_t index = at.ref >> HG_REF_SHIFT, count = at.ref & HG_REF_COUNT_MASK;
+    if (count != 0) {
+      if (count > HG_LEAF_ENTRIES) throw std::runtime_error("a leaf is too long");
+      best = scan(index, count, best);
       continue;
     }
-    const auto items = ReadValue<hg_item_page>(dataplane, TableId::kItems, node.base / HG_ITEMS_PER_PAGE);
-    for (uint32_t i = 0; i < node.count; ++i) {
-      const hg_item& item = items.item[(node.base + i) % HG_ITEMS_PER_PAGE];
-      if (prune && item.prio <= best) break;
-      if (scan(item.entry)) {
-        best = item.prio;
-        if (prune) break;
-      }
-    }
-    pending.push_back(node.rest);
+    const auto nodes = ReadValue<hg_node_page>(dataplane, TableId::kNodes, index / HG_NODES_PER_PAGE);
+    const hg_node& node = nodes.node[index % HG_NODES_PER_PAGE];
+    if (pending.size() >= HG_TREE_STACK) throw std::runtime_error("the walk's stack overflows");
+    pending.push_back({node.rest_prio, node.rest});
+    const uint32_t slot = node.base + (key[first_word + node.word] >> node.shift & ((1U << node.bits) - 1));
+    const auto slots = ReadValue<hg_slot_page>(dataplane, TableId::kSlots, slot / HG_SLOTS_PER_PAGE);
+    pending.push_back(slots.slot[slot % HG_SLOTS_PER_PAGE]);
   }
 }
 
 std::vector<bool> FindSets(const Dataplane& dataplane, const hg_root& root, const Key& key, unsigned word) {
   std::vector<bool> sets(HG_SETS);
   const bool ipv4 = (key[HG_WORD_PROTO] & HG_KIND_IPV4) != 0;
-  WalkTree(dataplane, ipv4 ? root.set_tree4 : root.set_tree6, key, word, false, [&](uint32_t entry) {
-    const auto page = ReadValue<hg_prefix_page>(dataplane, TableId::kPrefixes, entry / HG_PREFIXES_PER_PAGE);
-    const hg_prefix& prefix = page.prefix[entry % HG_PREFIXES_PER_PAGE];
-    for (int i = 0; i < 4; ++i) {
-      if (((key[word + i] ^ prefix.addr[i]) & WordMask(static_cast<int>(prefix.length), i)) != 0) return false;
+  const auto scan = [&](uint32_t first, uint32_t count, uint32_t) -> uint32_t {
+    const auto page = ReadValue<hg_prefix_page>(dataplane, TableId::kPrefixes, first / HG_PREFIXES_PER_PAGE);
+    for (uint32_t i = 0; i < count; ++i) {
+      const hg_prefix& prefix = page.prefix[(first + i) % HG_PREFIXES_PER_PAGE];
+      bool covers = true;
+      for (int k = 0; k < 4; ++k) {
+        covers = covers && ((key[word + k] ^ prefix.addr[k]) & WordMask(static_cast<int>(prefix.length), k)) == 0;
+      }
+      if (covers) sets.at(prefix.set) = true;
     }
-    sets.at(prefix.set) = true;
-    return true;
-  });
+    return 0;
+  };
+  WalkTree(dataplane, ipv4 ? root.set_tree4 : root.set_tree6, key, word, false, scan);
   return sets;
 }
 
-bool MatchesFields(const hg_rule& rule, const Key& key) {
-  uint32_t differs = (key[HG_WORD_SRC] ^ rule.src) & rule.src_mask;
-  differs |= (key[HG_WORD_DST] ^ rule.dst) & rule.dst_mask;
-  differs |= (key[HG_WORD_PROTO] ^ rule.proto) & rule.proto_mask;
-  for (int i = 0; i < 3 && (rule.flags & HG_RULE_IPV6) != 0; ++i) {
-    differs |= (key[HG_WORD_SRC + 1 + i] ^ rule.src_low[i]) & rule.src_low_mask[i];
-    differs |= (key[HG_WORD_DST + 1 + i] ^ rule.dst_low[i]) & rule.dst_low_mask[i];
-  }
-  const uint32_t sport = key[HG_WORD_PORTS] >> 16, dport = key[HG_WORD_PORTS] & 0xffff;
-  return differs == 0 && sport >= rule.sport_min && sport <= rule.sport_max && dport >= rule.dport_min &&
-         dport <= rule.dport_max;
-}
-
-bool MatchesScope(const hg_rule& rule, const Key& key) {
-  const uint32_t ingress = key[HG_WORD_INGRESS], extra = key[HG_WORD_EXTRA];
-  if (rule.port != 0 && rule.port != ingress >> 16) return false;
-  if (rule.vlan != HG_VLAN_ANY && rule.vlan != (ingress & 0xffff)) return false;
-  if (rule.inner_vlan != HG_VLAN_ANY && rule.inner_vlan != extra >> 16) return false;
-  return (extra & 0xffff) >= rule.length_min && (extra & 0xffff) <= rule.length_max;
+// The entry in full: what the record refers to is read too.
+RuleEntry ReadEntry(const Dataplane& dataplane, const hg_rule& rule) {
+  if ((rule.flags & HG_RULE_MATCH) == 0) return Unpack(rule, nullptr);
+  const auto page = ReadValue<hg_match_page>(dataplane, TableId::kMatches, rule.src / HG_MATCHES_PER_PAGE);
+  return Unpack(rule, &page.match[rule.src % HG_MATCHES_PER_PAGE]);
 }
 
 std::string Bytes(const hg_action& action) {
@@ -136,17 +122,21 @@ std::optional<hg_rule> Classify(const Dataplane& dataplane, uint32_t root_index,
   if ((root.flags & HG_ROOT_SRC_SETS) != 0) source_sets = FindSets(dataplane, root, key, HG_WORD_SRC);
   if ((root.flags & HG_ROOT_DST_SETS) != 0) destination_sets = FindSets(dataplane, root, key, HG_WORD_DST);
   std::optional<hg_rule> found;
-  WalkTree(dataplane, root.rule_tree, key, 0, true, [&](uint32_t entry) {
-    const auto rule = ReadValue<hg_rule>(dataplane, TableId::kRules, entry);
-    if (!MatchesFields(rule, key)) return false;
-    if ((rule.flags & HG_RULE_SCOPE) != 0) {
-      if (!MatchesScope(rule, key)) return false;
-      if (rule.src_set != 0 && !source_sets.at(rule.src_set - 1)) return false;
-      if (rule.dst_set != 0 && !destination_sets.at(rule.dst_set - 1)) return false;
+  const auto scan = [&](uint32_t first, uint32_t count, uint32_t best) {
+    const auto page = ReadValue<hg_rule_page>(dataplane, TableId::kRules, first / HG_RULES_PER_PAGE);
+    for (uint32_t i = 0; i < count; ++i) {
+      const hg_rule& rule = page.rule[(first + i) % HG_RULES_PER_PAGE];
+      if (rule.prio <= best) break;
+      const RuleEntry entry = ReadEntry(dataplane, rule);
+      if (!MatchesKey(entry, key)) continue;
+      if (entry.src_set != 0 && !source_sets.at(entry.src_set - 1)) continue;
+      if (entry.dst_set != 0 && !destination_sets.at(entry.dst_set - 1)) continue;
+      found = rule;
+      return rule.prio;
     }
-    found = rule;
-    return true;
-  });
+    return best;
+  };
+  WalkTree(dataplane, root.rule_tree, key, 0, true, scan);
   return found;
 }
 

@@ -5,52 +5,71 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 
-#include "agent/control/tree.h"
+#include "agent/control/compile_rules.h"
 
 namespace headgate::testing {
 
 struct WalkResult {
-  uint32_t entry = 0;
-  uint32_t steps = 0;
+  std::optional<hg_rule> rule;
+  uint32_t steps = 0;  // nodes and leaves visited
 };
 
 template <typename Matches>
-WalkResult Walk(const TreeStore& store, uint32_t root, const std::array<uint32_t, HG_WORDS>& key,
+WalkResult Walk(const TreeStore& store, const RuleTable& table, const std::array<uint32_t, HG_WORDS>& key,
                 Matches&& matches) {
   WalkResult result;
-  std::array<uint32_t, HG_TREE_STACK> stack{};
-  uint32_t pending = 0, best = 0;
-  while (root != 0) {
-    const hg_node& node = store.nodes[root];
-    ++result.steps;
-    if (node.prio > best) {
-      if (node.bits != 0) {
-        if (node.rest != 0) {
-          if (pending >= HG_TREE_STACK) throw std::logic_error("the walk's stack overflows");
-          stack[pending++] = node.rest;
-        }
-        root = node.base + (key[node.word] >> node.shift & ((1U << node.bits) - 1));
-        continue;
-      }
-      for (uint32_t i = 0; i < node.count; ++i) {
-        const hg_item& item = store.items[node.base + i];
-        if (item.prio <= best) break;
-        if (matches(item.entry)) {
-          best = item.prio;
-          result.entry = item.entry;
-          break;
-        }
-      }
-      if (node.rest != 0) {
-        root = node.rest;
-        continue;
-      }
+  std::array<hg_slot, HG_TREE_STACK> stack{};
+  uint32_t pending = 0, best = 0, at = table.root();
+  while (true) {
+    if (at == 0) {
+      if (pending == 0) return result;
+      const hg_slot next = stack[--pending];
+      at = next.prio > best ? next.ref : 0;
+      continue;
     }
-    root = pending > 0 ? stack[--pending] : 0;
+    ++result.steps;
+    if (TreeRef::IsNode(at)) {
+      const hg_node& node = store.nodes[TreeRef::Index(at)];
+      if (node.rest_prio > best) {
+        if (pending >= HG_TREE_STACK) throw std::logic_error("the walk's stack overflows");
+        stack[pending++] = {node.rest_prio, node.rest};
+      }
+      const hg_slot& slot = store.slots[node.base + (key[node.word] >> node.shift & ((1U << node.bits) - 1))];
+      at = slot.prio > best ? slot.ref : 0;
+      continue;
+    }
+    for (uint32_t i = 0; i < TreeRef::Count(at); ++i) {
+      const hg_rule& rule = table.rules[TreeRef::Index(at) + i];
+      if (rule.prio <= best) break;
+      if (!matches(rule)) continue;
+      best = rule.prio;
+      result.rule = rule;
+      break;
+    }
+    at = 0;
   }
-  return result;
+}
+
+// Whether a packet with the key matches, but for prefix sets: as the program compares.
+inline bool MatchesKey(const RuleEntry& entry, const std::array<uint32_t, HG_WORDS>& key) {
+  uint32_t differs = (key[HG_WORD_PROTO] ^ entry.proto) & entry.proto_mask;
+  for (int i = 0; i < 4; ++i) {
+    differs |= (key[HG_WORD_SRC + i] ^ entry.src[i]) & entry.src_mask[i];
+    differs |= (key[HG_WORD_DST + i] ^ entry.dst[i]) & entry.dst_mask[i];
+  }
+  const auto within = [](uint32_t value, uint32_t first, uint32_t last) {
+    return value >= first && value <= last;
+  };
+  const uint32_t ingress = key[HG_WORD_INGRESS], extra = key[HG_WORD_EXTRA];
+  return differs == 0 && within(key[HG_WORD_PORTS] >> 16, entry.sport_min, entry.sport_max) &&
+         within(key[HG_WORD_PORTS] & 0xffff, entry.dport_min, entry.dport_max) &&
+         (entry.port == 0 || entry.port == ingress >> 16) &&
+         (entry.vlan == HG_VLAN_ANY || entry.vlan == (ingress & 0xffff)) &&
+         (entry.inner_vlan == HG_VLAN_ANY || entry.inner_vlan == extra >> 16) &&
+         within(extra & 0xffff, entry.length_min, entry.length_max);
 }
 
 }  // namespace headgate::testing

@@ -104,7 +104,8 @@ class Adopt : public ::testing::Test {
     ASSERT_EQ(CompareWithModel(fake, less, 30, random_), "");
     compiler.Compile(State{});
     PutInForce(compiler, fake);
-    for (const TableId table : {TableId::kNodes, TableId::kItems, TableId::kRules, TableId::kPrefixes}) {
+    for (const TableId table :
+         {TableId::kNodes, TableId::kSlots, TableId::kRules, TableId::kMatches, TableId::kPrefixes}) {
       ASSERT_EQ(compiler.UseOf(table).cells, 0u) << fake.Info(table).name;
     }
   }
@@ -231,12 +232,16 @@ TEST_F(Adopt, RulesThatHaveChangedUnderTheTreeAreFound) {
     for (int field = 0; field < 4; ++field) {
       FakeDataplane fake(kCapacity);
       Copy(fake_, fake);
-      Edit<hg_rule>(fake, TableId::kRules, cell, [&](hg_rule& rule) {
+      bool used = false;
+      Edit<hg_rule_page>(fake, TableId::kRules, cell / HG_RULES_PER_PAGE, [&](hg_rule_page& page) {
+        hg_rule& rule = page.rule[cell % HG_RULES_PER_PAGE];
+        used = rule.prio != 0;
         if (field == 0) rule.src ^= 0x80000000;
-        if (field == 1) rule.dst_mask = ~rule.dst_mask;
-        if (field == 2) rule.proto ^= 17U << HG_PROTO_SHIFT;
+        if (field == 1) rule.dst_shift = rule.dst_shift == 0 ? 32 : 0;
+        if (field == 2) rule.kinds ^= HG_KIND_FRAGMENT;
         if (field == 3) rule.dport_max = rule.dport_min = 1;
       });
+      if (!used) continue;
       std::optional<uint64_t> differences;
       const auto compiler = Restart(fake, *desired_, &differences);
       EXPECT_NE(differences, 0u) << "cell " << cell << " field " << field;
@@ -293,7 +298,7 @@ TEST_F(Adopt, AChainThroughAllNodesIsRefused) {
   hg_node_page page{};
   for (uint32_t p = 0; p < kCapacity; ++p) {
     for (uint32_t i = 0; i < HG_NODES_PER_PAGE; ++i) {
-      page.node[i] = {.rest = p * HG_NODES_PER_PAGE + i + 1, .prio = 1};
+      page.node[i] = {.rest = TreeRef::OfNode(p * HG_NODES_PER_PAGE + i + 1), .rest_prio = 1};
     }
     ASSERT_TRUE(fake_.Write(TableId::kNodes, absl::MakeConstSpan(&p, 1), &page).ok());
   }

@@ -222,8 +222,9 @@ TEST(TreeGrowth, MayHappenAtAnyAllocation) {
     Fill(trees.nodes, random);
     trees.CoverNodes();
     trees.sizes.shrink_to_fit();
-    Fill(trees.items, random);
-    Fill(table.cells, random);
+    Fill(trees.slots, random);
+    Fill(table.rules, random);
+    Fill(table.matches, random);
     State next = state;
     edit(next);
     table.Apply(state, next);
@@ -234,8 +235,9 @@ TEST(TreeGrowth, MayHappenAtAnyAllocation) {
       arena.Reclaim(epoch);
     };
     end(trees.nodes);
-    end(trees.items);
-    end(table.cells);
+    end(trees.slots);
+    end(table.rules);
+    end(table.matches);
     end(actions.cells);
   };
   for (const Rule& rule : rules) {
@@ -247,16 +249,16 @@ TEST(TreeGrowth, MayHappenAtAnyAllocation) {
       present.erase(present.begin() + static_cast<ptrdiff_t>(i));
     }
   }
-  EXPECT_EQ(table.Shape().entries, present.size());
+  EXPECT_EQ(table.Shape().records, present.size());
   std::sort(present.begin(), present.end(), [](const Rule& a, const Rule& b) { return a.priority > b.priority; });
   for (int i = 0; i < 1000; ++i) {
     const testing::Header header = testing::DrawHeader(present, random);
-    const auto found = testing::Walk(trees, table.root(), testing::KeyOf(header), [&](uint32_t entry) {
-      const auto* rule = state.rules.Find(absl::string_view("r" + std::to_string(table.cells[entry].id - 1)));
+    const auto found = testing::Walk(trees, table, testing::KeyOf(header), [&](const hg_rule& candidate) {
+      const auto* rule = state.rules.Find(absl::string_view("r" + std::to_string(candidate.id - 1)));
       return rule != nullptr && testing::Matches((*rule)->match, header);
     });
     const Rule* expected = testing::LinearSearch(present, header);
-    ASSERT_EQ(found.entry == 0 ? 0 : table.cells[found.entry].id, expected ? expected->id : 0);
+    ASSERT_EQ(found.rule ? found.rule->id : 0, expected ? expected->id : 0);
   }
 }
 

@@ -195,23 +195,44 @@ TEST_F(FaultTest, ChangesGoOnWhileNoneCanBeApplied) {
   EXPECT_EQ(node.Events({EventType::kGenerationApplied}).size(), 1u);
 }
 
-// Too small tables: the change is durable, the answer says what is missing, and a smaller one heals it.
-TEST_F(FaultTest, ATableThatIsFullIsNamedAndASmallerChangeFits) {
-  ControlNode node("fault-full", {.drift_interval = std::chrono::hours(1)}, 512);
-  ASSERT_TRUE(node.Start().ok());
-  ASSERT_TRUE(node.Apply(Config("rules: [{name: a, priority: 1, action: {pass: {}}}]")).status.ok());
+std::string ManyRules(int count) {
   std::string yaml = "rules:\n";
-  for (int i = 0; i < 300; ++i)
+  for (int i = 0; i < count; ++i)
     absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
-  ASSERT_TRUE(node.Apply(Config(yaml)).status.ok());
-  for (int i = 300; i < 600; ++i)
-    absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
-  const ChangeOutcome outcome = node.Apply(Config(yaml));
-  EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted) << outcome.status;
-  EXPECT_NE(outcome.status.message().find("table hg_rules: "), absl::string_view::npos) << outcome.status;
-  EXPECT_EQ(node.controller().status().applied_generation, 2u);
-  ASSERT_TRUE(node.Apply(Config("rules: [{name: b, priority: 1, action: {drop: {}}}]"), {}).status.ok());
-  ASSERT_TRUE(node.Eventually([&] { return node.controller().status().applied_generation == 4; }));
+  return yaml;
+}
+
+// Too small tables, though the limits allow it: the change is refused whole, the answer says what is missing, and
+// nothing has changed: not what is in force, nor what is durable, nor what fits.
+TEST_F(FaultTest, WhatTheTablesHaveNoRoomForIsRefusedWhole) {
+  ControlNode node("fault-full", {.drift_interval = std::chrono::milliseconds(10)}, 512);
+  ASSERT_TRUE(node.Start().ok());
+  ASSERT_TRUE(node.Apply(Config(ManyRules(300))).status.ok());
+  const std::string stored = node.Stored();
+  for (int round = 0; round < 3; ++round) {
+    // Waiting for it or not.
+    const ChangeOutcome outcome = node.Apply(Config(ManyRules(600)), {.wait_applied = round == 0});
+    EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted) << outcome.status;
+    EXPECT_NE(outcome.status.message().find("table hg_rules: "), absl::string_view::npos) << outcome.status;
+    EXPECT_NE(outcome.status.message().find("there is room for 512: start headgated with a higher --max-rules"),
+              absl::string_view::npos)
+        << outcome.status;
+    const ControllerStatus status = node.controller().status();
+    EXPECT_EQ(status.desired_generation, 1u);
+    EXPECT_EQ(status.applied_generation, 1u);
+    EXPECT_TRUE(status.apply_error.ok()) << status.apply_error;
+    EXPECT_EQ(node.Stored(), stored);
+    EXPECT_EQ(CompareWithModel(node.fake(), node.desired(), 40, random_), "");
+  }
+  // Nothing of it is found to be drift.
+  const auto checked = node.controller().status().last_drift_check;
+  ASSERT_TRUE(node.Eventually([&] { return node.controller().status().last_drift_check > checked; }));
+  EXPECT_EQ(node.controller().status().drift_repaired, 0u);
+  EXPECT_EQ(CompareWithModel(node.fake(), node.desired(), 40, random_), "");
+  // Half as many more fit, and their ids are not used up.
+  ASSERT_TRUE(node.Apply(Config(ManyRules(400))).status.ok());
+  ASSERT_TRUE(node.Apply(Config("rules: [{name: b, priority: 1, action: {drop: {}}}]")).status.ok());
+  EXPECT_EQ(node.controller().status().applied_generation, 3u);
   EXPECT_EQ(CompareWithModel(node.fake(), node.desired(), 40, random_), "");
 }
 

@@ -190,8 +190,9 @@ rules:
 };
 
 TEST_F(DriftTest, WhatOthersWroteIsPutRightAndToldOf) {
-  for (const TableId table : {TableId::kRoots, TableId::kNodes, TableId::kItems, TableId::kRules,
-                              TableId::kPrefixes, TableId::kActions, TableId::kNextHops, TableId::kTargets}) {
+  for (const TableId table :
+       {TableId::kRoots, TableId::kNodes, TableId::kSlots, TableId::kRules, TableId::kMatches, TableId::kPrefixes,
+        TableId::kActions, TableId::kNextHops, TableId::kTargets}) {
     ASSERT_TRUE(node_.Eventually([&] { return node_.controller().status().last_drift_check.has_value(); }));
     const uint64_t before = node_.controller().status().drift_repaired;
     (void)node_.Events({EventType::kDriftRepaired});
@@ -203,7 +204,7 @@ TEST_F(DriftTest, WhatOthersWroteIsPutRightAndToldOf) {
     EXPECT_EQ(CompareWithModel(node_.fake(), node_.desired(), 50, random_), "");
     const auto events = node_.Events({EventType::kDriftRepaired});
     ASSERT_EQ(events.size(), 1u);
-    EXPECT_EQ(events[0].message, "1 values or attachments of the data path were not as written");
+    EXPECT_EQ(events[0].message, "values that were not as written: " + node_.fake().Info(table).name + ": 1");
   }
 }
 

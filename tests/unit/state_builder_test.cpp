@@ -226,11 +226,14 @@ TEST(StateBuilder, EveryKindHasItsLimit) {
     Desired fresh;
     return std::string(fresh.Apply(Config(yaml)).status.message());
   };
-  EXPECT_EQ(refused(list("interfaces", 256, "")), "no room for 256 more of kind interface: 255 of 255 are free");
-  EXPECT_EQ(refused(list("prefix_sets", 257, "")), "no room for 257 more of kind prefix set: 256 of 256 are free");
+  EXPECT_EQ(refused(list("interfaces", 256, "")),
+            "no room for 256 more of kind interface: 255 of 255 are free (a fixed limit)");
+  EXPECT_EQ(refused(list("prefix_sets", 257, "")),
+            "no room for 257 more of kind prefix set: 256 of 256 are free (a fixed limit)");
   EXPECT_EQ(refused(wan + list("next_hops", 4097, mac.c_str())),
-            "no room for 4097 more of kind next hop: 4096 of 4096 are free");
-  EXPECT_EQ(refused(list("steer_targets", 65, "")), "no room for 65 more of kind steer target: 64 of 64 are free");
+            "no room for 4097 more of kind next hop: 4096 of 4096 are free (a fixed limit)");
+  EXPECT_EQ(refused(list("steer_targets", 65, "")),
+            "no room for 65 more of kind steer target: 64 of 64 are free (a fixed limit)");
 }
 
 TEST(StateBuilder, RetiredIdsAreThoseOfObjectsThatAreGone) {

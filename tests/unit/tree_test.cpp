@@ -48,21 +48,10 @@ class Rules {
   // Id of the rule that matches, 0 for none.
   uint32_t Lookup(const Header& header) {
     const auto key = KeyOf(header);
-    const auto result = testing::Walk(trees_, table_.root(), key, [&](uint32_t index) {
-      const hg_rule& entry = table_.cells[index];
-      uint32_t differs = (key[HG_WORD_SRC] ^ entry.src) & entry.src_mask;
-      differs |= (key[HG_WORD_DST] ^ entry.dst) & entry.dst_mask;
-      differs |= (key[HG_WORD_PROTO] ^ entry.proto) & entry.proto_mask;
-      for (int i = 0; i < 3; ++i) {
-        differs |= (key[HG_WORD_SRC + 1 + i] ^ entry.src_low[i]) & entry.src_low_mask[i];
-        differs |= (key[HG_WORD_DST + 1 + i] ^ entry.dst_low[i]) & entry.dst_low_mask[i];
-      }
-      const uint32_t sport = key[HG_WORD_PORTS] >> 16, dport = key[HG_WORD_PORTS] & 0xffff;
-      return differs == 0 && sport >= entry.sport_min && sport <= entry.sport_max && dport >= entry.dport_min &&
-             dport <= entry.dport_max;
-    });
+    const auto result = testing::Walk(
+        trees_, table_, key, [&](const hg_rule& rule) { return testing::MatchesKey(table_.EntryOf(rule), key); });
     steps_ += result.steps;
-    return result.entry == 0 ? 0 : table_.cells[result.entry].id;
+    return result.rule ? result.rule->id : 0;
   }
   uint64_t steps() const { return steps_; }
   TreeShape shape() const { return table_.Shape(); }
@@ -70,40 +59,46 @@ class Rules {
   void CheckAccounts() {
     Publish();
     const TreeShape now = table_.Shape();
-    EXPECT_EQ(now.entries, table_.cells.used());
-    uint64_t items = 0;
-    uint64_t nodes = 0;
-    Count(table_.root(), nodes, items);
-    EXPECT_EQ(trees_.nodes.used(), nodes);
-    EXPECT_EQ(trees_.items.used(), items);
+    Cells cells;
+    CountCells(table_.root(), cells);
+    EXPECT_EQ(now.records, cells.records);
+    EXPECT_EQ(trees_.nodes.used(), cells.nodes);
+    EXPECT_EQ(trees_.slots.used(), cells.slots);
+    EXPECT_EQ(table_.rules.used(), cells.runs);
+    EXPECT_EQ(table_.matches.used(), cells.matches);
   }
 
  private:
+  struct Cells {
+    uint64_t nodes = 0, slots = 0, records = 0, runs = 0, matches = 0;
+  };
   void Publish() {
     ++epoch_;
-    trees_.nodes.Publish(epoch_);
-    trees_.items.Publish(epoch_);
-    table_.cells.Publish(epoch_);
-    actions_.cells.Publish(epoch_);
-    trees_.nodes.Reclaim(epoch_);
-    trees_.items.Reclaim(epoch_);
-    table_.cells.Reclaim(epoch_);
-    actions_.cells.Reclaim(epoch_);
+    const auto end = [this](auto& arena) {
+      arena.Publish(epoch_);
+      arena.Reclaim(epoch_);
+    };
+    end(trees_.nodes);
+    end(trees_.slots);
+    end(table_.rules);
+    end(table_.matches);
+    end(actions_.cells);
   }
-  void Count(uint32_t node, uint64_t& nodes, uint64_t& items) {
-    if (node == 0) return;
-    ++nodes;
-    CountBelow(node, nodes, items);
-  }
-  void CountBelow(uint32_t node, uint64_t& nodes, uint64_t& items) {
-    const hg_node& n = trees_.nodes[node];
-    if (n.bits != 0) {
-      nodes += 1U << n.bits;
-      for (uint32_t i = 0; i < (1U << n.bits); ++i) CountBelow(n.base + i, nodes, items);
-    } else if (n.count != 0) {
-      items += std::bit_ceil(static_cast<uint32_t>(n.count));
+  void CountCells(uint32_t ref, Cells& cells) {
+    if (ref == 0) return;
+    if (TreeRef::IsNode(ref)) {
+      const hg_node& n = trees_.nodes[TreeRef::Index(ref)];
+      ++cells.nodes;
+      cells.slots += 1U << n.bits;
+      for (uint32_t i = 0; i < (1U << n.bits); ++i) CountCells(trees_.slots[n.base + i].ref, cells);
+      CountCells(n.rest, cells);
+      return;
     }
-    Count(n.rest, nodes, items);
+    cells.records += TreeRef::Count(ref);
+    cells.runs += std::bit_ceil(TreeRef::Count(ref));
+    for (uint32_t i = 0; i < TreeRef::Count(ref); ++i) {
+      if ((table_.rules[TreeRef::Index(ref) + i].flags & HG_RULE_MATCH) != 0) ++cells.matches;
+    }
   }
 
   TreeStore trees_;

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every pinned map, by bpftool: what the agent wrote there and somebody else changed is put right, and told of by
+// an event that names the table and by the metric. Maps that the agent does not keep are listed with the reason.
+#include <absl/strings/match.h>
+#include <absl/strings/str_split.h>
+
+#include <filesystem>
+#include <set>
+
+#include "tests/e2e/drift_fixture.h"
+
+namespace headgate::testing {
+namespace {
+
+constexpr uint32_t kForeignPort = 77;
+
+const std::map<std::string, std::string> kNotKept = {
+    {"hg_port_stats", "counters: the programs write them"},
+    {"hg_rule_stats", "counters: the programs write them"},
+    {"hg_counters", "counters: the programs write them"},
+    {"hg_egress_stats", "counters: the programs write them"},
+    {"hg_samples_lost", "counters: the programs write them"},
+    {"hg_rule_base", "counters: written once, when tables take on another size; nobody knows better"},
+    {"hg_limiters", "state of rate limits: the programs write it with every packet"},
+    {"hg_sources", "state of rate limits: the programs write it with every packet"},
+    {"hg_flows", "remembered decisions: the programs write them, and every change of the tables voids them"},
+    {"hg_samples", "a ring of events"},
+    {"hg_traces", "scratch of one traced packet"},
+    {"hg_xsks", "sockets: whoever opens one puts it there"},
+};
+
+// Bytes as bpftool takes them.
+std::string Words(const void* data, size_t size) {
+  std::string words = "hex";
+  for (size_t i = 0; i < size; ++i)
+    absl::StrAppend(&words, " ", absl::Hex(static_cast<const uint8_t*>(data)[i], absl::kZeroPad2));
+  return words;
+}
+template <typename Value>
+std::string Words(const Value& value) {
+  return Words(&value, sizeof(value));
+}
+
+class DriftTablesTest : public DriftTest {
+ protected:
+  std::string Pin(const std::string& map) { return absl::StrCat(agent_->pins(), "/maps/", map); }
+  void Update(const std::string& map, uint32_t key, const std::string& value) {
+    // In the namespace: where numbers mean its devices.
+    lab_->In("gw", absl::StrCat("bpftool map update pinned ", Pin(map), " key ", Words(key), " value ", value));
+  }
+  std::string Dump(const std::string& map) {
+    return lab_->In("gw", absl::StrCat("bpftool -j map dump pinned ", Pin(map)));
+  }
+  // A byte of the value is another; `offset`: which one, else the first that is not zero.
+  void ExpectByteRepaired(const std::string& name, uint32_t key, std::optional<size_t> offset = std::nullopt) {
+    SCOPED_TRACE(absl::StrCat(name, "[", key, "]"));
+    const PinnedMap map(*agent_, name);
+    const Bytes right = map.Read(key);
+    Bytes wrong = right;
+    const auto used = std::find_if(wrong.begin(), wrong.end(), [](uint8_t byte) { return byte != 0; });
+    ASSERT_NE(used, wrong.end()) << "not in use";
+    wrong[offset.value_or(static_cast<size_t>(used - wrong.begin()))] ^= 0x5a;
+    ExpectNamed(
+        name, [&] { Update(name, key, Words(wrong.data(), wrong.size())); },
+        [&] { return Settled(name, map.Read(key)) == Settled(name, right); });
+  }
+  void ExpectNamed(const std::string& name, const std::function<void()>& damage,
+                   const std::function<bool()>& undone) {
+    EXPECT_TRUE(absl::StrContains(ExpectRepaired(damage, undone), name)) << name;
+  }
+  // The same of a table as a whole, whatever it is made of.
+  void ExpectDumpRepaired(const std::string& name, const std::string& told, const std::function<void()>& damage) {
+    const std::string right = Dump(name);
+    ExpectNamed(told, damage, [&] { return Dump(name) == right; });
+  }
+
+  // The maps that are kept, each with what is done to it.
+  const std::map<std::string, std::function<void()>> kKept = {
+      {"hg_active",
+       [this] {
+         for (const size_t field :
+              {offsetof(hg_active, root), offsetof(hg_active, serial), offsetof(hg_active, abi)})
+           ExpectByteRepaired("hg_active", 0, field);
+       }},
+      {"hg_roots", [this] { ExpectByteRepaired("hg_roots", ActiveRoot()); }},
+      {"hg_nodes", [this] { ExpectByteRepaired("hg_nodes", LastUsed("hg_nodes")); }},
+      {"hg_slots", [this] { ExpectByteRepaired("hg_slots", LastUsed("hg_slots")); }},
+      {"hg_matches", [this] { ExpectByteRepaired("hg_matches", LastUsed("hg_matches")); }},
+      {"hg_rules", [this] { ExpectByteRepaired("hg_rules", LastUsed("hg_rules")); }},
+      {"hg_prefixes", [this] { ExpectByteRepaired("hg_prefixes", LastUsed("hg_prefixes")); }},
+      {"hg_actions", [this] { ExpectByteRepaired("hg_actions", LastUsed("hg_actions")); }},
+      {"hg_next_hops", [this] { ExpectByteRepaired("hg_next_hops", LastUsed("hg_next_hops")); }},
+      {"hg_targets", [this] { ExpectByteRepaired("hg_targets", LastUsed("hg_targets")); }},
+      {"hg_ports",
+       [this] {
+         const auto damage = [this](uint32_t port) {
+           const hg_port entry{.ifindex = 4711, .mtu = 9000, .mac = {2, 0, 0, 0, 0, 9}, .pad = {}};
+           Update("hg_ports", port, Words(entry));
+         };
+         ExpectDumpRepaired("hg_ports", "attachments", [&] { damage(Port("out")); });
+         ExpectDumpRepaired("hg_ports", "hg_ports", [&] { damage(kForeignPort); });
+       }},
+      {"hg_ifindexes",
+       [this] {
+         const uint32_t slot = LastUsed("hg_ifindexes");
+         ExpectDumpRepaired("hg_ifindexes", "attachments",
+                            [&] { Update("hg_ifindexes", slot, Words(hg_ifindex{})); });
+         ExpectDumpRepaired("hg_ifindexes", "hg_ifindexes", [&] {
+           Update("hg_ifindexes", (slot + 100) % HG_IFINDEX_SLOTS, Words(hg_ifindex{4711, kForeignPort}));
+         });
+       }},
+      {"hg_devmap",
+       [this] {
+         const uint32_t out = Port("out"), in = Port("in");
+         const auto device = [this](uint32_t port) {
+           return Words(*reinterpret_cast<const uint32_t*>(PinnedMap(*agent_, "hg_devmap").Read(port).data()));
+         };
+         ExpectDumpRepaired("hg_devmap", "attachments", [&] {
+           lab_->In("gw", absl::StrCat("bpftool map delete pinned ", Pin("hg_devmap"), " key ", Words(out)));
+         });
+         ExpectDumpRepaired("hg_devmap", "attachments", [&] { Update("hg_devmap", out, device(in)); });
+         ExpectDumpRepaired("hg_devmap", "hg_devmap", [&] { Update("hg_devmap", kForeignPort, device(in)); });
+       }},
+      {"hg_egress_own",
+       [this] {
+         ExpectDumpRepaired("hg_egress_own", "hg_egress_own",
+                            [&] { Update("hg_egress_own", 0, Words(hg_egress_owner{})); });
+       }},
+  };
+
+  uint32_t ActiveRoot() {
+    return *reinterpret_cast<const uint32_t*>(PinnedMap(*agent_, "hg_active").Read(0).data());
+  }
+  uint32_t LastUsed(const std::string& map) { return PinnedMap(*agent_, map).Used().back(); }
+};
+
+TEST_F(DriftTablesTest, EveryMapIsKeptOrSaidNotToBe) {
+  std::set<std::string> pinned, known;
+  for (const auto& entry : std::filesystem::directory_iterator(agent_->pins() + "/maps"))
+    pinned.insert(entry.path().filename());
+  for (const auto& [name, damage] : kKept) known.insert(name);
+  for (const auto& [name, reason] : kNotKept) {
+    EXPECT_TRUE(known.insert(name).second) << name << " is in both lists";
+  }
+  EXPECT_EQ(pinned, known) << "a map is to be among those whose drift is tested below, or to say why it has none";
+}
+
+TEST_F(DriftTablesTest, EveryKeptMapIsRepaired) {
+  for (int round = 0; round < 2 && !HasFailure(); ++round) {
+    SCOPED_TRACE(round == 0 ? "before the restart" : "after the restart");
+    for (const auto& [name, damage] : kKept) {
+      SCOPED_TRACE(name);
+      damage();
+    }
+    agent_->Restart();
+  }
+}
+
+// Without their pins, tables and counters would be lost with the agent.
+TEST_F(DriftTablesTest, PinsThatAreRemovedComeBack) {
+  for (const char* pin : {"maps/hg_rules", "maps/hg_rule_stats", "programs/headgate", "links/xdp_devmap_xmit"}) {
+    SCOPED_TRACE(pin);
+    const std::string path = absl::StrCat(agent_->pins(), "/", pin);
+    ExpectNamed(
+        "pins", [&] { std::filesystem::remove(path); }, [&] { return std::filesystem::exists(path); });
+  }
+  // Egress is counted again, and once.
+  const uint64_t before = api().Interface("out").transmitted_packets();
+  ExpectInForce();
+  EXPECT_TRUE(WaitFor([&] { return api().Interface("out").transmitted_packets() == before + 2; }));
+}
+
+}  // namespace
+}  // namespace headgate::testing
