@@ -116,6 +116,13 @@ absl::StatusOr<AgentProcess::Memory> AgentProcess::ReadMemory() const {
   return memory;
 }
 
+absl::Status AgentProcess::ResetPeak() {
+  // proc(5), clear_refs: 5 sets VmHWM to what is resident now.
+  const Fd file(open(absl::StrCat("/proc/", pid_, "/clear_refs").c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file || write(file.get(), "5", 1) != 1) return ErrnoStatus("forget the agent's peak memory");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<uint64_t> AgentProcess::ReadTicks() const {
   // proc(5): after the name in parentheses, state is field 3, utime 14 and stime 15.
   const std::string stat = ReadFile(absl::StrCat("/proc/", pid_, "/stat"));

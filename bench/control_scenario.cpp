@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <random>
 #include <thread>
 #include <utility>
@@ -121,17 +122,20 @@ absl::StatusOr<ChangeLatencies> MeasureChanges(Gateway& gateway, RuleSet& rules,
   return latencies;
 }
 
-// Changes to different rules, one a message, as fast as the stream takes them. Changes a second, from the first
-// message to the last acknowledgement.
+// Changes one a message, as fast as the stream takes them: to all rules in an order of chance, and again, so that
+// a rule is changed a second time only when all others were. Changes a second, from the first message to the last
+// acknowledgement.
 absl::StatusOr<double> MeasureUpdates(Gateway& gateway, RuleSet& rules, const std::vector<ShownRule>& shown,
                                       size_t count, std::mt19937_64& random) {
   std::vector<size_t> indexes(rules.size());
-  for (size_t i = 0; i < indexes.size(); ++i) indexes[i] = i;
-  std::shuffle(indexes.begin(), indexes.end(), random);
-  indexes.resize(std::min(count, indexes.size()));
+  std::iota(indexes.begin(), indexes.end(), size_t{0});
   std::vector<v1::UpdateRequest> requests;
-  requests.reserve(indexes.size());
-  for (const size_t index : indexes) requests.push_back(rules.Flip(index));
+  requests.reserve(count);
+  while (requests.size() < count) {
+    std::shuffle(indexes.begin(), indexes.end(), random);
+    const size_t some = std::min(count - requests.size(), indexes.size());
+    for (size_t i = 0; i < some; ++i) requests.push_back(rules.Flip(indexes[i]));
+  }
 
   const auto stream = gateway.client().Update();
   absl::Status sent;
@@ -173,7 +177,8 @@ constexpr Case kCases[] = {
     {"apply_100k_s", "s"},    {"visible_p50_ms", "ms"},         {"visible_p99_ms", "ms"},
     {"durable_p99_ms", "ms"}, {"updates_per_s", "updates/s"},   {"set_1m_load_s", "s"},
     {"rss_mb", "MB"},         {"sent_to_visible_p50_ms", "ms"}, {"sent_to_visible_p99_ms", "ms"},
-    {"rss_peak_mb", "MB"}};
+    {"rss_applied_mb", "MB"}, {"rss_updated_mb", "MB"},         {"rss_settled_mb", "MB"},
+    {"rss_peak_mb", "MB"},    {"rss_updates_peak_mb", "MB"}};
 
 class Scenario {
  public:
@@ -213,10 +218,7 @@ class Scenario {
     for (const ShownRule& rule : shown_) {
       HG_RETURN_IF_ERROR(gateway->watch().AwaitVerdict(rule.frame, rules_.VerdictOf(rule.index)));
     }
-    HG_RETURN_IF_ERROR(gateway->process().AwaitIdle(kQuiet, kQuietTimeout));
-    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory memory, gateway->process().ReadMemory());
-    Add("rss_mb", static_cast<double>(memory.resident) / kMegabyte);
-    Add("rss_peak_mb", static_cast<double>(memory.peak) / kMegabyte);
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory applied, SettledMemory(gateway->process()));
 
     HG_ASSIGN_OR_RETURN(const ChangeLatencies latencies, MeasureChanges(*gateway, rules_, shown_, stop_));
     Add("visible_p50_ms", Percentile(latencies.visible, 50));
@@ -225,9 +227,24 @@ class Scenario {
     Add("sent_to_visible_p50_ms", Percentile(latencies.sent_to_visible, 50));
     Add("sent_to_visible_p99_ms", Percentile(latencies.sent_to_visible, 99));
 
+    HG_RETURN_IF_ERROR(gateway->process().ResetPeak());
     HG_ASSIGN_OR_RETURN(const double rate, MeasureUpdates(*gateway, rules_, shown_, options_.updates, random_));
     Add("updates_per_s", rate);
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory updated, gateway->process().ReadMemory());
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory settled, SettledMemory(gateway->process()));
+    Add("rss_applied_mb", static_cast<double>(applied.resident) / kMegabyte);
+    Add("rss_updated_mb", static_cast<double>(updated.resident) / kMegabyte);
+    Add("rss_settled_mb", static_cast<double>(settled.resident) / kMegabyte);
+    Add("rss_mb", static_cast<double>(std::max({applied.resident, updated.resident, settled.resident})) / kMegabyte);
+    Add("rss_peak_mb", static_cast<double>(applied.peak) / kMegabyte);
+    Add("rss_updates_peak_mb", static_cast<double>(updated.peak) / kMegabyte);
     return gateway->process().CheckRunning();
+  }
+
+  // When it has come to rest.
+  static absl::StatusOr<AgentProcess::Memory> SettledMemory(AgentProcess& process) {
+    HG_RETURN_IF_ERROR(process.AwaitIdle(kQuiet, kQuietTimeout));
+    return process.ReadMemory();
   }
 
   absl::Status MeasureSet() {
