@@ -136,6 +136,11 @@ absl::StatusOr<uint64_t> AgentProcess::ReadTicks() const {
   return user + system;
 }
 
+absl::StatusOr<double> AgentProcess::ReadCpuSeconds() const {
+  HG_ASSIGN_OR_RETURN(const uint64_t ticks, ReadTicks());
+  return static_cast<double>(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
 absl::Status AgentProcess::AwaitIdle(milliseconds quiet, milliseconds timeout) {
   const auto deadline = steady_clock::now() + timeout;
   HG_ASSIGN_OR_RETURN(uint64_t ticks, ReadTicks());

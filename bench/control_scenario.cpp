@@ -173,12 +173,21 @@ struct Case {
   const char* unit;
 };
 // In the order of the table.
-constexpr Case kCases[] = {
-    {"apply_100k_s", "s"},    {"visible_p50_ms", "ms"},         {"visible_p99_ms", "ms"},
-    {"durable_p99_ms", "ms"}, {"updates_per_s", "updates/s"},   {"set_1m_load_s", "s"},
-    {"rss_mb", "MB"},         {"sent_to_visible_p50_ms", "ms"}, {"sent_to_visible_p99_ms", "ms"},
-    {"rss_applied_mb", "MB"}, {"rss_updated_mb", "MB"},         {"rss_settled_mb", "MB"},
-    {"rss_peak_mb", "MB"},    {"rss_updates_peak_mb", "MB"}};
+constexpr Case kCases[] = {{"apply_100k_s", "s"},
+                           {"visible_p50_ms", "ms"},
+                           {"visible_p99_ms", "ms"},
+                           {"durable_p99_ms", "ms"},
+                           {"updates_per_s", "updates/s"},
+                           {"set_1m_load_s", "s"},
+                           {"rss_mb", "MB"},
+                           {"sent_to_visible_p50_ms", "ms"},
+                           {"sent_to_visible_p99_ms", "ms"},
+                           {"update_cpu_us", "us"},
+                           {"rss_applied_mb", "MB"},
+                           {"rss_updated_mb", "MB"},
+                           {"rss_settled_mb", "MB"},
+                           {"rss_peak_mb", "MB"},
+                           {"rss_updates_peak_mb", "MB"}};
 
 class Scenario {
  public:
@@ -228,14 +237,18 @@ class Scenario {
     Add("sent_to_visible_p99_ms", Percentile(latencies.sent_to_visible, 99));
 
     HG_RETURN_IF_ERROR(gateway->process().ResetPeak());
+    HG_ASSIGN_OR_RETURN(const double cpu_before, gateway->process().ReadCpuSeconds());
     HG_ASSIGN_OR_RETURN(const double rate, MeasureUpdates(*gateway, rules_, shown_, options_.updates, random_));
+    HG_ASSIGN_OR_RETURN(const double cpu_after, gateway->process().ReadCpuSeconds());
     Add("updates_per_s", rate);
+    Add("update_cpu_us", 1e6 * (cpu_after - cpu_before) / options_.updates);
     HG_ASSIGN_OR_RETURN(const AgentProcess::Memory updated, gateway->process().ReadMemory());
     HG_ASSIGN_OR_RETURN(const AgentProcess::Memory settled, SettledMemory(gateway->process()));
     Add("rss_applied_mb", static_cast<double>(applied.resident) / kMegabyte);
     Add("rss_updated_mb", static_cast<double>(updated.resident) / kMegabyte);
     Add("rss_settled_mb", static_cast<double>(settled.resident) / kMegabyte);
-    Add("rss_mb", static_cast<double>(std::max({applied.resident, updated.resident, settled.resident})) / kMegabyte);
+    Add("rss_mb",
+        static_cast<double>(std::max({applied.resident, updated.resident, settled.resident})) / kMegabyte);
     Add("rss_peak_mb", static_cast<double>(applied.peak) / kMegabyte);
     Add("rss_updates_peak_mb", static_cast<double>(updated.peak) / kMegabyte);
     return gateway->process().CheckRunning();

@@ -16,7 +16,7 @@ namespace {
 // The thread comes round at least this often, for whoever watches that it does.
 constexpr std::chrono::milliseconds kHeartbeat{500};
 // Commands taken from the queue at once; what comes meanwhile shares the next transaction.
-constexpr size_t kMaxBatch = 8192;
+constexpr size_t kMaxBatch = 2048;
 
 }  // namespace
 
