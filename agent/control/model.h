@@ -20,6 +20,7 @@
 
 #include "agent/base/address.h"
 #include "agent/base/persistent_map.h"
+#include "agent/base/rare_string.h"
 
 namespace headgate {
 
@@ -68,9 +69,9 @@ struct TcpFlagMatch {
 };
 
 struct Match {
-  std::string interface;
-  std::string source_set;
-  std::string destination_set;
+  RareString interface;
+  RareString source_set;
+  RareString destination_set;
   std::optional<Prefix> source;
   std::optional<Prefix> destination;
   PortRanges source_ports;
@@ -142,6 +143,7 @@ struct Rule {
   // Shared between equal actions: a hundred thousand rules have a handful.
   std::shared_ptr<const Action> action;
 };
+static_assert(sizeof(Rule) <= 208, "a hundred thousand of them are kept");
 
 struct NextHop {
   std::string name;
