@@ -33,6 +33,8 @@ constexpr uint64_t kSeed = 1;
 constexpr milliseconds kStartTimeout(30'000), kPoll(10);
 // The agent gives memory back a second after a large change.
 constexpr milliseconds kQuiet(1500), kQuietTimeout(60'000);
+// Messages of an Update stream that go to the socket in one call.
+constexpr size_t kSentTogether = 32;
 constexpr int kSetSamples = 100;
 constexpr double kMegabyte = 1e6;
 
@@ -141,7 +143,9 @@ absl::StatusOr<double> MeasureUpdates(Gateway& gateway, RuleSet& rules, const st
   absl::Status sent;
   const auto start = Clock::now();
   std::thread sender([&] {
-    for (size_t i = 0; i < requests.size() && sent.ok(); ++i) sent = stream->Send(requests[i]);
+    for (size_t i = 1; i <= requests.size() && sent.ok(); ++i) {
+      sent = stream->Send(requests[i - 1], i % kSentTogether != 0 && i < requests.size());
+    }
   });
   absl::Status received;
   for (size_t i = 0; i < requests.size() && received.ok(); ++i) received = stream->Receive().status();

@@ -77,7 +77,7 @@ class Answers {
     slot.bytes = response.ByteSizeLong();
     bytes_ += slot.bytes;
     slot.response = std::move(response);
-    changed_.notify_all();
+    if (&slot == slots_.front().get()) changed_.notify_all();
   }
   // Returns when all are written, or cannot be any more.
   void Finish() {

@@ -202,12 +202,13 @@ void Controller::CommitBatch() {
   if (staged_ != desired_) BecomeDesired(staged_);
   std::vector<Accepted> batch;
   batch.swap(batch_);
-  for (Accepted& accepted : batch) {
-    times_.durable_seconds(std::chrono::duration<double>(now - accepted.request.received).count());
-    if (accepted.request.options.wait_applied) {
-      waiting_applied_.emplace_back(std::move(accepted.request.done), std::move(accepted.outcome));
+  // The last first: who answers in the order of the requests finds all answers there when it has the first.
+  for (auto accepted = batch.rbegin(); accepted != batch.rend(); ++accepted) {
+    times_.durable_seconds(std::chrono::duration<double>(now - accepted->request.received).count());
+    if (accepted->request.options.wait_applied) {
+      waiting_applied_.emplace_back(std::move(accepted->request.done), std::move(accepted->outcome));
     } else {
-      accepted.request.done(std::move(accepted.outcome));
+      accepted->request.done(std::move(accepted->outcome));
     }
   }
   ApplyDesired();
