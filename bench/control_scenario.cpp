@@ -20,6 +20,7 @@
 #include "bench/gateway_client.h"
 #include "bench/lab.h"
 #include "bench/program_run.h"
+#include "bench/replace_watch.h"
 #include "bench/verdict_watch.h"
 
 namespace headgate::bench {
@@ -160,16 +161,29 @@ absl::StatusOr<double> MeasureUpdates(Gateway& gateway, RuleSet& rules, const st
   return static_cast<double>(requests.size()) / seconds;
 }
 
-absl::StatusOr<double> MeasureLargeSet(Gateway& gateway, size_t prefixes, std::mt19937_64& random) {
+struct SetTimes {
+  double load_seconds, replace_seconds;
+  uint64_t verdicts;  // while it was replaced, none of them wrong
+};
+
+absl::StatusOr<SetTimes> MeasureLargeSet(Gateway& gateway, size_t prefixes, std::mt19937_64& random) {
+  SetTimes times{};
   const v1::GatewayConfig config = LargeSetConfig(kDevice, prefixes, random);
-  HG_ASSIGN_OR_RETURN(const double seconds, gateway.Apply(config));
+  HG_ASSIGN_OR_RETURN(times.load_seconds, gateway.Apply(config));
   for (int i = 0; i < kSetSamples; ++i) {
     const v1::PrefixSet& set = config.prefix_sets(0);
     const int index = static_cast<int>(random() % static_cast<uint64_t>(set.prefixes_size()));
     HG_ASSIGN_OR_RETURN(std::vector<uint8_t> frame, FrameFrom(set, index));
     HG_RETURN_IF_ERROR(gateway.watch().AwaitVerdict(std::move(frame), XDP_DROP));
   }
-  return seconds;
+  const v1::GatewayConfig replaced = HalfReplaced(config, random);
+  HG_ASSIGN_OR_RETURN(std::vector<JudgedFrame> frames, JudgeBySets(config, replaced, kSetSamples, random));
+  HG_ASSIGN_OR_RETURN(Fd program, OpenHeadgateProgram());
+  HG_ASSIGN_OR_RETURN(const auto watch,
+                      ReplaceWatch::Start(kNetns, kDevice, std::move(program), std::move(frames)));
+  HG_ASSIGN_OR_RETURN(times.replace_seconds, gateway.Apply(replaced));
+  HG_ASSIGN_OR_RETURN(times.verdicts, watch->Finish());
+  return times;
 }
 
 struct Case {
@@ -191,7 +205,9 @@ constexpr Case kCases[] = {{"apply_100k_s", "s"},
                            {"rss_updated_mb", "MB"},
                            {"rss_settled_mb", "MB"},
                            {"rss_peak_mb", "MB"},
-                           {"rss_updates_peak_mb", "MB"}};
+                           {"rss_updates_peak_mb", "MB"},
+                           {"set_1m_replace_s", "s"},
+                           {"set_1m_replace_verdicts", "frames"}};
 
 class Scenario {
  public:
@@ -266,8 +282,10 @@ class Scenario {
 
   absl::Status MeasureSet() {
     HG_ASSIGN_OR_RETURN(const auto gateway, Gateway::Start(options_, stop_));
-    HG_ASSIGN_OR_RETURN(const double seconds, MeasureLargeSet(*gateway, options_.prefixes, random_));
-    Add("set_1m_load_s", seconds);
+    HG_ASSIGN_OR_RETURN(const SetTimes times, MeasureLargeSet(*gateway, options_.prefixes, random_));
+    Add("set_1m_load_s", times.load_seconds);
+    Add("set_1m_replace_s", times.replace_seconds);
+    Add("set_1m_replace_verdicts", static_cast<double>(times.verdicts));
     return gateway->process().CheckRunning();
   }
 
