@@ -287,6 +287,7 @@ TEST_F(StoreTest, TheLogOfObjectsHasAnEnd) {
   EXPECT_GT(longest, 20);
   EXPECT_LE(longest, 64);
   EXPECT_GT(CountRows("objects"), 20);
+  EXPECT_EQ(CountRows("objects WHERE body IS NULL"), 0) << "a deletion was taken in as an object";
 }
 
 // What an agent without a log of objects left.
