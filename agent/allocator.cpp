@@ -10,7 +10,7 @@
 
 extern "C" {
 extern const char* malloc_conf;
-const char* malloc_conf = "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0";
+const char* malloc_conf = "narenas:2,dirty_decay_ms:200,muzzy_decay_ms:0";
 // Absent where sanitizers have an allocator of their own.
 int mallctl(const char* name, void* old_value, size_t* old_size, void* value, size_t size) __attribute__((weak));
 }

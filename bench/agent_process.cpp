@@ -116,6 +116,13 @@ absl::StatusOr<AgentProcess::Memory> AgentProcess::ReadMemory() const {
   return memory;
 }
 
+absl::Status AgentProcess::ResetPeak() {
+  // proc(5), clear_refs: 5 sets VmHWM to what is resident now.
+  const Fd file(open(absl::StrCat("/proc/", pid_, "/clear_refs").c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file || write(file.get(), "5", 1) != 1) return ErrnoStatus("forget the agent's peak memory");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<uint64_t> AgentProcess::ReadTicks() const {
   // proc(5): after the name in parentheses, state is field 3, utime 14 and stime 15.
   const std::string stat = ReadFile(absl::StrCat("/proc/", pid_, "/stat"));
@@ -127,6 +134,11 @@ absl::StatusOr<uint64_t> AgentProcess::ReadTicks() const {
     return absl::InternalError("cannot read the agent's processor time");
   }
   return user + system;
+}
+
+absl::StatusOr<double> AgentProcess::ReadCpuSeconds() const {
+  HG_ASSIGN_OR_RETURN(const uint64_t ticks, ReadTicks());
+  return static_cast<double>(ticks) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
 absl::Status AgentProcess::AwaitIdle(milliseconds quiet, milliseconds timeout) {

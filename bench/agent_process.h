@@ -38,6 +38,10 @@ class AgentProcess {
     uint64_t peak = 0;      // VmHWM, bytes
   };
   absl::StatusOr<Memory> ReadMemory() const;
+  // The peak of what comes.
+  absl::Status ResetPeak();
+  // Processor time it has used, of all its threads.
+  absl::StatusOr<double> ReadCpuSeconds() const;
   // Until it has used next to no processor time for `quiet`.
   absl::Status AwaitIdle(std::chrono::milliseconds quiet, std::chrono::milliseconds timeout);
 

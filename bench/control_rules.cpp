@@ -6,6 +6,7 @@
 #include <linux/bpf.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "agent/api/convert.h"
@@ -56,6 +57,39 @@ Prefix DrawPrefix(std::mt19937_64& random) {
   if (!is_ipv4) prefix.address.words[0] = (prefix.address.words[0] & 0x1fffffff) | 0x20000000;
   return prefix;
 }
+
+absl::StatusOr<std::vector<uint8_t>> FrameFromAddress(const IpAddress& source) {
+  testing::Header header{.family = source.family, .source = source.words, .protocol = IPPROTO_UDP};
+  header.destination[0] = header.family == Family::kIpv4 ? 0xc6130001 : 0x20010db8;  // 198.19.0.1, 2001:db8::
+  return MakeFrame(header);
+}
+
+// The addresses of a large set.
+class Members {
+ public:
+  static absl::StatusOr<Members> Of(const v1::PrefixSet& set) {
+    Members members;
+    for (const std::string& text : set.prefixes()) {
+      HG_ASSIGN_OR_RETURN(const Prefix prefix, ParsePrefix(text));
+      members.prefixes_.insert(prefix);
+    }
+    return members;
+  }
+
+  bool Contain(const IpAddress& address) const {
+    for (int length = 0; length <= AddressBits(address.family); ++length) {
+      Prefix prefix{address, static_cast<uint8_t>(length)};
+      for (int word = 0; word < 4; ++word) {
+        prefix.address.words[static_cast<size_t>(word)] &= WordMask(length, word);
+      }
+      if (prefixes_.contains(prefix)) return true;
+    }
+    return false;
+  }
+
+ private:
+  absl::flat_hash_set<Prefix> prefixes_;
+};
 
 }  // namespace
 
@@ -132,11 +166,50 @@ v1::GatewayConfig LargeSetConfig(const std::string& device, size_t count, std::m
   return config;
 }
 
+v1::GatewayConfig HalfReplaced(const v1::GatewayConfig& config, std::mt19937_64& random) {
+  v1::GatewayConfig replaced = config;
+  v1::PrefixSet& set = *replaced.mutable_prefix_sets(0);
+  absl::flat_hash_set<std::string> drawn(set.prefixes().begin(), set.prefixes().end());
+  for (int i = 0; i < set.prefixes_size(); i += 2) {
+    std::string text;
+    do text = ToString(DrawPrefix(random));
+    while (!drawn.insert(text).second);
+    set.set_prefixes(i, std::move(text));
+  }
+  return replaced;
+}
+
+absl::StatusOr<std::vector<JudgedFrame>> JudgeBySets(const v1::GatewayConfig& before,
+                                                     const v1::GatewayConfig& after, size_t count,
+                                                     std::mt19937_64& random) {
+  HG_ASSIGN_OR_RETURN(const Members old_members, Members::Of(before.prefix_sets(0)));
+  HG_ASSIGN_OR_RETURN(const Members new_members, Members::Of(after.prefix_sets(0)));
+  std::vector<JudgedFrame> frames;
+  for (const bool in_old : {false, true}) {
+    for (const bool in_new : {false, true}) {
+      for (size_t found = 0; found < count;) {
+        IpAddress address = DrawPrefix(random).address;
+        // One drawn at random is in neither, mostly.
+        if (in_old || in_new) {
+          const v1::PrefixSet& set = (in_old ? before : after).prefix_sets(0);
+          const auto index = static_cast<int>(random() % static_cast<uint64_t>(set.prefixes_size()));
+          HG_ASSIGN_OR_RETURN(const Prefix prefix, ParsePrefix(set.prefixes(index)));
+          address = prefix.address;
+        }
+        if (old_members.Contain(address) != in_old || new_members.Contain(address) != in_new) continue;
+        HG_ASSIGN_OR_RETURN(std::vector<uint8_t> frame, FrameFromAddress(address));
+        frames.push_back({std::move(frame), in_old ? XDP_DROP : XDP_PASS, in_new ? XDP_DROP : XDP_PASS});
+        ++found;
+      }
+    }
+  }
+  std::shuffle(frames.begin(), frames.end(), random);
+  return frames;
+}
+
 absl::StatusOr<std::vector<uint8_t>> FrameFrom(const v1::PrefixSet& set, int index) {
   HG_ASSIGN_OR_RETURN(const Prefix prefix, ParsePrefix(set.prefixes(index)));
-  testing::Header header{.family = prefix.address.family, .source = prefix.address.words, .protocol = IPPROTO_UDP};
-  header.destination[0] = header.family == Family::kIpv4 ? 0xc6130001 : 0x20010db8;  // 198.19.0.1, 2001:db8::
-  return MakeFrame(header);
+  return FrameFromAddress(prefix.address);
 }
 
 }  // namespace headgate::bench

@@ -48,6 +48,20 @@ class RuleSet {
 // `count` different prefixes, three of four of them IPv4, and a rule that drops what comes from them.
 v1::GatewayConfig LargeSetConfig(const std::string& device, size_t count, std::mt19937_64& random);
 
+// The same with another prefix in place of every second one.
+v1::GatewayConfig HalfReplaced(const v1::GatewayConfig& config, std::mt19937_64& random);
+
+// A frame and what becomes of it, XDP_*, before and after a change.
+struct JudgedFrame {
+  std::vector<uint8_t> frame;
+  uint32_t before = 0, after = 0;
+};
+
+// Frames from addresses in both large sets, in one of them, and in neither, `count` of each.
+absl::StatusOr<std::vector<JudgedFrame>> JudgeBySets(const v1::GatewayConfig& before,
+                                                     const v1::GatewayConfig& after, size_t count,
+                                                     std::mt19937_64& random);
+
 // A frame from within the set's n-th prefix.
 absl::StatusOr<std::vector<uint8_t>> FrameFrom(const v1::PrefixSet& set, int index);
 

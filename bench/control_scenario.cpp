@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <random>
 #include <thread>
 #include <utility>
@@ -19,6 +20,7 @@
 #include "bench/gateway_client.h"
 #include "bench/lab.h"
 #include "bench/program_run.h"
+#include "bench/replace_watch.h"
 #include "bench/verdict_watch.h"
 
 namespace headgate::bench {
@@ -32,6 +34,8 @@ constexpr uint64_t kSeed = 1;
 constexpr milliseconds kStartTimeout(30'000), kPoll(10);
 // The agent gives memory back a second after a large change.
 constexpr milliseconds kQuiet(1500), kQuietTimeout(60'000);
+// Messages of an Update stream that go to the socket in one call.
+constexpr size_t kSentTogether = 32;
 constexpr int kSetSamples = 100;
 constexpr double kMegabyte = 1e6;
 
@@ -121,23 +125,28 @@ absl::StatusOr<ChangeLatencies> MeasureChanges(Gateway& gateway, RuleSet& rules,
   return latencies;
 }
 
-// Changes to different rules, one a message, as fast as the stream takes them. Changes a second, from the first
-// message to the last acknowledgement.
+// Changes one a message, as fast as the stream takes them: to all rules in an order of chance, and again, so that
+// a rule is changed a second time only when all others were. Changes a second, from the first message to the last
+// acknowledgement.
 absl::StatusOr<double> MeasureUpdates(Gateway& gateway, RuleSet& rules, const std::vector<ShownRule>& shown,
                                       size_t count, std::mt19937_64& random) {
   std::vector<size_t> indexes(rules.size());
-  for (size_t i = 0; i < indexes.size(); ++i) indexes[i] = i;
-  std::shuffle(indexes.begin(), indexes.end(), random);
-  indexes.resize(std::min(count, indexes.size()));
+  std::iota(indexes.begin(), indexes.end(), size_t{0});
   std::vector<v1::UpdateRequest> requests;
-  requests.reserve(indexes.size());
-  for (const size_t index : indexes) requests.push_back(rules.Flip(index));
+  requests.reserve(count);
+  while (requests.size() < count) {
+    std::shuffle(indexes.begin(), indexes.end(), random);
+    const size_t some = std::min(count - requests.size(), indexes.size());
+    for (size_t i = 0; i < some; ++i) requests.push_back(rules.Flip(indexes[i]));
+  }
 
   const auto stream = gateway.client().Update();
   absl::Status sent;
   const auto start = Clock::now();
   std::thread sender([&] {
-    for (size_t i = 0; i < requests.size() && sent.ok(); ++i) sent = stream->Send(requests[i]);
+    for (size_t i = 1; i <= requests.size() && sent.ok(); ++i) {
+      sent = stream->Send(requests[i - 1], i % kSentTogether != 0 && i < requests.size());
+    }
   });
   absl::Status received;
   for (size_t i = 0; i < requests.size() && received.ok(); ++i) received = stream->Receive().status();
@@ -152,16 +161,29 @@ absl::StatusOr<double> MeasureUpdates(Gateway& gateway, RuleSet& rules, const st
   return static_cast<double>(requests.size()) / seconds;
 }
 
-absl::StatusOr<double> MeasureLargeSet(Gateway& gateway, size_t prefixes, std::mt19937_64& random) {
+struct SetTimes {
+  double load_seconds, replace_seconds;
+  uint64_t verdicts;  // while it was replaced, none of them wrong
+};
+
+absl::StatusOr<SetTimes> MeasureLargeSet(Gateway& gateway, size_t prefixes, std::mt19937_64& random) {
+  SetTimes times{};
   const v1::GatewayConfig config = LargeSetConfig(kDevice, prefixes, random);
-  HG_ASSIGN_OR_RETURN(const double seconds, gateway.Apply(config));
+  HG_ASSIGN_OR_RETURN(times.load_seconds, gateway.Apply(config));
   for (int i = 0; i < kSetSamples; ++i) {
     const v1::PrefixSet& set = config.prefix_sets(0);
     const int index = static_cast<int>(random() % static_cast<uint64_t>(set.prefixes_size()));
     HG_ASSIGN_OR_RETURN(std::vector<uint8_t> frame, FrameFrom(set, index));
     HG_RETURN_IF_ERROR(gateway.watch().AwaitVerdict(std::move(frame), XDP_DROP));
   }
-  return seconds;
+  const v1::GatewayConfig replaced = HalfReplaced(config, random);
+  HG_ASSIGN_OR_RETURN(std::vector<JudgedFrame> frames, JudgeBySets(config, replaced, kSetSamples, random));
+  HG_ASSIGN_OR_RETURN(Fd program, OpenHeadgateProgram());
+  HG_ASSIGN_OR_RETURN(const auto watch,
+                      ReplaceWatch::Start(kNetns, kDevice, std::move(program), std::move(frames)));
+  HG_ASSIGN_OR_RETURN(times.replace_seconds, gateway.Apply(replaced));
+  HG_ASSIGN_OR_RETURN(times.verdicts, watch->Finish());
+  return times;
 }
 
 struct Case {
@@ -169,11 +191,23 @@ struct Case {
   const char* unit;
 };
 // In the order of the table.
-constexpr Case kCases[] = {
-    {"apply_100k_s", "s"},    {"visible_p50_ms", "ms"},         {"visible_p99_ms", "ms"},
-    {"durable_p99_ms", "ms"}, {"updates_per_s", "updates/s"},   {"set_1m_load_s", "s"},
-    {"rss_mb", "MB"},         {"sent_to_visible_p50_ms", "ms"}, {"sent_to_visible_p99_ms", "ms"},
-    {"rss_peak_mb", "MB"}};
+constexpr Case kCases[] = {{"apply_100k_s", "s"},
+                           {"visible_p50_ms", "ms"},
+                           {"visible_p99_ms", "ms"},
+                           {"durable_p99_ms", "ms"},
+                           {"updates_per_s", "updates/s"},
+                           {"set_1m_load_s", "s"},
+                           {"rss_mb", "MB"},
+                           {"sent_to_visible_p50_ms", "ms"},
+                           {"sent_to_visible_p99_ms", "ms"},
+                           {"update_cpu_us", "us"},
+                           {"rss_applied_mb", "MB"},
+                           {"rss_updated_mb", "MB"},
+                           {"rss_settled_mb", "MB"},
+                           {"rss_peak_mb", "MB"},
+                           {"rss_updates_peak_mb", "MB"},
+                           {"set_1m_replace_s", "s"},
+                           {"set_1m_replace_verdicts", "frames"}};
 
 class Scenario {
  public:
@@ -213,10 +247,7 @@ class Scenario {
     for (const ShownRule& rule : shown_) {
       HG_RETURN_IF_ERROR(gateway->watch().AwaitVerdict(rule.frame, rules_.VerdictOf(rule.index)));
     }
-    HG_RETURN_IF_ERROR(gateway->process().AwaitIdle(kQuiet, kQuietTimeout));
-    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory memory, gateway->process().ReadMemory());
-    Add("rss_mb", static_cast<double>(memory.resident) / kMegabyte);
-    Add("rss_peak_mb", static_cast<double>(memory.peak) / kMegabyte);
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory applied, SettledMemory(gateway->process()));
 
     HG_ASSIGN_OR_RETURN(const ChangeLatencies latencies, MeasureChanges(*gateway, rules_, shown_, stop_));
     Add("visible_p50_ms", Percentile(latencies.visible, 50));
@@ -225,15 +256,36 @@ class Scenario {
     Add("sent_to_visible_p50_ms", Percentile(latencies.sent_to_visible, 50));
     Add("sent_to_visible_p99_ms", Percentile(latencies.sent_to_visible, 99));
 
+    HG_RETURN_IF_ERROR(gateway->process().ResetPeak());
+    HG_ASSIGN_OR_RETURN(const double cpu_before, gateway->process().ReadCpuSeconds());
     HG_ASSIGN_OR_RETURN(const double rate, MeasureUpdates(*gateway, rules_, shown_, options_.updates, random_));
+    HG_ASSIGN_OR_RETURN(const double cpu_after, gateway->process().ReadCpuSeconds());
     Add("updates_per_s", rate);
+    Add("update_cpu_us", 1e6 * (cpu_after - cpu_before) / options_.updates);
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory updated, gateway->process().ReadMemory());
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory settled, SettledMemory(gateway->process()));
+    Add("rss_applied_mb", static_cast<double>(applied.resident) / kMegabyte);
+    Add("rss_updated_mb", static_cast<double>(updated.resident) / kMegabyte);
+    Add("rss_settled_mb", static_cast<double>(settled.resident) / kMegabyte);
+    Add("rss_mb",
+        static_cast<double>(std::max({applied.resident, updated.resident, settled.resident})) / kMegabyte);
+    Add("rss_peak_mb", static_cast<double>(applied.peak) / kMegabyte);
+    Add("rss_updates_peak_mb", static_cast<double>(updated.peak) / kMegabyte);
     return gateway->process().CheckRunning();
+  }
+
+  // When it has come to rest.
+  static absl::StatusOr<AgentProcess::Memory> SettledMemory(AgentProcess& process) {
+    HG_RETURN_IF_ERROR(process.AwaitIdle(kQuiet, kQuietTimeout));
+    return process.ReadMemory();
   }
 
   absl::Status MeasureSet() {
     HG_ASSIGN_OR_RETURN(const auto gateway, Gateway::Start(options_, stop_));
-    HG_ASSIGN_OR_RETURN(const double seconds, MeasureLargeSet(*gateway, options_.prefixes, random_));
-    Add("set_1m_load_s", seconds);
+    HG_ASSIGN_OR_RETURN(const SetTimes times, MeasureLargeSet(*gateway, options_.prefixes, random_));
+    Add("set_1m_load_s", times.load_seconds);
+    Add("set_1m_replace_s", times.replace_seconds);
+    Add("set_1m_replace_verdicts", static_cast<double>(times.verdicts));
     return gateway->process().CheckRunning();
   }
 

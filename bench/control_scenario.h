@@ -20,7 +20,7 @@ struct ControlOptions {
   std::string agent = "headgated";  // looked for in PATH
   std::string rule_set = "acl1_100k";
   uint32_t changes = 300;
-  uint32_t updates = 20'000;
+  uint32_t updates = 200'000;
   uint32_t prefixes = 1'000'000;
   std::string directory = "/var/tmp";
   bool wait = false;  // for the end of another benchmark

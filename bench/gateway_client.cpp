@@ -27,8 +27,11 @@ class Stream : public UpdateStream {
     stream_->Finish();
   }
 
-  absl::Status Send(const v1::UpdateRequest& request) override {
-    return stream_->Write(request) ? absl::OkStatus() : absl::UnavailableError("the agent has ended the stream");
+  absl::Status Send(const v1::UpdateRequest& request, bool more) override {
+    grpc::WriteOptions options;
+    if (more) options.set_buffer_hint();
+    return stream_->Write(request, options) ? absl::OkStatus()
+                                            : absl::UnavailableError("the agent has ended the stream");
   }
 
   absl::StatusOr<v1::UpdateResponse> Receive() override {

@@ -16,7 +16,8 @@ namespace headgate::bench {
 class UpdateStream {
  public:
   virtual ~UpdateStream() = default;
-  virtual absl::Status Send(const v1::UpdateRequest& request) = 0;
+  // With `more`, it may wait to go out together with the next.
+  virtual absl::Status Send(const v1::UpdateRequest& request, bool more = false) = 0;
   // The next answer, in the order of the requests; an error when it is a refusal.
   virtual absl::StatusOr<v1::UpdateResponse> Receive() = 0;
 };

@@ -22,7 +22,7 @@ constexpr std::chrono::seconds kMinConfirm{1};
 constexpr std::chrono::seconds kMaxConfirm{3600};
 // Requests of one stream that may wait for their answer, and the bytes of these and of answers that the client has
 // not taken; more are not read meanwhile.
-constexpr size_t kMaxInFlight = 16'384;
+constexpr size_t kMaxInFlight = 4096;
 constexpr size_t kMaxBytesInFlight = 8 << 20;
 // A message keeps the room that its largest content took; from this on it is given back.
 constexpr size_t kMaxKept = 1 << 20;
@@ -77,7 +77,7 @@ class Answers {
     slot.bytes = response.ByteSizeLong();
     bytes_ += slot.bytes;
     slot.response = std::move(response);
-    changed_.notify_all();
+    if (&slot == slots_.front().get()) changed_.notify_all();
   }
   // Returns when all are written, or cannot be any more.
   void Finish() {

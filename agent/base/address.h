@@ -26,8 +26,8 @@ struct IpAddress {
 
 // A prefix whose bits beyond the length are zero.
 struct Prefix {
-  IpAddress address;
-  uint8_t length = 0;  // bits
+  [[no_unique_address]] IpAddress address;  // its padding has room for the length
+  uint8_t length = 0;                       // bits
 
   friend auto operator<=>(const Prefix&, const Prefix&) = default;
   template <typename H>
@@ -35,6 +35,7 @@ struct Prefix {
     return H::combine(std::move(h), p.address.words, p.address.family, p.length);
   }
 };
+static_assert(sizeof(Prefix) == 20, "a million of them are kept");
 
 using MacAddress = std::array<uint8_t, 6>;
 

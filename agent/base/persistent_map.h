@@ -4,19 +4,19 @@
 // changes, and the difference of two versions is found without visiting what they share. It is what makes
 // every generation of the desired state a snapshot.
 //
-// A fixed tree of three levels of 32 slots over the hash of the key, with a small vector in each of its 32,768
-// leaves: right for zero to a few million entries. One thread writes a given copy; any number read others.
+// A fixed tree of five levels of 8 slots over the hash of the key, with a small array in each of its 32,768
+// leaves: right for zero to a few million entries. A change copies one path, of 40 pointers. One thread writes a
+// given copy; any number read others.
 #pragma once
 
 #include <absl/hash/hash.h>
+#include <absl/strings/string_view.h>
 
-#include <algorithm>
-#include <array>
-#include <atomic>
 #include <cstddef>
-#include <memory>
+#include <type_traits>
 #include <utility>
-#include <vector>
+
+#include "agent/base/shared_node.h"
 
 namespace headgate {
 
@@ -32,153 +32,145 @@ class PersistentMap {
 
   template <typename K>
   const V* Find(const K& key) const {
-    const Slots slots(key);
-    if (!root_) return nullptr;
-    const auto& mid = root_->slots[slots.top];
-    if (!mid) return nullptr;
-    const auto& low = mid->slots[slots.mid];
-    if (!low) return nullptr;
-    const auto& leaf = low->slots[slots.low];
-    if (!leaf) return nullptr;
-    for (const V& value : *leaf) {
-      if (Traits::KeyOf(value) == key) return &value;
-    }
-    return nullptr;
+    return FindBelow(root_.get(), Hash(key), key);
   }
 
   // Inserts, or replaces the value of the same key.
   void Put(V value) {
-    Leaf& leaf = MutableLeaf(Slots(Traits::KeyOf(value)));
-    for (V& present : leaf) {
-      if (Traits::KeyOf(present) == Traits::KeyOf(value)) {
-        present = std::move(value);
-        return;
-      }
+    LeafRef& leaf = OwnPath(root_, Hash(Traits::KeyOf(value)));
+    const V* present = FindIn(leaf.get(), Traits::KeyOf(value));
+    const size_t at = present ? static_cast<size_t>(present - leaf->begin()) : 0;
+    OwnLeaf(leaf, present ? 0 : 1);
+    if (present) {
+      leaf->begin()[at] = std::move(value);
+    } else {
+      leaf->Append(std::move(value));
+      ++size_;
     }
-    leaf.push_back(std::move(value));
-    ++size_;
   }
 
   // True when the key was there.
   template <typename K>
   bool Erase(const K& key) {
     if (Find(key) == nullptr) return false;
-    Leaf& leaf = MutableLeaf(Slots(key));
-    for (V& present : leaf) {
-      if (Traits::KeyOf(present) == key) {
-        std::swap(present, leaf.back());
-        leaf.pop_back();
-        --size_;
-        return true;
-      }
-    }
-    return false;
+    LeafRef& leaf = OwnPath(root_, Hash(key));
+    OwnLeaf(leaf, 0);
+    leaf->Remove(const_cast<V*>(FindIn(leaf.get(), key)));
+    if (leaf->size() == 0) leaf = LeafRef();
+    --size_;
+    return true;
   }
 
   // In no particular order.
   template <typename F>
   void ForEach(F&& visit) const {
-    if (!root_) return;
-    for (const auto& mid : root_->slots) {
-      if (!mid) continue;
-      for (const auto& low : mid->slots) {
-        if (!low) continue;
-        for (const auto& leaf : low->slots) {
-          if (!leaf) continue;
-          for (const V& value : *leaf) visit(value);
-        }
-      }
-    }
+    VisitBelow(root_.get(), visit);
   }
 
   // Calls visit(before, after) for each key whose value differs; one of the two is null when it is missing.
   template <typename F>
   static void ForEachDifference(const PersistentMap& before, const PersistentMap& after, F&& visit) {
-    DiffInner(before.root_.get(), after.root_.get(), [&](const Mid* mid_before, const Mid* mid_after) {
-      DiffInner(mid_before, mid_after, [&](const Low* low_before, const Low* low_after) {
-        DiffInner(low_before, low_after, [&](const Leaf* leaf_before, const Leaf* leaf_after) {
-          DiffLeaf(leaf_before, leaf_after, visit);
-        });
-      });
-    });
+    Differ(before.root_.get(), after.root_.get(), visit);
   }
 
  private:
-  static constexpr size_t kFan = 32;
+  static constexpr size_t kFan = 8;
 
+  using Leaf = SharedLeaf<V>;
+  using LeafRef = NodeRef<Leaf>;
   template <typename Child>
-  struct Inner {
-    std::array<std::shared_ptr<Child>, kFan> slots;
-  };
-  using Leaf = std::vector<V>;
-  using Low = Inner<Leaf>;
-  using Mid = Inner<Low>;
-  using Top = Inner<Mid>;
+  using Inner = SharedInner<Child, kFan>;
+  using Root = Inner<Inner<Inner<Inner<Inner<Leaf>>>>>;
 
-  struct Slots {
-    template <typename K>
-    explicit Slots(const K& key) {
-      const size_t hash = absl::Hash<Key>{}(key);
-      top = hash % kFan;
-      mid = hash / kFan % kFan;
-      low = hash / kFan / kFan % kFan;
-    }
-    size_t top, mid, low;
-  };
-
-  // A node that only this copy holds may change in place; others are copied first.
-  template <typename Node>
-  static Node& Own(std::shared_ptr<Node>& node) {
-    if (!node) {
-      node = std::make_shared<Node>();
-    } else if (node.use_count() > 1) {
-      node = std::make_shared<Node>(*node);
+  // Of text, whatever holds it.
+  template <typename K>
+  static size_t Hash(const K& key) {
+    if constexpr (std::is_convertible_v<const K&, absl::string_view>) {
+      return absl::Hash<absl::string_view>{}(key);
     } else {
-      // Whoever else held it has let go: its reads come before our writes.
-      std::atomic_thread_fence(std::memory_order_acquire);
-    }
-    return *node;
-  }
-
-  Leaf& MutableLeaf(const Slots& slots) {
-    Mid& mid = Own(Own(root_).slots[slots.top]);
-    return Own(Own(mid.slots[slots.mid]).slots[slots.low]);
-  }
-
-  template <typename Child, typename F>
-  static void DiffInner(const Inner<Child>* before, const Inner<Child>* after, F&& descend) {
-    if (before == after) return;
-    for (size_t i = 0; i < kFan; ++i) {
-      const Child* a = before ? before->slots[i].get() : nullptr;
-      const Child* b = after ? after->slots[i].get() : nullptr;
-      if (a != b) descend(a, b);
+      return absl::Hash<Key>{}(key);
     }
   }
 
-  static const V* FindIn(const Leaf* leaf, const V& like) {
+  template <typename K>
+  static const V* FindIn(const Leaf* leaf, const K& key) {
     if (!leaf) return nullptr;
     for (const V& value : *leaf) {
-      if (Traits::KeyOf(value) == Traits::KeyOf(like)) return &value;
+      if (Traits::KeyOf(value) == key) return &value;
     }
     return nullptr;
   }
+  template <typename K>
+  static const V* FindBelow(const Leaf* leaf, size_t, const K& key) {
+    return FindIn(leaf, key);
+  }
+  template <typename Child, typename K>
+  static const V* FindBelow(const Inner<Child>* node, size_t hash, const K& key) {
+    return node ? FindBelow(node->slots[hash % kFan].get(), hash / kFan, key) : nullptr;
+  }
+
+  // A node that only this copy holds may change in place; others are copied first.
+  static LeafRef& OwnPath(LeafRef& leaf, size_t) { return leaf; }
+  template <typename Child>
+  static LeafRef& OwnPath(NodeRef<Inner<Child>>& node, size_t hash) {
+    if (!node) {
+      node = NodeRef<Inner<Child>>(new Inner<Child>);
+    } else if (!node.IsOnly()) {
+      node = NodeRef<Inner<Child>>(new Inner<Child>(*node.get()));
+    }
+    return OwnPath(node->slots[hash % kFan], hash / kFan);
+  }
+
+  // With room for `more` values.
+  static void OwnLeaf(LeafRef& leaf, size_t more) {
+    const size_t size = leaf ? leaf->size() : 0;
+    const bool only = leaf && leaf.IsOnly();
+    if (only && size + more <= leaf->capacity()) return;
+    // Most leaves have a few values and no room to spare; large ones grow by steps.
+    LeafRef fresh = Leaf::Make(size + more + (only ? size / 4 : 0));
+    if (only) {
+      for (V& value : *leaf.get()) fresh->Append(std::move(value));
+    } else if (leaf) {
+      for (const V& value : *leaf.get()) fresh->Append(value);
+    }
+    leaf = std::move(fresh);
+  }
 
   template <typename F>
-  static void DiffLeaf(const Leaf* before, const Leaf* after, F&& visit) {
+  static void VisitBelow(const Leaf* leaf, F& visit) {
+    if (!leaf) return;
+    for (const V& value : *leaf) visit(value);
+  }
+  template <typename Child, typename F>
+  static void VisitBelow(const Inner<Child>* node, F& visit) {
+    if (!node) return;
+    for (const auto& child : node->slots) VisitBelow(child.get(), visit);
+  }
+
+  template <typename F>
+  static void Differ(const Leaf* before, const Leaf* after, F& visit) {
+    if (before == after) return;
     if (before) {
       for (const V& old : *before) {
-        const V* now = FindIn(after, old);
+        const V* now = FindIn(after, Traits::KeyOf(old));
         if (!now || !Traits::Same(old, *now)) visit(&old, now);
       }
     }
     if (after) {
       for (const V& now : *after) {
-        if (!FindIn(before, now)) visit(static_cast<const V*>(nullptr), &now);
+        if (!FindIn(before, Traits::KeyOf(now))) visit(static_cast<const V*>(nullptr), &now);
       }
     }
   }
+  template <typename Child, typename F>
+  static void Differ(const Inner<Child>* before, const Inner<Child>* after, F& visit) {
+    if (before == after) return;
+    for (size_t i = 0; i < kFan; ++i) {
+      Differ(before ? before->slots[i].get() : nullptr, after ? after->slots[i].get() : nullptr, visit);
+    }
+  }
 
-  std::shared_ptr<Top> root_;
+  NodeRef<Root> root_;
   size_t size_ = 0;
 };
 

@@ -16,7 +16,7 @@ namespace {
 // The thread comes round at least this often, for whoever watches that it does.
 constexpr std::chrono::milliseconds kHeartbeat{500};
 // Commands taken from the queue at once; what comes meanwhile shares the next transaction.
-constexpr size_t kMaxBatch = 8192;
+constexpr size_t kMaxBatch = 2048;
 
 }  // namespace
 
@@ -206,12 +206,13 @@ void Controller::CommitBatch() {
   if (staged_ != desired_) BecomeDesired(staged_);
   std::vector<Accepted> batch;
   batch.swap(batch_);
-  for (Accepted& accepted : batch) {
-    times_.durable_seconds(std::chrono::duration<double>(now - accepted.request.received).count());
-    if (accepted.request.options.wait_applied) {
-      waiting_applied_.emplace_back(std::move(accepted.request.done), std::move(accepted.outcome));
+  // The last first: who answers in the order of the requests finds all answers there when it has the first.
+  for (auto accepted = batch.rbegin(); accepted != batch.rend(); ++accepted) {
+    times_.durable_seconds(std::chrono::duration<double>(now - accepted->request.received).count());
+    if (accepted->request.options.wait_applied) {
+      waiting_applied_.emplace_back(std::move(accepted->request.done), std::move(accepted->outcome));
     } else {
-      accepted.request.done(std::move(accepted.outcome));
+      accepted->request.done(std::move(accepted->outcome));
     }
   }
   ApplyDesired();

@@ -4,7 +4,8 @@
 // and timers come to it through a queue; it validates, makes durable, compiles and puts in force.
 //
 // Threads: Submit, Confirm, OnDevices and the getters may be called from any thread. `done` callbacks run on the
-// controller's thread and must return quickly. What the thread owns: everything not marked otherwise below.
+// controller's thread, those of one transaction in any order, and must return quickly. What the thread owns:
+// everything not marked otherwise below.
 #pragma once
 
 #include <absl/status/statusor.h>

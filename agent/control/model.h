@@ -6,7 +6,6 @@
 // Ids (0 in requests) are given by the controller, kept for an object's life and known to the kernel's tables.
 #pragma once
 
-#include <absl/container/inlined_vector.h>
 #include <absl/strings/string_view.h>
 
 #include <array>
@@ -20,6 +19,8 @@
 
 #include "agent/base/address.h"
 #include "agent/base/persistent_map.h"
+#include "agent/base/port_ranges.h"
+#include "agent/base/rare_string.h"
 
 namespace headgate {
 
@@ -52,13 +53,6 @@ struct PrefixSet {
   uint32_t id = 0;  // 0..255
 };
 
-struct PortRange {
-  uint16_t first = 0;
-  uint16_t last = 0xffff;
-  friend bool operator==(const PortRange&, const PortRange&) = default;
-};
-using PortRanges = absl::InlinedVector<PortRange, 1>;  // empty: any
-
 enum class FragmentMatch : uint8_t { kUnspecified, kNone, kFirst, kLater, kAny };
 
 struct TcpFlagMatch {
@@ -68,12 +62,12 @@ struct TcpFlagMatch {
 };
 
 struct Match {
-  std::string interface;
-  std::string source_set;
-  std::string destination_set;
+  RareString interface;
+  RareString source_set;
+  RareString destination_set;
   std::optional<Prefix> source;
   std::optional<Prefix> destination;
-  PortRanges source_ports;
+  PortRanges source_ports;  // empty: any
   PortRanges destination_ports;
   std::optional<PortRange> packet_length;
   std::optional<uint16_t> vlan;
@@ -142,6 +136,7 @@ struct Rule {
   // Shared between equal actions: a hundred thousand rules have a handful.
   std::shared_ptr<const Action> action;
 };
+static_assert(sizeof(Rule) <= 192, "a hundred thousand of them are kept");
 
 struct NextHop {
   std::string name;

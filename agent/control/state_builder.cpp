@@ -90,6 +90,7 @@ class StateBuilder {
 template <typename T>
 void StateBuilder::Delete(Kind kind, Table<T> State::*table, const std::vector<Upsert<T>>& kept,
                           const std::vector<std::string>& named) {
+  if (!change_.replace && named.empty()) return;
   std::vector<std::string> doomed(named);
   if (change_.replace) {
     absl::flat_hash_set<absl::string_view> names;
@@ -118,7 +119,7 @@ void StateBuilder::Put(Kind kind, Table<T> State::*table, std::vector<Upsert<T>>
   absl::flat_hash_set<std::string> seen;
   for (Upsert<T>& upsert : upserts) {
     T& object = upsert.object;
-    if (!seen.insert(object.name).second) {
+    if (upserts.size() > 1 && !seen.insert(object.name).second) {
       Fail(absl::StrCat(upsert.path, ".name"), "there is another ", KindName(kind), " \"", object.name,
            "\" in this change: names are unique");
       continue;

@@ -3,8 +3,9 @@
 // The desired state on disk: one SQLite database, one transaction for each batch of changes. For one thread at a
 // time.
 //
-// Objects are rows of (kind, name, id, body). The prefixes of a set are kept apart, as chunks written with the set
-// and a log of single edits since, so that changing one prefix of a million writes a few bytes.
+// Objects are rows of (kind, name, id, body), and a log of such rows since. The prefixes of a set are kept apart,
+// as chunks written with the set and a log of single edits since, so that changing one prefix of a million writes
+// a few bytes.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -78,9 +79,12 @@ class Store {
   absl::Status CreateTables();
   absl::Status SetNote(const std::string& name, const std::string& value);
   absl::Status WriteDifferences(const State& before, const State& after);
+  absl::Status WriteObjects(const State& before, const State& after, bool log);
+  absl::Status FoldLog();
   absl::Status WritePrefixes(const PrefixSet* before, const PrefixSet* after);
   absl::Status WriteChunks(const PrefixSet& set);
   absl::StatusOr<Snapshot> LoadFrom(const std::string& tables);
+  absl::Status ReadObject(Statement& row, State& state) const;
   absl::Status LoadObjects(const std::string& tables, State& state);
   absl::Status LoadPrefixes(const std::string& tables, State& state);
   absl::Status Failed(const std::string& tried) const;

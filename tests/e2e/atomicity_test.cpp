@@ -18,10 +18,10 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr seconds kRun{20}, kShortRun{5};
+constexpr seconds kRun{20}, kShortRun{5}, kPatience{120};
 constexpr int kUnavailable = 14, kCancelled = 1;
 constexpr uint32_t kFirstSource = 0xc0000201;  // 192.0.2.1
-constexpr uint32_t kSources = 6;
+constexpr uint32_t kSources = 6, kAllSources = 8;
 constexpr uint16_t kFirstPort = 10000;
 constexpr uint8_t kTtl = 64;
 
@@ -72,6 +72,7 @@ class AtomicityTest : public ::testing::Test {
     seconds time;
     bool restart = false;
     bool both_cpus = false;
+    uint64_t replacements = 10;  // at least as many; it takes longer where there are fewer by then
   };
   void ReplaceUnderTraffic(const Run& run, uint32_t flows, const Change& change, const Judge& judge);
   void ExpectBalance(const Judge& judge);
@@ -146,7 +147,7 @@ void AtomicityTest::ReplaceUnderTraffic(const Run& run, uint32_t flows, const Ch
     agent_->Restart();
     away = false;
   }
-  WaitFor([&] { return elapsed(run.time) || !working(); }, 2 * run.time);
+  WaitFor([&] { return (elapsed(run.time) && turns > run.replacements) || !working(); }, kPatience);
   for (const auto& sender : senders) {
     Ok(sender->Stop());
     sent_ += sender->sent();
@@ -155,18 +156,18 @@ void AtomicityTest::ReplaceUnderTraffic(const Run& run, uint32_t flows, const Ch
   changer.join();
   printf("%llu replacements, %llu packets\n", static_cast<unsigned long long>(turns),
          static_cast<unsigned long long>(sent_));
-  EXPECT_GT(turns, 10u) << "next to no replacements: the test tests nothing";
+  EXPECT_GT(turns, run.replacements) << "next to no replacements: the test tests nothing";
   ExpectBalance(judge);
 }
 
 // ---- a few objects of every kind that differ all at once
 // --------------------------------------------------------
 
-// Sources .1 and .3 are in prefix set "s" of A, .2 and .4 in that of B; who is in the set goes to next hop "x",
-// who is not to "y", and both are other hops in A and B. A drops .5 and B drops .6. A packet that met rules, sets
-// and next hops of different generations has a form that gives it away.
+// Sources .1 and .3 are in prefix set "s" of A, .2 and .4 in that of B, .7 in both and .8 in neither; who is in
+// the set goes to next hop "x", who is not to "y", and both are other hops in A and B. A drops .5 and B drops .6.
+// A packet that met rules, sets and next hops of different generations has a form that gives it away.
 std::string Document(Set set, size_t more_prefixes) {
-  std::string prefixes = set == kA ? "192.0.2.1, 192.0.2.3" : "192.0.2.2, 192.0.2.4";
+  std::string prefixes = set == kA ? "192.0.2.1, 192.0.2.3, 192.0.2.7" : "192.0.2.2, 192.0.2.4, 192.0.2.7";
   for (size_t i = 0; i < more_prefixes; ++i) {
     absl::StrAppendFormat(&prefixes, ", 10.%d.%d.%d", set, i / 256, i % 256);
   }
@@ -202,9 +203,10 @@ Set JudgeDocument(const Form& form, uint32_t source, uint16_t) {
   const uint32_t number = source - kFirstSource + 1;
   if (number == 5) return form == kX[kB] ? kB : kSets;
   if (number == 6) return form == kY[kA] ? kA : kSets;
-  const bool odd = number % 2 == 1;
-  if (form == (odd ? kX : kY)[kA]) return kA;
-  return form == (odd ? kY : kX)[kB] ? kB : kSets;
+  const bool in_a = number == 1 || number == 3 || number == 7;
+  const bool in_b = number == 2 || number == 4 || number == 7;
+  if (form == (in_a ? kX : kY)[kA]) return kA;
+  return form == (in_b ? kX : kY)[kB] ? kB : kSets;
 }
 
 Change ReplaceBy(const std::string& a, const std::string& b) {
@@ -231,6 +233,26 @@ TEST_F(AtomicityTest, PrefixSetsReplacedWhole) {
   agent_->client().ApplyYaml(Document(kA, kPrefixes));
   ReplaceUnderTraffic({.time = kShortRun, .restart = true}, 256 * kSources,
                       ReplaceBy(Document(kA, kPrefixes), Document(kB, kPrefixes)), JudgeDocument);
+}
+
+// Half of the million prefixes are in both sets.
+pb::ApplyRequest MillionPrefixes(Set set) {
+  constexpr uint32_t kPrefixes = 1'000'000, kFirst = 0x0a000000;  // 10.0.0.0
+  pb::ApplyRequest request = WholeConfig(Document(set, 0));
+  pb::PrefixSet& message = *request.mutable_config()->mutable_prefix_sets(0);
+  const uint32_t first = kFirst + (set == kA ? 0 : kPrefixes / 2);
+  for (uint32_t i = 0; message.prefixes_size() < static_cast<int>(kPrefixes); ++i) {
+    message.add_prefixes(ToString(IpAddress{{first + i}}));
+  }
+  request.set_wait_applied(true);
+  return request;
+}
+
+TEST_F(AtomicityTest, AMillionPrefixesReplacedWhole) {
+  const std::array requests = {MillionPrefixes(kA), MillionPrefixes(kB)};
+  ASSERT_TRUE(agent_->client().Apply(requests[kA]).ok());
+  const auto change = [&](Client& client, uint64_t turn) { return client.Apply(requests[(turn + 1) % kSets]); };
+  ReplaceUnderTraffic({.time = kShortRun, .replacements = 4}, 256 * kAllSources, change, JudgeDocument);
 }
 
 // ---- a thousand rules

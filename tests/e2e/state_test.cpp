@@ -148,11 +148,12 @@ TEST_F(StateTest, ContentsThatMakeNoSenseAreAnError) {
   for (const auto& [statement, says] : std::initializer_list<std::pair<const char*, const char*>>{
            {"UPDATE meta SET value='99' WHERE name='schema'", "schema 99"},
            {"UPDATE meta SET value='many' WHERE name='generation'", "generation"},
-           {"UPDATE objects SET body=x'ffffffff' WHERE name='wire'", "wire"},
-           {"UPDATE objects SET id=1 WHERE kind=6", "two objects"},
-           {"UPDATE objects SET id=4000000 WHERE name='wire'", "--max-rules"},
+           {"UPDATE object_log SET body=x'ffffffff' WHERE name='wire'", "wire"},
+           {"UPDATE object_log SET id=1 WHERE kind=6", "two objects"},
+           {"UPDATE object_log SET id=4000000 WHERE name='wire'", "--max-rules"},
            {"UPDATE prefix_chunks SET body=x'0420'", "prefixes cannot be read"},
-           {"DROP TABLE objects; CREATE TABLE objects (x)", "state database"}}) {
+           {"DROP TABLE objects; CREATE TABLE objects (x)", "state database"},
+           {"DROP TABLE object_log; CREATE TABLE object_log (x)", "state database"}}) {
     SCOPED_TRACE(statement);
     Sql(statement);
     const std::string log = FailedStart();

@@ -91,6 +91,22 @@ class StoreTest : public ::testing::Test {
     sqlite3_close(database);
   }
 
+  // Closes the store.
+  int CountRows(const std::string& table) {
+    store_.reset();
+    sqlite3* database = nullptr;
+    sqlite3_stmt* count = nullptr;
+    int rows = -1;
+    EXPECT_EQ(sqlite3_open(path_.c_str(), &database), SQLITE_OK);
+    EXPECT_EQ(
+        sqlite3_prepare_v2(database, absl::StrCat("SELECT COUNT(*) FROM ", table).c_str(), -1, &count, nullptr),
+        SQLITE_OK);
+    if (sqlite3_step(count) == SQLITE_ROW) rows = sqlite3_column_int(count, 0);
+    sqlite3_finalize(count);
+    sqlite3_close(database);
+    return rows;
+  }
+
   Scratch scratch_{"store"};
   const std::string directory_ = scratch_.path();
   const std::string path_ = directory_ + "/state.db";
@@ -191,15 +207,7 @@ TEST_F(StoreTest, TheLogOfPrefixEditsHasAnEnd) {
   for (int i = 0; i < 3000; ++i) {
     Save(Patch(absl::StrCat("prefix_set_changes: [{name: a, ", i % 2 == 0 ? "add" : "remove", ": [1.2.3.4]}]")));
   }
-  store_.reset();
-  sqlite3* database = nullptr;
-  ASSERT_EQ(sqlite3_open(path_.c_str(), &database), SQLITE_OK);
-  sqlite3_stmt* count = nullptr;
-  ASSERT_EQ(sqlite3_prepare_v2(database, "SELECT COUNT(*) FROM prefix_edits", -1, &count, nullptr), SQLITE_OK);
-  ASSERT_EQ(sqlite3_step(count), SQLITE_ROW);
-  EXPECT_LE(sqlite3_column_int(count, 0), 1000);
-  sqlite3_finalize(count);
-  sqlite3_close(database);
+  EXPECT_LE(CountRows("prefix_edits"), 1000);
   Open();
   ExpectLoaded(*desired_);
 }
@@ -258,6 +266,43 @@ TEST_F(StoreTest, ARollbackIsACommitOfWhatWasBefore) {
   EXPECT_EQ(Describe(back), Describe(*before));
 }
 
+// Changes to single rules go to a log that has an end, and what is loaded is the last of each, deletions and what
+// came back after one included.
+TEST_F(StoreTest, TheLogOfObjectsHasAnEnd) {
+  std::mt19937_64 random = MakeRandom();
+  int longest = 0;
+  for (int i = 0; i < 600; ++i) {
+    const uint64_t n = random() % 40;
+    const bool deletes = random() % 3 == 0;
+    Save(Patch(deletes ? absl::StrCat("delete_rules: [r", n, "]")
+                       : absl::StrCat("upsert: {rules: [{name: r", n, ", priority: ", n + 1, ", action: {",
+                                      random() % 2 == 0 ? "pass" : "drop", ": {}, count: {counter: c", n % 5,
+                                      "}}}]}")));
+    if (i % 7 != 0) continue;
+    longest = std::max(longest, CountRows("object_log"));
+    Open();
+    ExpectLoaded(*desired_);
+    ASSERT_FALSE(HasFailure()) << "change " << i;
+  }
+  EXPECT_GT(longest, 20);
+  EXPECT_LE(longest, 64);
+  EXPECT_GT(CountRows("objects"), 20);
+  EXPECT_EQ(CountRows("objects WHERE body IS NULL"), 0) << "a deletion was taken in as an object";
+}
+
+// What an agent without a log of objects left.
+TEST_F(StoreTest, TheFirstSchemaIsReadAndBroughtUp) {
+  Save(Config(kEveryField));
+  Sql("INSERT INTO objects (kind, name, id, body) SELECT kind, name, id, body FROM object_log;"
+      "DROP TABLE object_log; DROP TABLE old_object_log; UPDATE meta SET value = '1' WHERE name = 'schema'");
+  Open();
+  ExpectLoaded(*desired_);
+  EXPECT_EQ(*store_->GetNote("schema"), "2");
+  Save(Patch("delete_rules: [pass]"));
+  Open();
+  ExpectLoaded(*desired_);
+}
+
 TEST_F(StoreTest, OneAgentAtATime) {
   const auto second = Store::Open(path_, codec_);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable) << second.status();
@@ -268,13 +313,13 @@ TEST_F(StoreTest, OneAgentAtATime) {
 
 TEST_F(StoreTest, ASchemaOfAnotherVersionIsNotTouched) {
   Save(Config(kEveryField));
-  Sql("UPDATE meta SET value = '2' WHERE name = 'schema'");
+  Sql("UPDATE meta SET value = '3' WHERE name = 'schema'");
   const auto store = Store::Open(path_, codec_);
   EXPECT_EQ(store.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(store.status().message(),
-            "the state database has schema 2 and this headgated knows only 1: run the version "
+            "the state database has schema 3 and this headgated knows only 2: run the version "
             "that wrote it, or move it away");
-  Sql("UPDATE meta SET value = '1' WHERE name = 'schema'");
+  Sql("UPDATE meta SET value = '2' WHERE name = 'schema'");
   Open();
   ExpectLoaded(*desired_);
 }
@@ -323,10 +368,10 @@ TEST_F(StoreTest, RowsThatCannotBeReadAreNamed) {
     EXPECT_EQ(loaded.status().code(), absl::StatusCode::kDataLoss) << statement;
     return std::string(loaded.status().message());
   };
-  EXPECT_EQ(load_error("UPDATE objects SET body = x'ff' WHERE name = 'hop'"),
+  EXPECT_EQ(load_error("UPDATE object_log SET body = x'ff' WHERE name = 'hop'"),
             "state database: hop: the object is not a message of its kind");
   // A message of its kind with text that is none.
-  EXPECT_NE(load_error("UPDATE objects SET body = x'0a0175' WHERE name = 'up'").find("state database: up: "),
+  EXPECT_NE(load_error("UPDATE object_log SET body = x'0a0175' WHERE name = 'up'").find("state database: up: "),
             std::string::npos);
   EXPECT_EQ(load_error("UPDATE meta SET value = 'x' WHERE name = 'generation'"),
             "state database: the generation is not a number");
@@ -345,7 +390,7 @@ TEST_F(StoreTest, RowsThatDoNotBelongTogetherAreRefused) {
     desired_ = Desired();
     Open();
     Save(Config(kEveryField));
-    Sql(absl::StrCat("DELETE FROM objects WHERE name = '", name, "'; DELETE FROM prefix_chunks"));
+    Sql(absl::StrCat("DELETE FROM object_log WHERE name = '", name, "'; DELETE FROM prefix_chunks"));
     Open();
     const auto loaded = store_->Load();
     EXPECT_EQ(loaded.status().code(), absl::StatusCode::kDataLoss) << name;
