@@ -129,6 +129,10 @@ bool RuleTable::Holds(absl::Span<const hg_rule> held, absl::Span<const RuleEntry
   return std::all_of(held.begin(), held.end(), [&](const hg_rule& rule) {
     if (std::memcmp(&actions_.cells[rule.action], &action, sizeof(action)) != 0) return false;
     const RuleEntry entry = EntryOf(rule);
+    // A record has only one form: what is said in it and in its hg_match has to agree.
+    hg_rule packed = Pack(entry, (rule.flags & HG_RULE_MATCH) != 0 ? rule.src : 0);
+    packed.action = rule.action;
+    if (std::memcmp(&packed, &rule, sizeof(rule)) != 0) return false;
     size_t i = 0;
     while (i < entries.size() && (seen[i] || entries[i] != entry)) ++i;
     if (i == entries.size()) return false;

@@ -168,9 +168,10 @@ absl::Status Compiler::CheckRoom(const Dataplane& dataplane) const {
     const auto last = std::max_element(pages.begin(), pages.end());
     const TableInfo info = dataplane.Info(id);
     if (!status.ok() || last == pages.end() || *last < info.capacity) return;
-    status = absl::ResourceExhaustedError(absl::StrCat(
-        "table ", info.name, ": ", *last + 1, " values are needed, with those in force, and there is room for ",
-        info.capacity, RemedyFor(id)));
+    status = absl::ResourceExhaustedError(
+        absl::StrCat("table ", info.name, ": ", (*last + 1) * arena.kPerPage,
+                     " entries are needed, with those in force, and there is room for ",
+                     info.capacity * arena.kPerPage, RemedyFor(id)));
   });
   return status;
 }

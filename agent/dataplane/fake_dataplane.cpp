@@ -35,7 +35,14 @@ size_t FakeDataplane::ValueSize(TableId table) {
   return kSizes[static_cast<size_t>(table)];
 }
 
-uint32_t FakeDataplane::Capacity(TableId table) const { return table == TableId::kRoots ? HG_ROOTS : capacity_; }
+uint32_t FakeDataplane::Capacity(TableId table) const {
+  static constexpr uint32_t kPerValue[kTables] = {
+      1, HG_NODES_PER_PAGE, HG_SLOTS_PER_PAGE, HG_RULES_PER_PAGE, HG_MATCHES_PER_PAGE, HG_PREFIXES_PER_PAGE, 1, 1,
+      1};
+  if (table == TableId::kRoots) return HG_ROOTS;
+  const uint32_t per_value = kPerValue[static_cast<size_t>(table)];
+  return (capacity_ + per_value - 1) / per_value;
+}
 
 absl::Status FakeDataplane::Write(TableId id, absl::Span<const uint32_t> indexes, const void* values) {
   const std::lock_guard lock(mutex_);

@@ -16,7 +16,7 @@ namespace headgate {
 
 class FakeDataplane : public Dataplane {
  public:
-  // Tables of `capacity` values each, but for root records, of which there are HG_ROOTS. Memory is taken as they
+  // Tables of `capacity` entries each, but for root records, of which there are HG_ROOTS. Memory is taken as they
   // fill.
   explicit FakeDataplane(uint32_t capacity);
 

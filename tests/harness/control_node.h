@@ -23,7 +23,7 @@ Device MakeDevice(uint32_t ifindex, const std::string& name);
 
 class ControlNode {
  public:
-  // `capacity`: values of each table.
+  // `capacity`: entries of each table.
   explicit ControlNode(const std::string& name,
                        ControllerOptions options = {.drift_interval = std::chrono::hours(1)},
                        uint32_t capacity = 1 << 14);

@@ -292,11 +292,12 @@ TEST_F(Adopt, AnyScribbleIsPutRightOrRefused) {
 
 TEST_F(Adopt, AChainThroughAllNodesIsRefused) {
   hg_root root = Root();
-  root.extent[static_cast<size_t>(TableId::kNodes)] = kCapacity;
+  const uint32_t pages = fake_.Info(TableId::kNodes).capacity;
+  root.extent[static_cast<size_t>(TableId::kNodes)] = pages;
   const uint32_t index = *fake_.Active();
   ASSERT_TRUE(fake_.Write(TableId::kRoots, absl::MakeConstSpan(&index, 1), &root).ok());
   hg_node_page page{};
-  for (uint32_t p = 0; p < kCapacity; ++p) {
+  for (uint32_t p = 0; p < pages; ++p) {
     for (uint32_t i = 0; i < HG_NODES_PER_PAGE; ++i) {
       page.node[i] = {.rest = TreeRef::OfNode(p * HG_NODES_PER_PAGE + i + 1), .rest_prio = 1};
     }

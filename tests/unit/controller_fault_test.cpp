@@ -205,7 +205,7 @@ std::string ManyRules(int count) {
 // Too small tables, though the limits allow it: the change is refused whole, the answer says what is missing, and
 // nothing has changed: not what is in force, nor what is durable, nor what fits.
 TEST_F(FaultTest, WhatTheTablesHaveNoRoomForIsRefusedWhole) {
-  ControlNode node("fault-full", {.drift_interval = std::chrono::milliseconds(10)}, 512);
+  ControlNode node("fault-full", {.drift_interval = std::chrono::milliseconds(10)}, 768);
   ASSERT_TRUE(node.Start().ok());
   ASSERT_TRUE(node.Apply(Config(ManyRules(300))).status.ok());
   const std::string stored = node.Stored();
@@ -214,7 +214,7 @@ TEST_F(FaultTest, WhatTheTablesHaveNoRoomForIsRefusedWhole) {
     const ChangeOutcome outcome = node.Apply(Config(ManyRules(600)), {.wait_applied = round == 0});
     EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted) << outcome.status;
     EXPECT_NE(outcome.status.message().find("table hg_rules: "), absl::string_view::npos) << outcome.status;
-    EXPECT_NE(outcome.status.message().find("there is room for 512: start headgated with a higher --max-rules"),
+    EXPECT_NE(outcome.status.message().find("there is room for 768: start headgated with a higher --max-rules"),
               absl::string_view::npos)
         << outcome.status;
     const ControllerStatus status = node.controller().status();
@@ -229,7 +229,7 @@ TEST_F(FaultTest, WhatTheTablesHaveNoRoomForIsRefusedWhole) {
   ASSERT_TRUE(node.Eventually([&] { return node.controller().status().last_drift_check > checked; }));
   EXPECT_EQ(node.controller().status().drift_repaired, 0u);
   EXPECT_EQ(CompareWithModel(node.fake(), node.desired(), 40, random_), "");
-  // Half as many more fit, and their ids are not used up.
+  // A third more fit beside those in force, and their ids are not used up.
   ASSERT_TRUE(node.Apply(Config(ManyRules(400))).status.ok());
   ASSERT_TRUE(node.Apply(Config("rules: [{name: b, priority: 1, action: {drop: {}}}]")).status.ok());
   EXPECT_EQ(node.controller().status().applied_generation, 3u);

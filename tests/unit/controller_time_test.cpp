@@ -183,6 +183,13 @@ rules:
   - {name: b, priority: 20, match: {protocol: tcp}, action: {steer: {target: app}}}
 )"))
                     .status.ok());
+    // More than a leaf has room for.
+    std::string many = "upsert: {rules: [";
+    for (int i = 0; i < 2 * HG_LEAF_ENTRIES; ++i) {
+      absl::StrAppend(&many, "{name: r", i, ", priority: ", 100 + i, ", match: {destination: 192.0.2.", i,
+                      "}, action: {drop: {}}},");
+    }
+    ASSERT_TRUE(node_.Apply(Patch(many + "]}")).status.ok());
   }
 
   std::mt19937_64 random_ = MakeRandom();
