@@ -213,7 +213,7 @@ static __always_inline bool matches(const struct hg_rule *rule, const __u32 *key
 	differs >>= 63;
 	differs |= (__u64)(key[HG_WORD_SRC] ^ rule->src) >> (rule->src_shift & 63);
 	differs |= (__u64)(key[HG_WORD_DST] ^ rule->dst) >> (rule->dst_shift & 63);
-	differs |= rule->kinds & ~proto;
+	differs |= rule->flags & HG_RULE_KINDS & ~proto;
 	differs |= (proto >> HG_PROTO_SHIFT ^ rule->protocol) & (any - 1);
 	return !differs;
 }

@@ -119,12 +119,19 @@ struct hg_slot_page {
 
 /* ---- rules ----------------------------------------------------------------------------------------- */
 
+/* The kinds of packets that a rule asks for are at their places in enum hg_kind; the others of that, which
+ * are rare, hg_match asks for. */
 enum hg_rule_flags {
-	HG_RULE_MATCH = 1 << 0,	       /* there is more to match: hg_matches at index `src` */
-	HG_RULE_ANY_PROTOCOL = 1 << 1, /* do not compare `protocol` */
-	HG_RULE_NAMED = 1 << 2,	       /* names its protocol: may drop essential frames */
-	HG_RULE_MGMT = 1 << 3,	       /* an entry of the management allow-list */
+	HG_RULE_IPV4 = HG_KIND_IPV4,
+	HG_RULE_IPV6 = HG_KIND_IPV6,
+	HG_RULE_MATCH = 1 << 2,	       /* there is more to match: hg_matches at index `src` */
+	HG_RULE_ANY_PROTOCOL = 1 << 3, /* do not compare `protocol` */
+	HG_RULE_PORTS = HG_KIND_PORTS,
+	HG_RULE_NAMED = 1 << 5, /* names its protocol: may drop essential frames */
+	HG_RULE_IP = HG_KIND_IP,
+	HG_RULE_MGMT = 1 << 7, /* an entry of the management allow-list */
 };
+#define HG_RULE_KINDS (HG_RULE_IPV4 | HG_RULE_IPV6 | HG_RULE_PORTS | HG_RULE_IP)
 
 /* One match entry, in the leaf that lists it: two to a cache line, because misses are what a lookup among
  * many rules costs. All of a rule of IPv4 prefixes, ports and protocol is here; of any other, what excludes
@@ -137,11 +144,10 @@ struct hg_rule {
 	__u16 sport_max;
 	__u16 dport_min; /* ICMP: type << 8 | code */
 	__u16 dport_max;
-	__u32 prio;	   /* higher wins; HG_PRIO_MGMT is reserved */
-	__u32 id;	   /* of the counters in hg_rule_stats, 0: not counted by rule */
-	__u32 action : 24; /* index into hg_actions */
-	__u32 kinds : 8;   /* enum hg_kind bits the packet must have */
-	__u8 src_shift;	   /* low bits of src that are open, 0..32; with HG_RULE_MATCH 32 */
+	__u32 prio;	/* higher wins; HG_PRIO_MGMT is reserved */
+	__u32 id;	/* of the counters in hg_rule_stats, 0: not counted by rule */
+	__u32 action;	/* index into hg_actions, below 2^24 */
+	__u8 src_shift; /* low bits of src that are open, 0..32; with HG_RULE_MATCH 32 */
 	__u8 dst_shift;
 	__u8 protocol;
 	__u8 flags; /* enum hg_rule_flags */

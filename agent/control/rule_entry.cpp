@@ -174,7 +174,8 @@ std::optional<hg_match> MatchOf(const RuleEntry& entry) {
   const auto beyond_ipv4 = [](const std::array<uint32_t, 4>& mask) { return (mask[1] | mask[2] | mask[3]) != 0; };
   const uint32_t protocol = entry.proto_mask & kProtocolMask, kinds = entry.proto_mask & 0xff;
   const bool plain_proto = (protocol == 0 || protocol == kProtocolMask) &&
-                           (entry.proto_mask & ~(kProtocolMask | 0xffU)) == 0 && kinds == (entry.proto & 0xff);
+                           (entry.proto_mask & ~(kProtocolMask | HG_RULE_KINDS)) == 0 &&
+                           kinds == (entry.proto & 0xff);
   const bool scoped = entry.port != 0 || entry.vlan != HG_VLAN_ANY || entry.inner_vlan != HG_VLAN_ANY ||
                       entry.length_min != 0 || entry.length_max != 0xffff || entry.src_set != 0 ||
                       entry.dst_set != 0;
@@ -207,12 +208,12 @@ hg_rule Pack(const RuleEntry& entry, uint32_t match) {
   rule.dport_max = entry.dport_max;
   rule.prio = entry.prio;
   rule.id = entry.id;
-  rule.kinds = entry.proto_mask & entry.proto & 0xff;
   rule.src_shift = match != 0 ? 32 : static_cast<uint8_t>(std::countr_zero(entry.src_mask[0]));
   rule.dst_shift = static_cast<uint8_t>(std::countr_zero(entry.dst_mask[0]));
   rule.protocol = any_protocol ? 0 : static_cast<uint8_t>(entry.proto >> HG_PROTO_SHIFT);
   rule.flags = static_cast<uint8_t>(entry.flags | (match != 0 ? HG_RULE_MATCH : 0) |
-                                    (any_protocol ? HG_RULE_ANY_PROTOCOL : 0));
+                                    (any_protocol ? HG_RULE_ANY_PROTOCOL : 0) |
+                                    (entry.proto_mask & entry.proto & HG_RULE_KINDS));
   return rule;
 }
 
@@ -231,8 +232,9 @@ RuleEntry Unpack(const hg_rule& rule, const hg_match* match) {
   if (!match) {
     entry.src_mask[0] = mask(rule.src_shift);
     entry.src[0] = rule.src;
-    entry.proto_mask = ((rule.flags & HG_RULE_ANY_PROTOCOL) != 0 ? 0 : kProtocolMask) | rule.kinds;
-    entry.proto = static_cast<uint32_t>(rule.protocol) << HG_PROTO_SHIFT | rule.kinds;
+    const uint32_t kinds = rule.flags & HG_RULE_KINDS;
+    entry.proto_mask = ((rule.flags & HG_RULE_ANY_PROTOCOL) != 0 ? 0 : kProtocolMask) | kinds;
+    entry.proto = static_cast<uint32_t>(rule.protocol) << HG_PROTO_SHIFT | kinds;
     return entry;
   }
   std::copy_n(match->src, 4, entry.src.begin());

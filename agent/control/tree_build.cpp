@@ -19,7 +19,7 @@ double WalkCost(double n) {
   if (n <= 0) return 0;
   if (n <= 2) return 0.9;
   if (n <= kLeafTarget) return 0.7 + n * 0.15;
-  return 0.7 + kLeafTarget * 0.15 + 0.35 * std::log2(n / kLeafTarget);
+  return 0.7 + kLeafTarget * 0.15 + 1.5 * std::log2(n / kLeafTarget);
 }
 
 double LeafCost(double n) { return 0.5 + n * 0.35; }
@@ -49,7 +49,7 @@ double Tree<Record, kWords, kPerPage>::CostOf(absl::Span<const Ternary<kWords>* 
   const double rest = static_cast<double>(sample.size() - selected) * scale;
   const double records = static_cast<double>(sample.size()) * scale;
   // Pending subtrees are often not visited, when a better match was found before them.
-  return 1 + below / selected + 0.8 * WalkCost(rest) + 0.02 * (1U << window.bits) * kLeafTarget / records;
+  return 1 + below / selected + WalkCost(rest) + 0.02 * (1U << window.bits) * kLeafTarget / records;
 }
 
 // Tries every window that begins and ends with a bit that tells records apart. False when a leaf is better.

@@ -380,7 +380,7 @@ TEST_F(ActionTest, BrokenTables) {
     hg_rule_page page;
     ASSERT_EQ(bpf_map_lookup_elem(rules.get(), &i, &page), 0);
     for (hg_rule& rule : page.rule) {
-      if (rule.prio != 0) rule.action = 0xffffff;
+      if (rule.prio != 0) rule.action = 0xffffffff;
     }
     ASSERT_EQ(bpf_map_update_elem(rules.get(), &i, &page, BPF_ANY), 0);
   }

@@ -11,6 +11,7 @@
 #include <regex>
 #include <set>
 
+#include "bpf/hg_abi.h"
 #include "tests/harness/live_gateway.h"
 
 namespace headgate::testing {
@@ -122,10 +123,18 @@ TEST_F(BpftoolTest, MapsSayWhatTheApiSays) {
     const auto rule_id = [&](const char* name) { return api().GetObject(pb::KIND_RULE, name).id(); };
 
     // Counters.
-    EXPECT_EQ(Sum(At("hg_rule_stats", rule_id("drop-9")), "packets"), 3U);
-    EXPECT_EQ(Sum(At("hg_rule_stats", rule_id("evil")), "packets"), 4U);
-    EXPECT_EQ(Sum(At("hg_rule_stats", rule_id("evil")), "bytes"), api().Rule("evil").bytes());
-    EXPECT_EQ(Sum(At("hg_rule_stats", rule_id("limited")), "limited"), 0U);
+    const auto rule_sum = [&](const char* name, const char* field) {
+      const uint32_t id = rule_id(name);
+      uint64_t sum = At("hg_rule_base", id).at(field);
+      for (const json& cpu : At("hg_rule_stats", id / HG_RULE_COUNTS_PER_PAGE)) {
+        sum += cpu.at("value").at("rule").at(id % HG_RULE_COUNTS_PER_PAGE).at(field).get<uint64_t>();
+      }
+      return sum;
+    };
+    EXPECT_EQ(rule_sum("drop-9", "packets"), 3U);
+    EXPECT_EQ(rule_sum("evil", "packets"), 4U);
+    EXPECT_EQ(rule_sum("evil", "bytes"), api().Rule("evil").bytes());
+    EXPECT_EQ(rule_sum("limited", "limited"), 0U);
     uint64_t received = 0, counted = 0;
     for (const json& entry : Dump("hg_port_stats")) {
       if (entry.at("key").get<uint32_t>() / 128 == in.id()) received += Sum(entry.at("values"), "packets");
@@ -145,7 +154,12 @@ TEST_F(BpftoolTest, MapsSayWhatTheApiSays) {
       ADD_FAILURE() << "nothing in " << map << " has " << field << " " << json(wanted);
       return json();
     };
-    const json rule = find("hg_rules", "prio", 40);
+    json rule;
+    for (const json& page : Dump("hg_rules")) {
+      for (const json& entry : page.at("value").at("rule")) {
+        if (entry.at("prio") == 40) rule = entry;
+      }
+    }
     EXPECT_EQ(rule.at("id"), rule_id("drop-9"));
     EXPECT_EQ(rule.at("dport_min"), 9);
     EXPECT_EQ(rule.at("dport_max"), 9);

@@ -73,12 +73,22 @@ class DriftTest : public ::testing::Test {
     ASSERT_TRUE(WaitFor([&] { return Applied("in") && Applied("out"); }));
   }
 
+  // More rules than a leaf has room for, so that there are nodes.
   static constexpr char kDocument[] = R"(
 interfaces: [{name: in, device: g0}, {name: out, device: g1}]
 prefix_sets: [{name: bogons, prefixes: [198.51.100.0/24, "2001:db8:bad::/48"]}]
 next_hops: [{name: hop, interface: out, mac: "02:00:00:00:0c:01"}]
 steer_targets: [{name: app, fallback: drop}]
 rules:
+  - {name: other-1, priority: 51, match: {destination: 203.0.113.1, protocol: tcp}, action: {drop: {}}}
+  - {name: other-2, priority: 52, match: {destination: 203.0.113.2, protocol: tcp}, action: {drop: {}}}
+  - {name: other-3, priority: 53, match: {destination: 203.0.113.3, protocol: tcp}, action: {drop: {}}}
+  - {name: other-4, priority: 54, match: {destination: 203.0.113.4, protocol: tcp}, action: {drop: {}}}
+  - {name: other-5, priority: 55, match: {destination: 203.0.113.5, protocol: tcp}, action: {drop: {}}}
+  - {name: other-6, priority: 56, match: {destination: 203.0.113.6, protocol: tcp}, action: {drop: {}}}
+  - {name: other-7, priority: 57, match: {destination: 203.0.113.7, protocol: tcp}, action: {drop: {}}}
+  - {name: other-8, priority: 58, match: {destination: 203.0.113.8, protocol: tcp}, action: {drop: {}}}
+  - {name: other-9, priority: 59, match: {destination: 203.0.113.9, protocol: tcp}, action: {drop: {}}}
   - {name: evil, priority: 40, match: {source_set: bogons}, action: {drop: {}}}
   - {name: hop, priority: 30, match: {protocol: udp, destination_ports: [7000]}, action: {next_hop: {name: hop}}}
   - {name: app, priority: 20, match: {protocol: udp, destination_ports: [8000]}, action: {steer: {target: app}}}

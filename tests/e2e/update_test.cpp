@@ -306,9 +306,9 @@ TEST_F(UpdateTest, AClientThatGoesAwayLeavesAWholeState) {
       opened->stream->Finish();
       // What was read before the end is a beginning of what was sent.
       EXPECT_EQ(Pipeline({pb::UpdateRequest()}).size(), 1U);
-      const size_t there = Rules().size();
-      EXPECT_EQ(Rules(), Names(0, static_cast<int>(there)));
-      EXPECT_GE(there, 1U);
+      const auto there = Rules();
+      EXPECT_EQ(there, Names(0, static_cast<int>(there.size())));
+      EXPECT_GE(there.size(), 1U);
       EXPECT_TRUE(AllApplied());
       ExpectDocumentInForce();
       api().ApplyYaml(kDocument);

@@ -238,7 +238,7 @@ TEST_F(Adopt, RulesThatHaveChangedUnderTheTreeAreFound) {
         used = rule.prio != 0;
         if (field == 0) rule.src ^= 0x80000000;
         if (field == 1) rule.dst_shift = rule.dst_shift == 0 ? 32 : 0;
-        if (field == 2) rule.kinds ^= HG_KIND_FRAGMENT;
+        if (field == 2) rule.flags ^= HG_RULE_ANY_PROTOCOL;
         if (field == 3) rule.dport_max = rule.dport_min = 1;
       });
       if (!used) continue;
