@@ -22,8 +22,7 @@ class FlowTest : public ::testing::Test {
   void SetUp() override { HG_REQUIRE_BPF(); }
 
   // Flows remembered by any CPU under what is in force now.
-  static size_t Remembered() {
-    Program& program = gateway_->program();
+  static size_t Remembered(Program& program = gateway_->program()) {
     hg_active active{};
     const uint32_t zero = 0;
     EXPECT_EQ(bpf_map_lookup_elem(program.OpenMap("hg_active").get(), &zero, &active), 0);
@@ -124,6 +123,18 @@ TEST_F(FlowTest, NothingOutlivesAChange) {
         "rules: [{name: r, priority: 1, match: {source_set: s}, action: {drop: {}}}]\n");
     EXPECT_EQ(gateway_->Run(frame).reason, "pass_default");
   }
+}
+
+TEST_F(FlowTest, SwitchedOffNothingIsRemembered) {
+  Program program("flow-off", {.max_entries = 1024, .max_prefixes = 1024}, false);
+  State state;
+  Rule rule{.name = "r", .priority = 1, .id = 1};
+  rule.action = std::make_shared<const Action>(Action{.verdict = Drop{}});
+  state.rules.Set(rule);
+  program.Apply(state);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(program.Run(Frame(53)).reason, "drop_rule");
+  EXPECT_EQ(Remembered(program), 0U);
+  EXPECT_EQ((*program.dataplane().ReadCounters(CounterId::kRules, 1, 1))[0], 3U);
 }
 
 }  // namespace

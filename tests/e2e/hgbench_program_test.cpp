@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // hgbench as people and scripts run it: what its verbs print, write and end with, and what they leave behind.
+#include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -207,6 +208,29 @@ TEST(HgbenchScenarioTest, ControlMeasuresARealAgent) {
     }
   }
   ExpectNothingLeft();
+}
+
+TEST(HgbenchScenarioTest, FilterMeasuresBesideItsPeers) {
+  HG_REQUIRE_LAB();
+  nlohmann::json json;
+  const CommandResult result = Hgbench({"filter", "--wait", "--rounds", "2", "--seconds", "0.1", "--headers",
+                                        "20000", "--sets", "acl1,fw1", "--sizes", "100,1k", "--rate-sizes", "1k"},
+                                       json);
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(json["scenario"], "filter");
+  // scripts/setup installs both peers; without one, its rows are left out and that is said.
+  std::vector<std::string> names;
+  for (const auto& row : json["rows"])
+    names.push_back(absl::StrCat(row["name"].get<std::string>(), " ", row["baseline"].get<std::string>()));
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"acl1/100 rte_acl_scalar", "acl1/100 rte_acl_vector",
+                                      "acl1/1k rte_acl_scalar", "acl1/1k rte_acl_vector", "fw1/100 rte_acl_scalar",
+                                      "fw1/100 rte_acl_vector", "fw1/1k rte_acl_scalar", "fw1/1k rte_acl_vector",
+                                      "acl1/1k/pps nftables", "fw1/1k/pps nftables"}));
+  for (const auto& row : json["rows"]) {
+    EXPECT_GT(row["headgate"], 0.0) << row;
+    EXPECT_GT(row["baseline_value"], 0.0) << row;
+  }
 }
 
 TEST(HgbenchScenarioTest, OneBenchmarkAtATime) {

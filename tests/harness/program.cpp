@@ -35,13 +35,15 @@ std::string WhyNoBpf() {
   return map ? "" : std::string("bpf(BPF_MAP_CREATE): ") + std::strerror(errno);
 }
 
-Program::Program(const std::string& name, TableSizes sizes) : bpffs_("/run/headgate-test/" + name) {
+Program::Program(const std::string& name, TableSizes sizes, bool flow_cache)
+    : bpffs_("/run/headgate-test/" + name) {
   // What a run that was killed may have left.
   umount2(bpffs_.c_str(), MNT_DETACH);
   std::filesystem::create_directories(bpffs_);
   LoadOptions options;
   options.bpffs = bpffs_;
   options.sizes = sizes;
+  options.flow_cache = flow_cache;
   auto dataplane = BpfDataplane::Open(options);
   Check(dataplane.status());
   dataplane_ = *std::move(dataplane);

@@ -32,7 +32,8 @@ struct RunResult {
 class Program {
  public:
   // `name` makes the pins' directory, which is removed before and after.
-  explicit Program(const std::string& name, TableSizes sizes = {.max_entries = 16384, .max_prefixes = 16384});
+  explicit Program(const std::string& name, TableSizes sizes = {.max_entries = 16384, .max_prefixes = 16384},
+                   bool flow_cache = true);
   ~Program();
 
   // Ties a port to an ifindex for test runs, without attaching anything. Test runs come in by `kIngress`.
