@@ -24,8 +24,9 @@ class Feeder {
   Feeder(const Feeder&) = delete;
   Feeder& operator=(const Feeder&) = delete;
 
-  // Mean time of a packet, over all headers in turn, each as often as the others, which come in by a device of the calling thread's namespace. The
-  // feeder's own share is the same for every program. The program passes or drops, and has xdp.frags.
+  // Mean time of a packet, over all headers in turn, each as often as the others, which come in by a device of the
+  // calling thread's namespace. The feeder's own share is the same for every program. The program passes or drops,
+  // and has xdp.frags.
   absl::StatusOr<double> Time(int program, uint32_t ifindex);
 
  private:

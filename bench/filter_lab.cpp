@@ -11,6 +11,7 @@ namespace headgate::bench {
 absl::StatusOr<std::unique_ptr<Lab>> MakeFilterLab() {
   HG_ASSIGN_OR_RETURN(auto lab, Lab::Create({kFilterSenderNs, kFilterNs}));
   HG_RETURN_IF_ERROR(lab->Connect({kFilterSenderNs, kFilterSenderDevice}, {kFilterNs, kFilterDevice}));
+  HG_RETURN_IF_ERROR(lab->EnableGro({kFilterNs, kFilterDevice}));
   HG_RETURN_IF_ERROR(lab->Connect({kFilterSenderNs, "hgb-idle"}, {kFilterNs, kEmptyDevice}));
   return lab;
 }

@@ -23,9 +23,8 @@ namespace {
 constexpr char kLock[] = "/run/hgbench.lock";
 constexpr int kFirstIndex = 1'000'000, kProcesses = 32768, kIndexesPerProcess = 4096;
 
-// Runs ip(8). Its words are in the error.
-absl::Status Ip(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "ip");
+// Runs a program. Its words are in the error.
+absl::Status Run(const char* package, std::vector<std::string> arguments) {
   std::vector<char*> argv;
   argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -38,9 +37,9 @@ absl::Status Ip(std::vector<std::string> arguments) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, write_end.get(), STDERR_FILENO);
   pid_t pid = 0;
-  const int error = posix_spawnp(&pid, "ip", &actions, nullptr, argv.data(), environ);
+  const int error = posix_spawnp(&pid, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) return ErrnoStatusOf(-error, "run ip (package iproute2)");
+  if (error != 0) return ErrnoStatusOf(-error, "run ", arguments[0], " (package ", package, ")");
   write_end = Fd();
   std::string words;
   std::array<char, 512> buffer;
@@ -51,6 +50,11 @@ absl::Status Ip(std::vector<std::string> arguments) {
   waitpid(pid, &status, 0);
   if (status == 0) return absl::OkStatus();
   return absl::InternalError(absl::StrCat(absl::StrJoin(arguments, " "), ": ", words));
+}
+
+absl::Status Ip(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "ip");
+  return Run("iproute2", std::move(arguments));
 }
 
 // The kernel's XDP tracepoints name devices by index alone, and every namespace counts from 1: others' frames must
@@ -110,6 +114,10 @@ absl::Status Lab::Connect(const VethEnd& a, const VethEnd& b) {
 
 absl::Status Lab::SetMtu(const VethEnd& end, uint32_t mtu) {
   return Ip({"-n", end.netns, "link", "set", "dev", end.device, "mtu", absl::StrCat(mtu)});
+}
+
+absl::Status Lab::EnableGro(const VethEnd& end) {
+  return InNamespace(end.netns, [&] { return Run("ethtool", {"ethtool", "-K", end.device, "gro", "on"}); });
 }
 
 }  // namespace headgate::bench

@@ -36,6 +36,8 @@ class Lab {
   // Both ends are up and quiet: IPv6 is off, and with it the frames that the kernel sends by itself.
   absl::Status Connect(const VethEnd& a, const VethEnd& b);
   absl::Status SetMtu(const VethEnd& end, uint32_t mtu);
+  // Gives a veth NAPI even without an XDP program: what it takes to be redirected to.
+  absl::Status EnableGro(const VethEnd& end);
 
  private:
   explicit Lab(std::vector<std::string> namespaces) : namespaces_(std::move(namespaces)) {}

@@ -242,7 +242,7 @@ HG_STAGE __u64 hg_scan_rules(struct hg_pkt *pkt, const struct hg_sets *sets, __u
 			if (!matches_rest(match, pkt, sets))
 				continue;
 		}
-		hg_take_rule(pkt, base + i, rule);
+		hg_take_rule(pkt, rule);
 		return rule->prio;
 	}
 	return best;

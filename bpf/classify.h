@@ -15,13 +15,12 @@ struct hg_sets {
 /* Finds the packet's sets; for generations with rules that ask. */
 HG_STAGE int hg_find_sets(const struct hg_root *root, struct hg_pkt *pkt, struct hg_sets *sets);
 
-/* Sets pkt's rule, rule_id, rule_flags and action to those of the matching entry of highest priority, or
- * leaves rule zero; remembers that for the flow. */
+/* Sets pkt's rule_id, rule_flags and action to those of the matching entry of highest priority, or
+ * leaves them zero; remembers that for the flow. */
 HG_STAGE int hg_classify(const struct hg_root *root, struct hg_pkt *pkt, const struct hg_sets *sets);
 
-static __always_inline void hg_take_rule(struct hg_pkt *pkt, __u32 index, const struct hg_rule *rule)
+static __always_inline void hg_take_rule(struct hg_pkt *pkt, const struct hg_rule *rule)
 {
-	pkt->rule = index;
 	pkt->rule_id = rule->id;
 	pkt->rule_flags = rule->flags;
 	pkt->action = rule->action;

@@ -44,7 +44,6 @@ struct hg_pkt {
 	__u8 vlan_tags;	 /* 0..2 */
 	__u8 flags;	 /* enum hg_pkt_flags */
 
-	__u32 rule; /* index into hg_rules, 0: none matched, or remembered of the flow */
 	__u32 rule_id;
 	__u32 rule_flags; /* enum hg_rule_flags */
 	__u32 action;	  /* index into hg_actions, 0: no rule matched */

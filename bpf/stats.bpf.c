@@ -7,6 +7,7 @@
 
 struct hg_port_stats_map hg_port_stats SEC(".maps");
 struct hg_rule_stats_map hg_rule_stats SEC(".maps");
+struct hg_recent_map hg_rule_recent SEC(".maps");
 struct hg_counters_map hg_counters SEC(".maps");
 
 /* What is to be added, modulo 2^64, to what a rule id has counted: from before hg_rule_stats was made anew in
@@ -37,6 +38,35 @@ struct {
 	__type(key, __u32);
 	__type(value, struct hg_trace);
 } hg_traces SEC(".maps");
+
+HG_STAGE int hg_carry_rule(const struct hg_pkt *pkt)
+{
+	struct hg_recent_page *recent_page;
+	struct hg_rule_count_page *page;
+	struct hg_rule_count *rule;
+	volatile __u64 *recent;
+	__u32 index;
+
+	if (!pkt)
+		return 0;
+	index = pkt->rule_id / HG_RULE_COUNTS_PER_PAGE;
+	page = bpf_map_lookup_elem(&hg_rule_stats, &index);
+	recent_page = bpf_map_lookup_elem(&hg_rule_recent, &index);
+	if (!page || !recent_page)
+		return 0;
+	rule = &page->rule[pkt->rule_id % HG_RULE_COUNTS_PER_PAGE];
+	recent = &recent_page->rule[pkt->rule_id % HG_RULE_COUNTS_PER_PAGE];
+	if (pkt->reason == HG_REASON_DROP_RATE_LIMIT)
+		rule->limited++;
+	if ((*recent & HG_RECENT_PACKETS) == HG_RECENT_PACKETS) {
+		rule->packets += HG_RECENT_PACKETS;
+		rule->bytes += *recent >> HG_RECENT_PACKET_BITS;
+		/* Last: until then readers see a full word, and read again. */
+		barrier();
+		*recent = 0;
+	}
+	return 0;
+}
 
 HG_STAGE int hg_sample_packet(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 threshold)
 {
@@ -81,7 +111,6 @@ HG_STAGE int hg_record_trace(const struct hg_pkt *pkt, const struct hg_root *roo
 	if (!trace || !pkt)
 		return 0;
 	trace->generation = root ? root->generation : 0;
-	trace->rule = pkt->rule;
 	trace->rule_id = pkt->rule_id;
 	trace->action = pkt->action;
 	trace->reason = pkt->reason;

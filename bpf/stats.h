@@ -22,6 +22,14 @@ struct hg_rule_stats_map {
 };
 extern struct hg_rule_stats_map hg_rule_stats SEC(".maps");
 
+struct hg_recent_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1); /* as many as hg_rule_stats */
+	__type(key, __u32);
+	__type(value, struct hg_recent_page);
+};
+extern struct hg_recent_map hg_rule_recent SEC(".maps");
+
 struct hg_counters_map {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, HG_COUNTERS);
@@ -30,10 +38,28 @@ struct hg_counters_map {
 };
 extern struct hg_counters_map hg_counters SEC(".maps");
 
+/* Carries a full word of hg_rule_recent over, and counts what was dropped by a rate limit. */
+HG_STAGE int hg_carry_rule(const struct hg_pkt *pkt);
+
 static __always_inline void hg_add(struct hg_count *count, const struct hg_pkt *pkt)
 {
 	count->packets++;
 	count->bytes += pkt->length;
+}
+
+/* Counts the packet by its rule. What is rare is left to hg_carry_rule. */
+static __always_inline void hg_count_rule(const struct hg_pkt *pkt)
+{
+	__u32 index = pkt->rule_id / HG_RULE_COUNTS_PER_PAGE;
+	struct hg_recent_page *page = bpf_map_lookup_elem(&hg_rule_recent, &index);
+	volatile __u64 *recent;
+
+	if (!page)
+		return;
+	recent = &page->rule[pkt->rule_id % HG_RULE_COUNTS_PER_PAGE];
+	*recent += (__u64)pkt->length << HG_RECENT_PACKET_BITS | 1;
+	if (pkt->reason == HG_REASON_DROP_RATE_LIMIT || (*recent & HG_RECENT_PACKETS) == HG_RECENT_PACKETS)
+		hg_carry_rule(pkt);
 }
 
 /* Counts the packet by port and reason, by rule and by named counter. */
@@ -41,20 +67,11 @@ static __always_inline void hg_count_packet(const struct hg_pkt *pkt)
 {
 	__u32 index = pkt->port * HG_REASON_SLOTS + pkt->reason;
 	struct hg_count *count = bpf_map_lookup_elem(&hg_port_stats, &index);
-	struct hg_rule_count_page *page;
-	struct hg_rule_count *rule;
 
 	if (count)
 		hg_add(count, pkt);
-	index = pkt->rule_id / HG_RULE_COUNTS_PER_PAGE;
-	page = pkt->rule_id ? bpf_map_lookup_elem(&hg_rule_stats, &index) : NULL;
-	if (page) {
-		rule = &page->rule[pkt->rule_id % HG_RULE_COUNTS_PER_PAGE];
-		rule->packets++;
-		rule->bytes += pkt->length;
-		if (pkt->reason == HG_REASON_DROP_RATE_LIMIT)
-			rule->limited++;
-	}
+	if (pkt->rule_id)
+		hg_count_rule(pkt);
 	index = pkt->counter;
 	if (index) {
 		count = bpf_map_lookup_elem(&hg_counters, &index);

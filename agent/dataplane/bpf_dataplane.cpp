@@ -201,7 +201,7 @@ uint32_t BpfDataplane::CounterRows(CounterId table) const {
 
 RuleCounters BpfDataplane::rule_counters() const {
   const auto& maps = loader_->skeleton().maps;
-  return {bpf_map__fd(maps.hg_rule_stats), bpf_map__fd(maps.hg_rule_base)};
+  return {bpf_map__fd(maps.hg_rule_recent), bpf_map__fd(maps.hg_rule_stats), bpf_map__fd(maps.hg_rule_base)};
 }
 
 uint32_t BpfDataplane::CounterFields(CounterId table) const {

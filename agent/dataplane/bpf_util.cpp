@@ -11,6 +11,7 @@ namespace {
 
 // Rows of one system call: bounds the buffer of per-CPU reads.
 constexpr uint32_t kRowsPerCall = 4096;
+constexpr size_t kBytesPerCall = 4 << 20;
 
 // The kernel continues a batch after the key it is given, and begins at 0 when given none.
 absl::Status LookupBatch(int map, uint32_t first, uint32_t count, std::vector<uint32_t>& keys, void* values) {
@@ -54,24 +55,32 @@ absl::Status UpdateCpus(int map, uint32_t key, const void* values) {
                                                               : ErrnoStatus("write a per-CPU map");
 }
 
-absl::StatusOr<std::vector<uint64_t>> ReadPerCpuFields(int map, uint32_t first, uint32_t count, size_t fields) {
+absl::Status VisitPerCpu(int map, uint32_t first, uint32_t count, size_t fields,
+                         absl::FunctionRef<void(size_t, uint64_t)> visit) {
   HG_ASSIGN_OR_RETURN(const size_t cpus, CountCpus());
-  std::vector<uint64_t> sums(count * fields);
+  const auto per_call = static_cast<uint32_t>(
+      std::clamp<size_t>(kBytesPerCall / (cpus * fields * sizeof(uint64_t)), 1, kRowsPerCall));
   std::vector<uint64_t> values;
   std::vector<uint32_t> keys;
   for (uint32_t done = 0; done < count;) {
-    const uint32_t rows = std::min(kRowsPerCall, count - done);
+    const uint32_t rows = std::min(per_call, count - done);
     values.resize(rows * cpus * fields);
     HG_RETURN_IF_ERROR(LookupBatch(map, first + done, rows, keys, values.data()));
     for (size_t row = 0; row < rows; ++row) {
       for (size_t cpu = 0; cpu < cpus; ++cpu) {
-        for (size_t f = 0; f < fields; ++f) {
-          sums[(done + row) * fields + f] += values[(row * cpus + cpu) * fields + f];
-        }
+        const uint64_t* fields_of = &values[(row * cpus + cpu) * fields];
+        for (size_t f = 0; f < fields; ++f) visit((done + row) * fields + f, fields_of[f]);
       }
     }
     done += rows;
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<uint64_t>> ReadPerCpuFields(int map, uint32_t first, uint32_t count, size_t fields) {
+  std::vector<uint64_t> sums(count * fields);
+  HG_RETURN_IF_ERROR(
+      VisitPerCpu(map, first, count, fields, [&](size_t field, uint64_t value) { sums[field] += value; }));
   return sums;
 }
 

@@ -3,6 +3,7 @@
 // Bulk access to BPF arrays.
 #pragma once
 
+#include <absl/functional/function_ref.h>
 #include <absl/status/statusor.h>
 #include <absl/types/span.h>
 
@@ -32,6 +33,10 @@ absl::StatusOr<std::vector<Value>> ReadCpus(int map, uint32_t key) {
   return values;
 }
 
+// Calls visit(i, value) for each u64 of the values that a per-CPU array has at `count` indexes from `first` on:
+// `fields` of each index and CPU. Field f of index first + n is i = n * fields + f, on every CPU.
+absl::Status VisitPerCpu(int map, uint32_t first, uint32_t count, size_t fields,
+                         absl::FunctionRef<void(size_t, uint64_t)> visit);
 // Rows of a per-CPU array whose values are made of u64 fields, summed over CPUs; fields one after the other.
 absl::StatusOr<std::vector<uint64_t>> ReadPerCpuFields(int map, uint32_t first, uint32_t count, size_t fields);
 // Sets rows to zero on all CPUs.

@@ -126,6 +126,7 @@ void Loader::SetSizes() {
   bpf_map__set_max_entries(maps.hg_targets, pages(2 * HG_TARGET_PAGES, 1));
   bpf_map__set_max_entries(maps.hg_limiters, 2 * sizes.max_entries + 1);
   bpf_map__set_max_entries(maps.hg_sources, sizes.max_sources);
+  bpf_map__set_max_entries(maps.hg_rule_recent, RuleCounters::PagesFor(2 * entries + 1));
   bpf_map__set_max_entries(maps.hg_rule_stats, RuleCounters::PagesFor(2 * entries + 1));
   bpf_map__set_max_entries(maps.hg_rule_base, 2 * sizes.max_entries + 1);
 }
@@ -169,8 +170,8 @@ absl::Status Loader::ReuseMaps() {
   // hg_traces, hg_flows and .rodata are each process's own.
   for (bpf_map* map :
        {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_limiters, maps.hg_sources,
-        maps.hg_port_stats, maps.hg_rule_stats, maps.hg_rule_base, maps.hg_counters, maps.hg_egress_stats,
-        maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
+        maps.hg_port_stats, maps.hg_rule_recent, maps.hg_rule_stats, maps.hg_rule_base, maps.hg_counters,
+        maps.hg_egress_stats, maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
     if (const Fd fd = PinnedLike(map)) HG_RETURN_IF_ERROR(reuse(map, fd));
   }
   return absl::OkStatus();
@@ -211,11 +212,12 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
 // When the number of rules that have counters changes, what they counted so far moves to hg_rule_base.
 absl::Status Loader::CarryRuleCounters() {
   auto& maps = skeleton_->maps;
+  const Fd old_recent(bpf_obj_get(MapPath(maps.hg_rule_recent).c_str()));
   const Fd old_stats(bpf_obj_get(MapPath(maps.hg_rule_stats).c_str()));
   const Fd old_base(bpf_obj_get(MapPath(maps.hg_rule_base).c_str()));
   bpf_map_info info{}, now{};
   uint32_t length = sizeof(info);
-  if (!old_stats || !old_base || bpf_obj_get_info_by_fd(old_stats.get(), &info, &length) != 0) {
+  if (!old_recent || !old_stats || !old_base || bpf_obj_get_info_by_fd(old_stats.get(), &info, &length) != 0) {
     return absl::OkStatus();  // nothing to carry
   }
   if (bpf_obj_get_info_by_fd(bpf_map__fd(maps.hg_rule_stats), &now, &length) != 0) {
@@ -227,9 +229,10 @@ absl::Status Loader::CarryRuleCounters() {
       bpf_obj_get_info_by_fd(bpf_map__fd(maps.hg_rule_base), &new_base, &length) != 0) {
     return ErrnoStatus("inspect hg_rule_base");
   }
-  if (base.value_size != new_base.value_size) return absl::OkStatus();
-  const RuleCounters counters(bpf_map__fd(maps.hg_rule_stats), bpf_map__fd(maps.hg_rule_base));
-  return counters.Carry(RuleCounters(old_stats.get(), old_base.get()),
+  if (info.value_size != now.value_size || base.value_size != new_base.value_size) return absl::OkStatus();
+  const RuleCounters counters(bpf_map__fd(maps.hg_rule_recent), bpf_map__fd(maps.hg_rule_stats),
+                              bpf_map__fd(maps.hg_rule_base));
+  return counters.Carry(RuleCounters(old_recent.get(), old_stats.get(), old_base.get()),
                         std::min(base.max_entries, new_base.max_entries));
 }
 

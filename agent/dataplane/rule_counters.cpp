@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/dataplane/rule_counters.h"
 
-#include <bpf/bpf.h>
-
 #include <algorithm>
 #include <numeric>
 
@@ -12,30 +10,48 @@
 namespace headgate {
 namespace {
 
-// Another version of the program may have pages of another size, or none.
-absl::StatusOr<uint32_t> RowsPerPage(int map) {
-  bpf_map_info info{};
-  uint32_t length = sizeof(info);
-  if (bpf_obj_get_info_by_fd(map, &info, &length) != 0) return ErrnoStatus("inspect hg_rule_stats");
-  return std::max<uint32_t>(info.value_size / sizeof(hg_rule_count), 1);
-}
+constexpr size_t kPageFields = static_cast<size_t>(HG_RULE_COUNTS_PER_PAGE) * RuleCounters::kFields;
+// Words are carried over once in a million packets: twice while one page is read is not to be expected.
+constexpr int kAttempts = 100;
 
 }  // namespace
 
-absl::StatusOr<std::vector<uint64_t>> RuleCounters::ReadStats(uint32_t first, uint32_t count) const {
-  if (count == 0) return std::vector<uint64_t>();
-  HG_ASSIGN_OR_RETURN(const uint32_t per_page, RowsPerPage(stats_));
-  const uint32_t first_page = first / per_page, last_page = (first + count - 1) / per_page;
-  HG_ASSIGN_OR_RETURN(std::vector<uint64_t> rows,
-                      ReadPerCpuFields(stats_, first_page, last_page - first_page + 1, per_page * kFields));
-  const size_t skip = static_cast<size_t>(first - first_page * per_page) * kFields;
-  rows.erase(rows.begin(), rows.begin() + static_cast<ptrdiff_t>(skip));
+absl::StatusOr<std::vector<uint64_t>> RuleCounters::ReadPages(uint32_t first, uint32_t pages) const {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    HG_ASSIGN_OR_RETURN(std::vector<uint64_t> before, ReadPerCpuFields(stats_, first, pages, kPageFields));
+    std::vector<uint64_t> sums = before;
+    bool full = false;
+    HG_RETURN_IF_ERROR(
+        VisitPerCpu(recent_, first, pages, HG_RULE_COUNTS_PER_PAGE, [&](size_t row, uint64_t recent) {
+          full = full || (recent & HG_RECENT_PACKETS) == HG_RECENT_PACKETS;
+          sums[row * kFields] += recent & HG_RECENT_PACKETS;
+          sums[row * kFields + 1] += recent >> HG_RECENT_PACKET_BITS;
+        }));
+    HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> after, ReadPerCpuFields(stats_, first, pages, kPageFields));
+    // Otherwise a word was carried over meanwhile, and is in neither or in both.
+    if (!full && before == after) return sums;
+  }
+  return absl::UnavailableError("read the counters of rules: they change faster than they can be read");
+}
+
+absl::StatusOr<std::vector<uint64_t>> RuleCounters::ReadRows(uint32_t first, uint32_t count) const {
+  // In parts, of which few have to be read again.
+  constexpr uint32_t kPages = 64;
+  std::vector<uint64_t> rows;
+  rows.reserve(static_cast<size_t>(count + 2 * HG_RULE_COUNTS_PER_PAGE) * kFields);
+  const uint32_t first_page = first / HG_RULE_COUNTS_PER_PAGE,
+                 end_page = PagesFor(static_cast<uint64_t>(first) + count);
+  for (uint32_t page = first_page; page < end_page; page += kPages) {
+    HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> part, ReadPages(page, std::min(kPages, end_page - page)));
+    rows.insert(rows.end(), part.begin(), part.end());
+  }
+  rows.erase(rows.begin(), rows.begin() + static_cast<ptrdiff_t>(first % HG_RULE_COUNTS_PER_PAGE * kFields));
   rows.resize(static_cast<size_t>(count) * kFields);
   return rows;
 }
 
 absl::StatusOr<std::vector<uint64_t>> RuleCounters::Read(uint32_t first, uint32_t count) const {
-  HG_ASSIGN_OR_RETURN(std::vector<uint64_t> sums, ReadStats(first, count));
+  HG_ASSIGN_OR_RETURN(std::vector<uint64_t> sums, ReadRows(first, count));
   std::vector<uint64_t> base(sums.size());
   HG_RETURN_IF_ERROR(ReadArray(base_, first, count, base.data()));
   // Modulo 2^64: a base may stand for less than nothing.
@@ -54,7 +70,7 @@ absl::Status RuleCounters::Clear(absl::Span<const uint32_t> rows) const {
     size_t to = from + 1;
     while (to < sorted.size() && sorted[to] - sorted[from] < kReach) ++to;
     HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> sums,
-                        ReadStats(sorted[from], sorted[to - 1] - sorted[from] + 1));
+                        ReadRows(sorted[from], sorted[to - 1] - sorted[from] + 1));
     for (size_t i = from; i < to; ++i) {
       const uint64_t* row = &sums[static_cast<size_t>(sorted[i] - sorted[from]) * kFields];
       for (uint32_t field = 0; field < kFields; ++field) base.push_back(0 - row[field]);

@@ -19,8 +19,8 @@ class RuleCounters {
  public:
   static constexpr uint32_t kFields = sizeof(hg_rule_count) / sizeof(uint64_t);
 
-  // File descriptors of the two maps.
-  RuleCounters(int stats, int base) : stats_(stats), base_(base) {}
+  // File descriptors of the three maps.
+  RuleCounters(int recent, int stats, int base) : recent_(recent), stats_(stats), base_(base) {}
 
   // Pages that have at least so many rows.
   static uint32_t PagesFor(uint64_t rows) {
@@ -35,8 +35,11 @@ class RuleCounters {
   absl::Status Carry(const RuleCounters& others, uint32_t rows) const;
 
  private:
-  absl::StatusOr<std::vector<uint64_t>> ReadStats(uint32_t first, uint32_t count) const;
+  // Of `pages` pages, without the base; of one moment for each row.
+  absl::StatusOr<std::vector<uint64_t>> ReadPages(uint32_t first, uint32_t pages) const;
+  absl::StatusOr<std::vector<uint64_t>> ReadRows(uint32_t first, uint32_t count) const;
 
+  int recent_;
   int stats_;
   int base_;
 };

@@ -355,6 +355,23 @@ TEST_F(ActionTest, EachPacketIsCountedOnce) {
   }
 }
 
+// Words that are full are carried over, and nothing is lost or counted twice on the way.
+TEST_F(ActionTest, RulesCountBeyondAWord) {
+  Use("{drop: {}}");
+  Program& program = gateway().program();
+  const Bytes frame = kEth / kIp4 / kUdp;
+  const hg_rule_count before = gateway().RuleCount("r");
+  uint64_t packets = 0;
+  for (const int repeat : {1, 1 << 20, 2, (1 << 20) - 3, 1 << 20, 1, (1 << 21) + 5}) {
+    (void)program.Verdict(frame, nullptr, repeat);
+    packets += static_cast<uint64_t>(repeat);
+    const hg_rule_count count = gateway().RuleCount("r");
+    EXPECT_EQ(count.packets - before.packets, packets);
+    EXPECT_EQ(count.bytes - before.bytes, packets * frame.size());
+    EXPECT_EQ(count.limited, before.limited);
+  }
+}
+
 // Tables that say what no configuration does: each packet is dropped for a reason of its own.
 TEST_F(ActionTest, BrokenTables) {
   const Bytes frame = kEth / kIp4 / kUdp;

@@ -129,6 +129,11 @@ TEST_F(BpftoolTest, MapsSayWhatTheApiSays) {
       for (const json& cpu : At("hg_rule_stats", id / HG_RULE_COUNTS_PER_PAGE)) {
         sum += cpu.at("value").at("rule").at(id % HG_RULE_COUNTS_PER_PAGE).at(field).get<uint64_t>();
       }
+      for (const json& cpu : At("hg_rule_recent", id / HG_RULE_COUNTS_PER_PAGE)) {
+        const uint64_t word = cpu.at("value").at("rule").at(id % HG_RULE_COUNTS_PER_PAGE);
+        if (field == std::string("packets")) sum += word & HG_RECENT_PACKETS;
+        if (field == std::string("bytes")) sum += word >> HG_RECENT_PACKET_BITS;
+      }
       return sum;
     };
     EXPECT_EQ(rule_sum("drop-9", "packets"), 3U);

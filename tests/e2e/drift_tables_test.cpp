@@ -17,11 +17,12 @@ constexpr uint32_t kForeignPort = 77;
 
 const std::map<std::string, std::string> kNotKept = {
     {"hg_port_stats", "counters: the programs write them"},
+    {"hg_rule_recent", "counters: the programs write them"},
     {"hg_rule_stats", "counters: the programs write them"},
     {"hg_counters", "counters: the programs write them"},
     {"hg_egress_stats", "counters: the programs write them"},
     {"hg_samples_lost", "counters: the programs write them"},
-    {"hg_rule_base", "counters: written once, when tables take on another size; nobody knows better"},
+    {"hg_rule_base", "counters: what to add to the others; nobody knows better"},
     {"hg_limiters", "state of rate limits: the programs write it with every packet"},
     {"hg_sources", "state of rate limits: the programs write it with every packet"},
     {"hg_flows", "remembered decisions: the programs write them, and every change of the tables voids them"},

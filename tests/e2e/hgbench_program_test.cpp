@@ -216,7 +216,7 @@ TEST(HgbenchScenarioTest, FilterMeasuresBesideItsPeers) {
   const CommandResult result = Hgbench({"filter", "--wait", "--rounds", "2", "--seconds", "0.1", "--headers",
                                         "20000", "--sets", "acl1,fw1", "--sizes", "100,1k", "--rate-sizes", "1k"},
                                        json);
-  ASSERT_EQ(result.status, 0) << result.err;
+  ASSERT_EQ(result.code, 0) << result.err;
   EXPECT_EQ(json["scenario"], "filter");
   // scripts/setup installs both peers; without one, its rows are left out and that is said.
   std::vector<std::string> names;
