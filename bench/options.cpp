@@ -218,9 +218,7 @@ void AddReplace(CLI::App& root, Command& command) {
   app->add_option("--rate", replace->packets_per_second, "Frames a second")
       ->check(CLI::Range(uint64_t{1000}, uint64_t{10'000'000}))
       ->capture_default_str();
-  app->add_option("--flows", replace->flows, "Flows in turn")
-      ->check(CLI::Range(1u, 1u << 20))
-      ->capture_default_str();
+  app->add_option("--flows", replace->flows, "Flows in turn")->check(CLI::Range(1u, 256u))->capture_default_str();
   app->add_option("--directory", replace->directory, "Where the agent keeps its state meanwhile: on a real disk")
       ->capture_default_str();
   app->add_flag("--realtime,!--no-realtime", replace->realtime,

@@ -41,11 +41,34 @@ struct Account {
 };
 
 struct Sample {
-  Histogram latency;  // ns
+  Histogram latency;   // ns
+  Histogram lateness;  // of the sender, ns
   SendReport sent;
-  uint64_t dropped = 0;
+  uint64_t lost = 0;  // dropped at the egress, and counted
   uint64_t replacements = 0;
 };
+
+double Microseconds(const Histogram& histogram, double percent) {
+  const uint64_t nanoseconds = percent < 100 ? histogram.Percentile(percent) : histogram.Max();
+  return static_cast<double>(nanoseconds) / kMicrosecond;
+}
+
+std::vector<double> Percentiles(const std::vector<Sample>& samples, Histogram Sample::*histogram, double percent) {
+  std::vector<double> values;
+  values.reserve(samples.size());
+  for (const Sample& sample : samples) values.push_back(Microseconds(sample.*histogram, percent));
+  return values;
+}
+
+std::string Line(int round, bool replacing, const Sample& sample) {
+  const auto us = [&sample](double percent) { return Microseconds(sample.latency, percent); };
+  return absl::StrFormat(
+      "round %d, %-9s p50 %5.1f us, p99 %5.1f, p99.9 %5.1f, max %6.1f; sender late p99.9 %5.1f, "
+      "max %6.1f; %d replacements, %d frames, %d lost, %d given up",
+      round, replacing ? "replacing" : "quiet", us(50), us(99), us(99.9), us(100),
+      Microseconds(sample.lateness, 99.9), Microseconds(sample.lateness, 100), sample.replacements,
+      sample.sent.sent, sample.lost, sample.sent.given_up);
+}
 
 class Scenario {
  public:
@@ -54,10 +77,9 @@ class Scenario {
       : options_(options), stop_(stop), progress_(progress) {}
 
   absl::Status Prepare() {
-    HG_ASSIGN_OR_RETURN(cycle_, MakeReplaceCycle(options_.rule_set, {.in = kIn,
-                                                                     .out = kOut,
-                                                                     .source_mac = "02:00:00:00:01:01",
-                                                                     .destination_mac = "02:00:00:00:01:02"}));
+    const ReplacePath path = {
+        .in = kIn, .out = kOut, .source_mac = "02:00:00:00:01:01", .destination_mac = "02:00:00:00:01:02"};
+    HG_ASSIGN_OR_RETURN(cycle_, MakeReplaceCycle(options_.rule_set, path, ReplaceFrames(options_.flows)));
     HG_ASSIGN_OR_RETURN(
         agent_,
         RunningAgent::Start(
@@ -85,26 +107,6 @@ class Scenario {
   Result result() const;
 
  private:
-  static std::string Line(int round, bool replacing, const Sample& sample) {
-    return absl::StrFormat(
-        "round %d, %-9s p50 %6.1f us, p99 %6.1f, p99.9 %6.1f, max %7.1f; %d replacements, "
-        "%d frames, %d dropped, %d given up",
-        round, replacing ? "replacing" : "quiet", Microseconds(sample, 50), Microseconds(sample, 99),
-        Microseconds(sample, 99.9), Microseconds(sample, 100), sample.replacements, sample.sent.sent,
-        sample.dropped, sample.sent.given_up);
-  }
-
-  static double Microseconds(const Sample& sample, double percent) {
-    const uint64_t nanoseconds = percent < 100 ? sample.latency.Percentile(percent) : sample.latency.Max();
-    return static_cast<double>(nanoseconds) / kMicrosecond;
-  }
-
-  static std::vector<double> Values(const std::vector<Sample>& samples, double percent) {
-    std::vector<double> values;
-    for (const Sample& sample : samples) values.push_back(Microseconds(sample, percent));
-    return values;
-  }
-
   absl::StatusOr<Account> ReadAccount() {
     v1::StatsRequest request;
     request.add_kinds(v1::KIND_INTERFACE);
@@ -137,18 +139,12 @@ class Scenario {
   }
 
   absl::StatusOr<Sample> Measure(bool replacing) {
-    // Addresses for benchmarks (RFC 2544), which no ClassBench rule names.
-    const FrameSpec frame = {.destination_mac = {2, 0, 0, 0, 0, 1},
-                             .source_mac = {2, 0, 0, 0, 0, 2},
-                             .source = {{0xc6120001}, Family::kIpv4},       // 198.18.0.1
-                             .destination = {{0xc6130001}, Family::kIpv4},  // 198.19.0.1
-                             .flows = options_.flows};
     HG_ASSIGN_OR_RETURN(const Account before, ReadAccount());
     HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open({.device = kSink, .netns = kSinkNs}));
     HG_ASSIGN_OR_RETURN(const auto sender,
                         Sender::Open({.device = kSenderDevice,
                                       .netns = kSenderNs,
-                                      .frame = frame,
+                                      .frame = ReplaceFrames(options_.flows),
                                       .packets_per_second = options_.packets_per_second,
                                       .scheduling = {.cpu = kPathCpu, .realtime = options_.realtime ? 1 : 0}}));
     sender->Start();
@@ -159,9 +155,10 @@ class Scenario {
     HG_ASSIGN_OR_RETURN(ReceiveReport received, receiver->Read());
     HG_ASSIGN_OR_RETURN(const Account after, ReadAccount());
     sample.sent = sender->Report();
-    sample.dropped = after.dropped - before.dropped;
+    sample.lost = after.dropped - before.dropped;
     HG_RETURN_IF_ERROR(CheckAccount(sample, received, before, after));
     sample.latency = std::move(received.latency);
+    sample.lateness = sender->lateness();
     return sample;
   }
 
@@ -169,12 +166,12 @@ class Scenario {
   static absl::Status CheckAccount(const Sample& sample, const ReceiveReport& received, const Account& before,
                                    const Account& after) {
     const uint64_t came = after.came - before.came, left = after.left - before.left;
-    if (came == sample.sent.sent && left == received.Unique() && came == left + sample.dropped &&
+    if (came == sample.sent.sent && left == received.Unique() && came == left + sample.lost &&
         received.latency.Count() == received.packets) {
       return absl::OkStatus();
     }
     return absl::DataLossError(absl::StrCat("the account does not add up: ", sample.sent.sent, " frames sent, ",
-                                            came, " came in, ", left, " left, ", sample.dropped,
+                                            came, " came in, ", left, " left, ", sample.lost,
                                             " were dropped at the egress, ", received.packets, " received"));
   }
 
@@ -186,27 +183,30 @@ class Scenario {
   std::vector<Sample> quiet_, replacing_;  // by round
 };
 
-template <typename F>
-double Sum(const std::vector<Sample>& samples, F value) {
-  double sum = 0;
-  for (const Sample& sample : samples) sum += static_cast<double>(value(sample));
-  return sum;
+// Of all rounds of a kind, each name with the prefix.
+void AddDetails(const std::string& prefix, const std::vector<Sample>& samples,
+                std::vector<std::pair<std::string, double>>& details) {
+  uint64_t sent = 0, lost = 0, given_up = 0;
+  for (const Sample& sample : samples) {
+    sent += sample.sent.sent;
+    lost += sample.lost;
+    given_up += sample.sent.given_up;
+  }
+  const auto add = [&](const char* name, double value) { details.emplace_back(prefix + name, value); };
+  add("max_us", Summarize(Percentiles(samples, &Sample::latency, 100)).max);
+  add("late_p999_us", Summarize(Percentiles(samples, &Sample::lateness, 99.9)).median);
+  add("late_max_us", Summarize(Percentiles(samples, &Sample::lateness, 100)).max);
+  add("sent", static_cast<double>(sent));
+  add("lost", static_cast<double>(lost));
+  add("given_up", static_cast<double>(given_up));
 }
 
 Result Scenario::result() const {
-  const auto dropped = [](const Sample& sample) { return sample.dropped; };
-  const auto sent = [](const Sample& sample) { return sample.sent.sent; };
-  const auto given_up = [](const Sample& sample) { return sample.sent.given_up; };
-  const std::vector<std::pair<std::string, double>> details = {
-      {"max_us", Summarize(Values(replacing_, 100)).max},
-      {"baseline_max_us", Summarize(Values(quiet_, 100)).max},
-      {"replacements", Sum(replacing_, [](const Sample& sample) { return sample.replacements; })},
-      {"sent", Sum(replacing_, sent)},
-      {"baseline_sent", Sum(quiet_, sent)},
-      {"lost", Sum(replacing_, dropped)},
-      {"baseline_lost", Sum(quiet_, dropped)},
-      {"given_up", Sum(replacing_, given_up)},
-      {"baseline_given_up", Sum(quiet_, given_up)}};
+  uint64_t replacements = 0;
+  for (const Sample& sample : replacing_) replacements += sample.replacements;
+  std::vector<std::pair<std::string, double>> details = {{"replacements", static_cast<double>(replacements)}};
+  AddDetails("", replacing_, details);
+  AddDetails("baseline_", quiet_, details);
   Result result{.scenario = "replace",
                 .settings = {{"rules", absl::StrCat(options_.rule_set, ", ", cycle_.rules)},
                              {"seconds", absl::StrCat(options_.seconds)},
@@ -217,10 +217,11 @@ Result Scenario::result() const {
   for (const auto& [name, percent] : {std::pair("p50", 50.0), {"p99", 99.0}, {"p999", 99.9}}) {
     result.rows.push_back({.name = absl::StrCat("replace/", name),
                            .unit = "us",
-                           .headgate = Values(replacing_, percent),
+                           .headgate = Percentiles(replacing_, &Sample::latency, percent),
                            .baseline = "quiet",
-                           .baseline_values = Values(quiet_, percent),
+                           .baseline_values = Percentiles(quiet_, &Sample::latency, percent),
                            .details = details});
+    details.clear();  // once
   }
   return result;
 }
