@@ -65,8 +65,9 @@ class Sender {
   uint64_t refused() const;
   // Exact when the sender has ended.
   SendReport Report() const;
-  // Once the sender has ended: how much later than they were due bursts at a rate were begun, in nanoseconds.
-  // Frames bear the time at which they are made, so that a sender held up does not show in their latency.
+  // Once the sender has ended: how much later than they were due bursts at a rate were begun, in nanoseconds, up
+  // to the tenth of a second after which they are given up. Frames bear the time at which they are made, so that a
+  // sender held up does not show in their latency.
   const Histogram& lateness() const { return lateness_; }
 
  private:

@@ -212,8 +212,9 @@ TEST(HgbenchScenarioTest, ControlMeasuresARealAgent) {
 TEST(HgbenchScenarioTest, ReplaceMeasuresPacketsWhileARealAgentReplacesItsRules) {
   HG_REQUIRE_BPF();
   nlohmann::json json;
+  // A set of which one rule would match the frames.
   const CommandResult result =
-      Hgbench({"replace", "--wait", "--agent", HG_AGENT, "--rules", "fw1_1k", "--rounds", "2", "--seconds", "0.2",
+      Hgbench({"replace", "--wait", "--agent", HG_AGENT, "--rules", "ipc1_1k", "--rounds", "2", "--seconds", "0.2",
                "--rate", "20000", "--directory", ::testing::TempDir()},
               json);
   ASSERT_EQ(result.code, 0) << result.err;
@@ -238,6 +239,8 @@ TEST(HgbenchScenarioTest, ReplaceMeasuresPacketsWhileARealAgentReplacesItsRules)
   EXPECT_GT(first["baseline_sent"], 0) << first;
   EXPECT_GE(first["max_us"], lower) << first;
   EXPECT_GE(first["baseline_max_us"], baseline_lower) << first;
+  EXPECT_GT(first["late_max_us"], 0) << first;
+  EXPECT_GT(first["baseline_late_max_us"], 0) << first;
   ExpectNothingLeft();
 }
 
