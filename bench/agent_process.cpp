@@ -63,6 +63,9 @@ absl::Status AgentProcess::Spawn(const AgentSetup& setup) {
   const Fd log(open(absl::StrCat(directory_, "/log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   const Fd netns(open(absl::StrCat("/run/netns/", setup.netns).c_str(), O_RDONLY | O_CLOEXEC));
   if (!log || !netns) return ErrnoStatus("prepare ", setup.binary);
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  if (setup.cpu) CPU_SET(static_cast<size_t>(*setup.cpu), &cpus);
   pid_ = fork();
   if (pid_ < 0) return ErrnoStatus("start ", setup.binary);
   if (pid_ == 0) {
@@ -71,6 +74,7 @@ absl::Status AgentProcess::Spawn(const AgentSetup& setup) {
     setpgid(0, 0);  // Ctrl-C is for us to act upon
     dup2(log.get(), STDOUT_FILENO);
     dup2(log.get(), STDERR_FILENO);
+    if (setup.cpu && sched_setaffinity(0, sizeof(cpus), &cpus) != 0) _exit(kExecFailed);
     if (setns(netns.get(), CLONE_NEWNET) == 0) execvp(argv[0], argv.data());
     _exit(kExecFailed);
   }

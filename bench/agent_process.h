@@ -9,15 +9,17 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace headgate::bench {
 
 struct AgentSetup {
-  std::string binary;     // looked for in PATH when it has no slash
-  std::string netns;      // its network namespace
-  std::string bpffs;      // for its pins
-  std::string directory;  // below which its own is made
+  std::string binary;           // looked for in PATH when it has no slash
+  std::string netns;            // its network namespace
+  std::string bpffs;            // for its pins
+  std::string directory;        // below which its own is made
+  std::optional<int> cpu = {};  // that all of it runs on
 };
 
 class AgentProcess {

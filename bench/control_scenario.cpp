@@ -15,12 +15,11 @@
 #include <vector>
 
 #include "agent/base/status.h"
-#include "bench/agent_process.h"
 #include "bench/control_rules.h"
-#include "bench/gateway_client.h"
 #include "bench/lab.h"
 #include "bench/program_run.h"
 #include "bench/replace_watch.h"
+#include "bench/running_agent.h"
 #include "bench/verdict_watch.h"
 
 namespace headgate::bench {
@@ -31,7 +30,6 @@ using Clock = VerdictWatch::Clock;
 
 constexpr char kNetns[] = "hgb-ctl", kDevice[] = "hgb-ctl0", kPeer[] = "hgb-ctl1";
 constexpr uint64_t kSeed = 1;
-constexpr milliseconds kStartTimeout(30'000), kPoll(10);
 // The agent gives memory back a second after a large change.
 constexpr milliseconds kQuiet(1500), kQuietTimeout(60'000);
 // Messages of an Update stream that go to the socket in one call.
@@ -42,57 +40,33 @@ constexpr double kMegabyte = 1e6;
 double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 double Milliseconds(Clock::duration duration) { return 1e3 * Seconds(duration); }
 
-// An agent that serves, with nothing configured.
+// An agent that serves, with nothing configured, and a watch on what it does to frames.
 class Gateway {
  public:
   static absl::StatusOr<std::unique_ptr<Gateway>> Start(const ControlOptions& options,
                                                         const std::atomic<bool>& stop) {
     std::unique_ptr<Gateway> gateway(new Gateway);
-    HG_RETURN_IF_ERROR(gateway->bpffs_.Mount());
-    HG_ASSIGN_OR_RETURN(gateway->process_, AgentProcess::Start({.binary = options.agent,
-                                                                .netns = kNetns,
-                                                                .bpffs = PrivateBpffs::kPath,
-                                                                .directory = options.directory}));
-    gateway->client_ = std::make_unique<GatewayClient>(gateway->process_->socket());
-    HG_RETURN_IF_ERROR(gateway->AwaitServing(stop));
+    HG_ASSIGN_OR_RETURN(
+        gateway->agent_,
+        RunningAgent::Start({.binary = options.agent, .netns = kNetns, .directory = options.directory}, stop));
     HG_ASSIGN_OR_RETURN(Fd program, OpenHeadgateProgram());
     HG_ASSIGN_OR_RETURN(gateway->watch_, VerdictWatch::Start(kNetns, kDevice, std::move(program)));
     return gateway;
   }
 
-  GatewayClient& client() { return *client_; }
-  AgentProcess& process() { return *process_; }
+  GatewayClient& client() { return agent_->client(); }
+  AgentProcess& process() { return agent_->process(); }
   VerdictWatch& watch() { return *watch_; }
 
   // A whole configuration, until it is in force. The time the call took.
   absl::StatusOr<double> Apply(v1::GatewayConfig config) {
-    v1::ApplyRequest request;
-    *request.mutable_config() = std::move(config);
-    request.set_wait_applied(true);
-    const auto start = Clock::now();
-    HG_ASSIGN_OR_RETURN(const v1::ApplyResponse response, client_->Apply(request));
-    const double seconds = Seconds(Clock::now() - start);
-    if (response.applied_generation() >= response.generation()) return seconds;
-    return absl::InternalError("the agent says that a configuration is in force which is not");
+    return agent_->Apply(ApplyUntilInForce(std::move(config)));
   }
 
  private:
   Gateway() = default;
 
-  absl::Status AwaitServing(const std::atomic<bool>& stop) {
-    const auto deadline = Clock::now() + kStartTimeout;
-    while (true) {
-      if (client_->GetStatus().ok()) return absl::OkStatus();
-      HG_RETURN_IF_ERROR(process_->CheckRunning());
-      if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
-      if (Clock::now() > deadline) return absl::DeadlineExceededError("the agent does not serve");
-      std::this_thread::sleep_for(kPoll);
-    }
-  }
-
-  PrivateBpffs bpffs_;
-  std::unique_ptr<AgentProcess> process_;
-  std::unique_ptr<GatewayClient> client_;
+  std::unique_ptr<RunningAgent> agent_;
   std::unique_ptr<VerdictWatch> watch_;
 };
 

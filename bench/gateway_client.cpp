@@ -87,6 +87,10 @@ absl::StatusOr<v1::StatusResponse> GatewayClient::GetStatus() {
   return impl_->Call(&v1::Gateway::Stub::Status, v1::StatusRequest());
 }
 
+absl::StatusOr<v1::StatsResponse> GatewayClient::GetStats(const v1::StatsRequest& request) {
+  return impl_->Call(&v1::Gateway::Stub::Stats, request);
+}
+
 std::unique_ptr<UpdateStream> GatewayClient::Update() { return std::make_unique<Stream>(*impl_->stub); }
 
 }  // namespace headgate::bench

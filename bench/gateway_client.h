@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the control benchmark asks of an agent. The one file of hgbench that knows gRPC is its .cpp.
+// What benchmarks ask of an agent. The one file of hgbench that knows gRPC is its .cpp.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -30,6 +30,7 @@ class GatewayClient {
   absl::StatusOr<v1::ApplyResponse> Apply(const v1::ApplyRequest& request);
   // UNAVAILABLE while nobody serves.
   absl::StatusOr<v1::StatusResponse> GetStatus();
+  absl::StatusOr<v1::StatsResponse> GetStats(const v1::StatsRequest& request);
   std::unique_ptr<UpdateStream> Update();
 
  private:

@@ -49,6 +49,11 @@ class Runner {
                         RunControl(options, stop, [this](const std::string& line) { Say(line); }));
     return ToOutcome(result);
   }
+  absl::StatusOr<Outcome> operator()(const ReplaceOptions& options) const {
+    HG_ASSIGN_OR_RETURN(const Result result,
+                        RunReplace(options, stop, [this](const std::string& line) { Say(line); }));
+    return ToOutcome(result);
+  }
 
  private:
   void Say(const std::string& line) const {

@@ -203,6 +203,30 @@ void AddControl(CLI::App& root, Command& command) {
   app->final_callback([&command, control] { command.verb = *control; });
 }
 
+void AddReplace(CLI::App& root, Command& command) {
+  CLI::App* app = root.add_subcommand(
+      "replace", "How long packets take while all rules are replaced, against when nothing changes");
+  auto replace = std::make_shared<ReplaceOptions>();
+  app->add_option("--rounds", replace->rounds, "Measurements of each")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->add_option("--seconds", replace->seconds, "Seconds of a measurement, and more for the last replacement")
+      ->check(CLI::Range(0.05, 3600.0))
+      ->capture_default_str();
+  app->add_option("--agent", replace->agent, "The headgated to measure")->take_last()->capture_default_str();
+  app->add_option("--rules", replace->rule_set, "ClassBench set of the tests")->capture_default_str();
+  app->add_option("--rate", replace->packets_per_second, "Frames a second")
+      ->check(CLI::Range(uint64_t{1000}, uint64_t{10'000'000}))
+      ->capture_default_str();
+  app->add_option("--flows", replace->flows, "Flows in turn")->check(CLI::Range(1u, 256u))->capture_default_str();
+  app->add_option("--directory", replace->directory, "Where the agent keeps its state meanwhile: on a real disk")
+      ->capture_default_str();
+  app->add_flag("--realtime,!--no-realtime", replace->realtime,
+                "Send before all ordinary work of the machine [on]");
+  AddWait(*app, replace->wait);
+  app->final_callback([&command, replace] { command.verb = *replace; });
+}
+
 }  // namespace
 
 std::optional<Command> ParseCommand(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
@@ -222,6 +246,7 @@ std::optional<Command> ParseCommand(int argc, const char* const* argv, std::ostr
   AddRedirect(app, command);
   AddFilter(app, command);
   AddControl(app, command);
+  AddReplace(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

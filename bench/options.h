@@ -13,6 +13,7 @@
 #include "bench/filter_scenario.h"
 #include "bench/receiver.h"
 #include "bench/redirect_scenario.h"
+#include "bench/replace_scenario.h"
 #include "bench/sender.h"
 
 namespace headgate::bench {
@@ -39,7 +40,9 @@ struct RunCommand {
 };
 
 struct Command {
-  std::variant<SendCommand, ReceiveCommand, RunCommand, RedirectOptions, FilterOptions, ControlOptions> verb;
+  std::variant<SendCommand, ReceiveCommand, RunCommand, RedirectOptions, FilterOptions, ControlOptions,
+               ReplaceOptions>
+      verb;
   std::string json;  // file for the results; empty: none
   bool quiet = false;
 };

@@ -200,6 +200,7 @@ absl::Status Sender::SendPaced(uint64_t deadline) {
       SleepUntil(std::min(pacer.NextBurst(), deadline));
       continue;
     }
+    if (due >= pacer.Burst()) lateness_.Add(now - pacer.NextBurst());
     const uint64_t before = sent();
     if (due != 0) HG_RETURN_IF_ERROR(RunProgram(due));
     pacer.Take(sent() - before);

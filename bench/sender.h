@@ -17,6 +17,7 @@
 #include "agent/base/fd.h"
 #include "bench/bpf/header.h"
 #include "bench/frame.h"
+#include "bench/histogram.h"
 #include "bench/netns.h"
 #include "bench/report.h"
 
@@ -64,6 +65,10 @@ class Sender {
   uint64_t refused() const;
   // Exact when the sender has ended.
   SendReport Report() const;
+  // Once the sender has ended: how much later than they were due bursts at a rate were begun, in nanoseconds, up
+  // to the tenth of a second after which they are given up. Frames bear the time at which they are made, so that a
+  // sender held up does not show in their latency.
+  const Histogram& lateness() const { return lateness_; }
 
  private:
   explicit Sender(const SendOptions& options);
@@ -89,6 +94,7 @@ class Sender {
   uint64_t given_up_ = 0;
   uint64_t stuck_since_ = 0;          // ns; 0: the device takes frames
   uint64_t started_ = 0, ended_ = 0;  // ns
+  Histogram lateness_;
   absl::Status status_;
 };
 

@@ -211,7 +211,7 @@ TEST(HgbenchScenarioTest, ControlMeasuresARealAgent) {
 }
 
 TEST(HgbenchScenarioTest, FilterMeasuresBesideItsPeers) {
-  HG_REQUIRE_LAB();
+  HG_REQUIRE_BPF();
   nlohmann::json json;
   const CommandResult result = Hgbench({"filter", "--wait", "--rounds", "2", "--seconds", "0.1", "--headers",
                                         "20000", "--sets", "acl1,fw1", "--sizes", "100,1k", "--rate-sizes", "1k"},
@@ -231,13 +231,49 @@ TEST(HgbenchScenarioTest, FilterMeasuresBesideItsPeers) {
     EXPECT_GT(row["headgate"], 0.0) << row;
     EXPECT_GT(row["baseline_value"], 0.0) << row;
   }
+  ExpectNothingLeft();
+}
+
+TEST(HgbenchScenarioTest, ReplaceMeasuresPacketsWhileARealAgentReplacesItsRules) {
+  HG_REQUIRE_BPF();
+  nlohmann::json json;
+  // A set of which one rule would match the frames.
+  const CommandResult result =
+      Hgbench({"replace", "--wait", "--agent", HG_AGENT, "--rules", "ipc1_1k", "--rounds", "2", "--seconds", "0.2",
+               "--rate", "20000", "--directory", ::testing::TempDir()},
+              json);
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(json["scenario"], "replace");
+  EXPECT_EQ(Names(json), (std::vector<std::string>{"replace/p50", "replace/p99", "replace/p999"}));
+  double lower = 0, baseline_lower = 0;
+  for (const nlohmann::json& row : json["rows"]) {
+    EXPECT_EQ(row["unit"], "us");
+    EXPECT_EQ(row["baseline"], "quiet");
+    EXPECT_GE(row["headgate"], lower) << row;
+    EXPECT_GE(row["baseline_value"], baseline_lower) << row;
+    EXPECT_EQ(row["rounds"], 2);
+    lower = row["headgate"];
+    baseline_lower = row["baseline_value"];
+  }
+  // Medians of the rounds; the largest of them all.
+  const nlohmann::json& first = json["rows"][0];
+  EXPECT_GT(first["headgate"], 0) << first;
+  EXPECT_GT(first["baseline_value"], 0) << first;
+  EXPECT_GE(first["replacements"], 2) << first;
+  EXPECT_GT(first["sent"], 0) << first;
+  EXPECT_GT(first["baseline_sent"], 0) << first;
+  EXPECT_GE(first["max_us"], lower) << first;
+  EXPECT_GE(first["baseline_max_us"], baseline_lower) << first;
+  EXPECT_GT(first["late_max_us"], 0) << first;
+  EXPECT_GT(first["baseline_late_max_us"], 0) << first;
+  ExpectNothingLeft();
 }
 
 TEST(HgbenchScenarioTest, OneBenchmarkAtATime) {
   HG_REQUIRE_BPF();
   const Fd alone = Alone();
-  for (const std::vector<std::string>& verb :
-       std::vector<std::vector<std::string>>{{"control", "--agent", HG_AGENT}, {"redirect"}}) {
+  for (const std::vector<std::string>& verb : std::vector<std::vector<std::string>>{
+           {"control", "--agent", HG_AGENT}, {"redirect"}, {"replace", "--agent", HG_AGENT}}) {
     const CommandResult result = Hgbench(verb);
     EXPECT_EQ(result.code, 1);
     EXPECT_NE(result.err.find("another benchmark"), std::string::npos) << result.err;

@@ -156,6 +156,28 @@ TEST(BenchOptionsTest, Control) {
   EXPECT_TRUE(given.wait);
 }
 
+TEST(BenchOptionsTest, Replace) {
+  const auto defaults = Get<ReplaceOptions>({"replace"});
+  EXPECT_EQ(defaults.agent, "headgated");
+  EXPECT_EQ(defaults.rule_set, "acl1_100k");
+  EXPECT_EQ(defaults.packets_per_second, 100'000u);
+  EXPECT_GE(defaults.rounds, 3);
+  EXPECT_TRUE(defaults.realtime);
+  EXPECT_FALSE(defaults.wait);
+  const auto given = Get<ReplaceOptions>({"replace", "--agent", "a", "--agent", "b", "--rules", "acl1_1k",
+                                          "--rounds", "2", "--seconds", "0.5", "--rate", "5000", "--flows", "9",
+                                          "--directory", "/d", "--no-realtime", "--wait"});
+  EXPECT_EQ(given.agent, "b");
+  EXPECT_EQ(given.rule_set, "acl1_1k");
+  EXPECT_EQ(given.rounds, 2);
+  EXPECT_EQ(given.seconds, 0.5);
+  EXPECT_EQ(given.packets_per_second, 5000u);
+  EXPECT_EQ(given.flows, 9u);
+  EXPECT_EQ(given.directory, "/d");
+  EXPECT_FALSE(given.realtime);
+  EXPECT_TRUE(given.wait);
+}
+
 TEST(BenchOptionsTest, JsonAndQuietStandAnywhere) {
   for (const auto& words :
        {std::vector<const char*>{"--json", "f", "-q", "redirect"}, {"redirect", "--json", "f", "-q"}}) {
@@ -182,6 +204,8 @@ TEST(BenchOptionsTest, WrongUsageIsTwoAndSaysWhatIsWrong) {
       {{"redirect", "--rounds", "0"}, "--rounds"},
       {{"redirect", "--placement", "above"}, "above"},
       {{"control", "--prefixes", "1000001"}, "--prefixes"},
+      {{"replace", "--rate", "0"}, "--rate"},
+      {{"replace", "--flows", "257"}, "--flows"},
   };
   for (const auto& [words, needle] : cases) {
     const Parsed parsed = Parse(words);
@@ -199,6 +223,7 @@ TEST(BenchOptionsTest, HelpAndVersionAreZero) {
                             {"run", "--help"},
                             {"redirect", "--help"},
                             {"control", "--help"},
+                            {"replace", "--help"},
                             {"--version"}}) {
     const Parsed parsed = Parse(words);
     EXPECT_FALSE(parsed.command.has_value());
