@@ -39,18 +39,17 @@
 #define HG_QUEUES_PER_PORT    64   /* RX queues a port may steer from */
 #define HG_COUNTERS	      4096 /* named counters; id 0 is "none" */
 #define HG_SAMPLE_BYTES	      256  /* packet bytes carried in a sample event */
-#define HG_TREE_STACK	      14 /* pending subtrees a walk can hold; what the BPF stack of 512 bytes has room for \
-				  */
-#define HG_LEAF_ENTRIES	     8 /* entries of a leaf; longer lists are chains of nodes without a window */
-#define HG_WINDOW_BITS	     8 /* key bits one tree node may select by */
-#define HG_NODES_PER_PAGE    32
-#define HG_SLOTS_PER_PAGE    64
-#define HG_RULES_PER_PAGE    16
-#define HG_MATCHES_PER_PAGE  8
-#define HG_PREFIXES_PER_PAGE 16
-#define HG_VLAN_ANY	     0xffff
-#define HG_TABLES	     9			   /* arrays that a generation is made of */
-#define HG_RUN_CELLS	     (1 << HG_WINDOW_BITS) /* tables are sized in multiples of a node's most children */
+#define HG_TREE_STACK	      14   /* pending subtrees a walk can hold: the BPF stack is small */
+#define HG_LEAF_ENTRIES	      8	   /* entries of a leaf; longer lists are chains of nodes without a window */
+#define HG_WINDOW_BITS	      8	   /* key bits one tree node may select by */
+#define HG_NODES_PER_PAGE     32
+#define HG_SLOTS_PER_PAGE     64
+#define HG_RULES_PER_PAGE     16
+#define HG_MATCHES_PER_PAGE   8
+#define HG_PREFIXES_PER_PAGE  16
+#define HG_VLAN_ANY	      0xffff
+#define HG_TABLES	      9			    /* arrays that a generation is made of */
+#define HG_RUN_CELLS	      (1 << HG_WINDOW_BITS) /* tables are sized in multiples of a node's most children */
 
 /* ---- the match key --------------------------------------------------------------------------------- */
 
