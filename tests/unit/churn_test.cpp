@@ -231,7 +231,8 @@ TEST(Churn, GrowsFromNothingAndShrinksToNothing) {
 TEST(Churn, NothingGrowsWithTheNumberOfChanges) {
   std::mt19937_64 random = MakeRandom();
   Churn churn(LoadClassBench("acl1_1k"), random);
-  // By table, what a tenth of the changes needed at most and what all do.
+  // By table, what half of the changes needed at most and what all do: growth would double it. Peaks are rare,
+  // when a tree is shaped anew, and high.
   std::map<TableId, std::pair<uint64_t, uint64_t>> used, listed;
   const size_t changes = 100'000 / kSlower;
   for (size_t done = 0; done < changes && !HasFatalFailure();) {
@@ -239,7 +240,7 @@ TEST(Churn, NothingGrowsWithTheNumberOfChanges) {
     churn.Publish();
     for (const TableId table : kAllTables) {
       const auto note = [&](auto& most, uint64_t now) {
-        if (done < changes / 10) most[table].first = std::max(most[table].first, now);
+        if (done < changes / 2) most[table].first = std::max(most[table].first, now);
         most[table].second = std::max(most[table].second, now);
       };
       note(used, churn.compiler().UseOf(table).cells);
@@ -247,8 +248,8 @@ TEST(Churn, NothingGrowsWithTheNumberOfChanges) {
     }
   }
   for (const TableId table : kAllTables) {
-    EXPECT_LE(used[table].second, 2 * used[table].first + HG_RUN_CELLS);
-    EXPECT_LE(listed[table].second, 2 * listed[table].first + HG_RUN_CELLS);
+    EXPECT_LE(used[table].second, used[table].first * 3 / 2 + HG_RUN_CELLS) << static_cast<int>(table);
+    EXPECT_LE(listed[table].second, listed[table].first * 3 / 2 + HG_RUN_CELLS) << static_cast<int>(table);
   }
   churn.Check(200);
   churn.CheckAdoption();
