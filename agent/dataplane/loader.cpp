@@ -19,6 +19,7 @@
 #include <cstdarg>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 #include "agent/base/fd.h"
 #include "agent/base/log.h"
@@ -253,7 +254,25 @@ absl::Status Loader::ForEachPin(Visit&& visit) const {
 
 absl::Status Loader::Pin() {
   HG_RETURN_IF_ERROR(CarryRuleCounters());
-  return ForEachPin(PinReplacing);
+  HG_RETURN_IF_ERROR(ForEachPin(PinReplacing));
+  return RemoveOtherPins();
+}
+
+// Of maps and programs that another version has and this one has not: they would keep their memory for nobody.
+absl::Status Loader::RemoveOtherPins() const {
+  std::set<std::string> ours;
+  HG_RETURN_IF_ERROR(ForEachPin([&ours](int, const std::string& path) {
+    ours.insert(path);
+    return absl::OkStatus();
+  }));
+  for (const char* directory : {"/maps", "/programs"}) {
+    std::error_code error;
+    for (const auto& pin : std::filesystem::directory_iterator(root_ + directory, error)) {
+      if (!ours.contains(pin.path().string())) std::filesystem::remove(pin.path(), error);
+    }
+    if (error) return absl::InternalError(absl::StrCat("tidy ", root_, directory, ": ", error.message()));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Loader::RepairPins(Repairs& repairs) const {

@@ -60,6 +60,7 @@ class Loader {
   void SetSizes();
   absl::StatusOr<uint32_t> NextIncarnation() const;
   absl::Status CarryRuleCounters();
+  absl::Status RemoveOtherPins() const;
   std::string MapPath(const bpf_map* map) const;
   // Calls visit(fd, path) for every map and program.
   template <typename Visit>

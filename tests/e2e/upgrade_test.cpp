@@ -88,6 +88,9 @@ TEST_F(UpgradeTest, OtherAbiTakesOverAndGivesBack) {
   EXPECT_EQ(AbiInForce(), HG_ABI_VERSION);
   const uint32_t counters = MapId("hg_rule_stats");
   uint32_t tables = MapId("hg_nodes");
+  // A map that only some other version had goes with that.
+  const std::string stale = agent().pins() + "/maps/hg_stale";
+  ASSERT_EQ(bpf_obj_pin(Fd(bpf_obj_get((agent().pins() + "/maps/hg_nodes").c_str())).get(), stale.c_str()), 0);
   StartTraffic();
   for (int i = 0; i < 3; ++i) {
     SCOPED_TRACE(i);
@@ -98,6 +101,7 @@ TEST_F(UpgradeTest, OtherAbiTakesOverAndGivesBack) {
       EXPECT_NE(MapId("hg_nodes"), tables);
       EXPECT_EQ(MapId("hg_rule_stats"), counters);
       tables = MapId("hg_nodes");
+      EXPECT_NE(access(stale.c_str(), F_OK), 0);
     }
   }
   ExpectNothingLost();
