@@ -44,6 +44,7 @@ absl::Status StartDpdk() {
     std::thread([&result] {
       std::vector<std::string> words = absl::StrSplit(kEnvironment, ' ');
       std::vector<char*> argv;
+      argv.reserve(words.size());
       for (std::string& word : words) argv.push_back(word.data());
       result = rte_eal_init(static_cast<int>(argv.size()), argv.data());
     }).join();

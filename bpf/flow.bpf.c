@@ -4,4 +4,4 @@
 
 struct hg_flows_map hg_flows SEC(".maps");
 
-const volatile bool use_flow_cache = true;
+const volatile __u8 use_flow_cache = 1;

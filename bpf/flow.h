@@ -33,7 +33,7 @@ struct hg_flows_map {
 extern struct hg_flows_map hg_flows SEC(".maps");
 
 /* Set before loading: a constant to the verifier, which leaves out what is switched off. */
-extern const volatile bool use_flow_cache;
+extern const volatile __u8 use_flow_cache;
 
 /* The last pair without the packet's length. */
 static __always_inline __u64 hg_flow_extra(const struct hg_pkt *pkt)

@@ -199,7 +199,7 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
   HG_RETURN_IF_ERROR(loader->ReuseMaps());
   HG_ASSIGN_OR_RETURN(loader->skeleton_->rodata->incarnation, loader->NextIncarnation());
   HG_ASSIGN_OR_RETURN(loader->skeleton_->rodata->netns_cookie, NetnsCookie());
-  loader->skeleton_->rodata->use_flow_cache = options.flow_cache;
+  loader->skeleton_->rodata->use_flow_cache = options.flow_cache ? 1 : 0;
   if (const int error = headgate_bpf__load(loader->skeleton_); error != 0) {
     return ErrnoStatusOf(
         error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",

@@ -45,7 +45,8 @@ absl::StatusOr<std::vector<uint64_t>> RuleCounters::ReadRows(uint32_t first, uin
     HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> part, ReadPages(page, std::min(kPages, end_page - page)));
     rows.insert(rows.end(), part.begin(), part.end());
   }
-  rows.erase(rows.begin(), rows.begin() + static_cast<ptrdiff_t>(first % HG_RULE_COUNTS_PER_PAGE * kFields));
+  const ptrdiff_t skipped = first % HG_RULE_COUNTS_PER_PAGE;
+  rows.erase(rows.begin(), rows.begin() + skipped * kFields);
   rows.resize(static_cast<size_t>(count) * kFields);
   return rows;
 }
