@@ -48,8 +48,8 @@ struct {
 /* Steps taken in line; the few walks that are longer go on in bpf_loop, at a call for each step. */
 #define INLINE_STEPS 48
 
-/* bpf_loop wants a bound: a chain of so many leaves would hold eight million entries. */
-#define MAX_STEPS (1 << 20)
+/* bpf_loop wants a bound: a chain, of a node and a leaf for every eight entries, could hold eight million. */
+#define MAX_STEPS (1 << 21)
 
 #define LOOKUP_FAILED (~0ULL)
 
@@ -276,7 +276,7 @@ static long rule_loop(__u32 step __attribute__((unused)), struct rule_walk *walk
 	int result = rule_step(&walk->pending, &walk->place, walk->pkt, walk->sets);
 
 	walk->steps++;
-	walk->failed = result == WALK_FAILED;
+	walk->failed = result != WALK_END;
 	return result != WALK_ON;
 }
 
@@ -342,7 +342,7 @@ static long prefix_loop(__u32 step __attribute__((unused)), struct prefix_walk *
 	int result = prefix_step(walk);
 
 	walk->steps++;
-	walk->failed = result == WALK_FAILED;
+	walk->failed = result != WALK_END;
 	return result != WALK_ON;
 }
 

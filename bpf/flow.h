@@ -2,7 +2,8 @@
 /*
  * Flow: what classification answered for recent packets, so that the next one of a flow is spared the walk
  * (ADR 9). An answer is as good as the walk: it is found by the whole match key but the packet's length, is
- * kept only when no rule on the way asked for that, and holds for the one root record it was made under.
+ * kept only when no rule on the way asked for that, and holds for the one stamp of the tables it was made
+ * under.
  */
 #ifndef HG_FLOW_H
 #define HG_FLOW_H

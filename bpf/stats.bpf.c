@@ -39,7 +39,7 @@ struct {
 	__type(value, struct hg_trace);
 } hg_traces SEC(".maps");
 
-HG_STAGE int hg_carry_rule(const struct hg_pkt *pkt)
+HG_STAGE int hg_count_rule_slow(const struct hg_pkt *pkt)
 {
 	struct hg_recent_page *recent_page;
 	struct hg_rule_count_page *page;
@@ -61,31 +61,19 @@ HG_STAGE int hg_carry_rule(const struct hg_pkt *pkt)
 	if ((*recent & HG_RECENT_PACKETS) == HG_RECENT_PACKETS) {
 		rule->packets += HG_RECENT_PACKETS;
 		rule->bytes += *recent >> HG_RECENT_PACKET_BITS;
-		/* Last: until then readers see a full word, and read again. */
-		barrier();
-		*recent = 0;
+		/* Last, and by an atomic that orders what is before it for all CPUs: until then readers see a
+		 * full word, and read again. */
+		__sync_lock_test_and_set(recent, 0);
 	}
 	return 0;
 }
 
-HG_STAGE int hg_sample_packet(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 threshold)
+/* A function of its own so that BTF has struct hg_sample, for who reads the ring by it. */
+static __attribute__((noinline)) void fill_sample(struct xdp_md *ctx, const struct hg_pkt *pkt,
+						  struct hg_sample *sample)
 {
-	struct hg_sample *sample;
-	__u32 zero = 0, captured;
-	__u64 *lost;
+	__u32 captured = pkt->length;
 
-	if (!pkt)
-		return 0;
-	captured = pkt->length;
-	if (threshold != 0xffffffff && bpf_get_prandom_u32() >= threshold)
-		return 0;
-	sample = bpf_ringbuf_reserve(&hg_samples, sizeof(*sample), 0);
-	if (!sample) {
-		lost = bpf_map_lookup_elem(&hg_samples_lost, &zero);
-		if (lost)
-			(*lost)++;
-		return 0;
-	}
 	if (captured > HG_SAMPLE_BYTES)
 		captured = HG_SAMPLE_BYTES;
 	sample->time = bpf_ktime_get_ns();
@@ -98,6 +86,26 @@ HG_STAGE int hg_sample_packet(struct xdp_md *ctx, const struct hg_pkt *pkt, __u3
 	/* The check bounds the length for the verifier, which refuses a read of zero bytes. */
 	if (captured == 0 || bpf_xdp_load_bytes(ctx, 0, sample->data, captured))
 		sample->captured = 0;
+}
+
+HG_STAGE int hg_sample_packet(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 threshold)
+{
+	struct hg_sample *sample;
+	__u32 zero = 0;
+	__u64 *lost;
+
+	if (!pkt)
+		return 0;
+	if (threshold != 0xffffffff && bpf_get_prandom_u32() >= threshold)
+		return 0;
+	sample = bpf_ringbuf_reserve(&hg_samples, sizeof(*sample), 0);
+	if (!sample) {
+		lost = bpf_map_lookup_elem(&hg_samples_lost, &zero);
+		if (lost)
+			(*lost)++;
+		return 0;
+	}
+	fill_sample(ctx, pkt, sample);
 	bpf_ringbuf_submit(sample, 0);
 	return 0;
 }

@@ -38,8 +38,8 @@ struct hg_counters_map {
 };
 extern struct hg_counters_map hg_counters SEC(".maps");
 
-/* Carries a full word of hg_rule_recent over, and counts what was dropped by a rate limit. */
-HG_STAGE int hg_carry_rule(const struct hg_pkt *pkt);
+/* What few packets need: counts what a rate limit dropped, and carries a full word of hg_rule_recent over. */
+HG_STAGE int hg_count_rule_slow(const struct hg_pkt *pkt);
 
 static __always_inline void hg_add(struct hg_count *count, const struct hg_pkt *pkt)
 {
@@ -47,7 +47,7 @@ static __always_inline void hg_add(struct hg_count *count, const struct hg_pkt *
 	count->bytes += pkt->length;
 }
 
-/* Counts the packet by its rule. What is rare is left to hg_carry_rule. */
+/* Counts the packet by its rule. What is rare is left to hg_count_rule_slow. */
 static __always_inline void hg_count_rule(const struct hg_pkt *pkt)
 {
 	__u32 index = pkt->rule_id / HG_RULE_COUNTS_PER_PAGE;
@@ -59,7 +59,7 @@ static __always_inline void hg_count_rule(const struct hg_pkt *pkt)
 	recent = &page->rule[pkt->rule_id % HG_RULE_COUNTS_PER_PAGE];
 	*recent += (__u64)pkt->length << HG_RECENT_PACKET_BITS | 1;
 	if (pkt->reason == HG_REASON_DROP_RATE_LIMIT || (*recent & HG_RECENT_PACKETS) == HG_RECENT_PACKETS)
-		hg_carry_rule(pkt);
+		hg_count_rule_slow(pkt);
 }
 
 /* Counts the packet by port and reason, by rule and by named counter. */

@@ -66,6 +66,7 @@ struct Limits {
 
 // Match entries a rule compiles to: one for each pair of its port ranges.
 uint32_t EntryCount(const Match& match);
+uint32_t EntryCount(const ManagementAllow& allow);
 
 struct ChangeResult {
   // The next state, with the generation one higher; the current one itself when nothing differs; null when

@@ -9,10 +9,6 @@
 namespace headgate {
 namespace {
 
-// Above this share of changed rules a new tree is cheaper, and better shaped, than so many small changes.
-constexpr size_t kRebuildShare = 4;
-constexpr size_t kFewChanges = 64;
-
 hg_action ManagementAction() {
   hg_action pass{};
   pass.verdict = HG_VERDICT_PASS;
@@ -103,7 +99,7 @@ void RuleTable::Rebuild(const State& state) {
 
 void RuleTable::Apply(const State& before, const State& after) {
   const size_t changes = CountChanges(before, after);
-  if (changes > kFewChanges && changes * kRebuildShare > after.rules.size()) {
+  if (RebuildPays(changes, after.rules.size())) {
     Rebuild(after);
     return;
   }
@@ -169,7 +165,7 @@ uint64_t RuleTable::Reconcile(const State& state) {
   for (size_t i = 0; i < held.size(); ++i) {
     if (!kept[i]) different.insert(held[i].id);
   }
-  if (different.size() > kFewChanges && different.size() * kRebuildShare > state.rules.size()) {
+  if (RebuildPays(different.size(), state.rules.size())) {
     Rebuild(state);
     return different.size();
   }

@@ -8,9 +8,6 @@
 namespace headgate {
 namespace {
 
-// Above this share of changed prefixes new trees are cheaper than so many small changes.
-constexpr uint64_t kRebuildShare = 4;
-
 hg_prefix CompilePrefix(const Prefix& prefix, uint32_t set) {
   hg_prefix cell{};
   std::copy(prefix.address.words.begin(), prefix.address.words.end(), cell.addr);
@@ -75,7 +72,7 @@ void PrefixTable::Apply(const State& before, const State& after) {
   uint64_t changes = 0;
   ForEachPrefixDifference(before, after, [&](const Prefix&, uint32_t, bool) { ++changes; });
   if (changes == 0) return;
-  if (changes > 64 && changes * kRebuildShare > after.prefix_count) {
+  if (RebuildPays(changes, after.prefix_count)) {
     Rebuild(after);
     return;
   }

@@ -36,32 +36,33 @@ const char* RemedyFor(TableId table) {
 
 }  // namespace
 
-template <typename F>
-void Compiler::ForEachArena(F&& visit) {
-  visit(TableId::kRoots, roots_);
-  visit(TableId::kNodes, trees_.nodes);
-  visit(TableId::kSlots, trees_.slots);
-  visit(TableId::kRules, rules_.rules);
-  visit(TableId::kMatches, rules_.matches);
-  visit(TableId::kPrefixes, prefixes_.prefixes);
-  visit(TableId::kActions, actions_.cells);
-  visit(TableId::kNextHops, next_hops_.cells);
-  visit(TableId::kTargets, targets_.cells);
+template <typename Self, typename F>
+void Compiler::ForEachArena(Self& self, F&& visit) {
+  visit(TableId::kRoots, self.roots_);
+  visit(TableId::kNodes, self.trees_.nodes);
+  visit(TableId::kSlots, self.trees_.slots);
+  visit(TableId::kRules, self.rules_.rules);
+  visit(TableId::kMatches, self.rules_.matches);
+  visit(TableId::kPrefixes, self.prefixes_.prefixes);
+  visit(TableId::kActions, self.actions_.cells);
+  visit(TableId::kNextHops, self.next_hops_.cells);
+  visit(TableId::kTargets, self.targets_.cells);
 }
 
-Compiler::Use Compiler::UseOf(TableId table) const {
-  Use use;
-  const_cast<Compiler*>(this)->ForEachArena([&](TableId id, auto& arena) {
-    if (id == table) use = {arena.used(), (arena.used() + arena.kPerPage - 1) / arena.kPerPage, arena.listed()};
+std::array<Compiler::Use, kTables> Compiler::Uses() const {
+  std::array<Use, kTables> uses;
+  ForEachArena(*this, [&uses](TableId id, const auto& arena) {
+    uses[static_cast<size_t>(id)] = {arena.used(), (arena.used() + arena.kPerPage - 1) / arena.kPerPage,
+                                     arena.listed()};
   });
-  return use;
+  return uses;
 }
 
 bool Compiler::Crowded(const Dataplane& dataplane) const {
-  for (size_t i = 0; i < kTables; ++i) {
-    const auto table = static_cast<TableId>(i);
+  const std::array<Use, kTables> uses = Uses();
+  for (size_t table = 0; table < kTables; ++table) {
     // Half of each table is for what is in force, the other half for what comes next.
-    if (UseOf(table).values > dataplane.Info(table).capacity / 2) return true;
+    if (uses[table].values > dataplane.Info(static_cast<TableId>(table)).capacity / 2) return true;
   }
   return false;
 }
@@ -78,7 +79,7 @@ void Compiler::WriteRoot(const State& state) {
   std::copy(targets_.directory().begin(), targets_.directory().end(), root.target_page);
   std::copy(next_hops_.directory().begin(), next_hops_.directory().end(), root.next_hop_page);
   const uint32_t fresh = roots_.Allocate(0);
-  ForEachArena([&root](TableId id, auto& arena) { root.extent[static_cast<size_t>(id)] = arena.pages(); });
+  ForEachArena(*this, [&root](TableId id, auto& arena) { root.extent[static_cast<size_t>(id)] = arena.pages(); });
   roots_.Write(fresh) = root;
   if (root_ != 0) roots_.Release(root_, 0);
   root_ = fresh;
@@ -121,7 +122,7 @@ absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State
   root_ = *active;
   const hg_root root = roots_[root_];
   absl::Status status;
-  ForEachArena([&](TableId id, auto& arena) {
+  ForEachArena(*this, [&](TableId id, auto& arena) {
     const uint32_t extent = root.extent[static_cast<size_t>(id)];
     if (id == TableId::kRoots || !status.ok()) return;
     status = extent <= dataplane.Info(id).capacity ? Load(dataplane, id, extent, arena) : garbage;
@@ -151,7 +152,7 @@ void Compiler::KeepClear(const Dataplane& dataplane) {
   const std::optional<uint32_t> active = dataplane.Active();
   hg_root root{};
   if (!active || !dataplane.Read(TableId::kRoots, *active, 1, &root).ok()) return;
-  ForEachArena([&](TableId id, auto& arena) {
+  ForEachArena(*this, [&](TableId id, auto& arena) {
     const uint32_t pages = std::min(root.extent[static_cast<size_t>(id)], dataplane.Info(id).capacity);
     if (id == TableId::kRoots) {
       arena.KeepClear(*active, *active + 1);
@@ -163,7 +164,7 @@ void Compiler::KeepClear(const Dataplane& dataplane) {
 
 absl::Status Compiler::CheckRoom(const Dataplane& dataplane) const {
   absl::Status status;
-  const_cast<Compiler*>(this)->ForEachArena([&](TableId id, auto& arena) {
+  ForEachArena(*this, [&](TableId id, const auto& arena) {
     const std::vector<uint32_t>& pages = arena.dirty_pages();
     const auto last = std::max_element(pages.begin(), pages.end());
     const TableInfo info = dataplane.Info(id);
@@ -178,7 +179,7 @@ absl::Status Compiler::CheckRoom(const Dataplane& dataplane) const {
 
 absl::Status Compiler::Flush(Dataplane& dataplane) {
   absl::Status status = CheckRoom(dataplane);
-  ForEachArena([&](TableId id, auto& arena) {
+  ForEachArena(*this, [&](TableId id, auto& arena) {
     if (!status.ok()) return;
     const TableInfo info = dataplane.Info(id);
     std::vector<uint32_t> pages = arena.dirty_pages();
@@ -194,22 +195,22 @@ absl::Status Compiler::Flush(Dataplane& dataplane) {
     }
   });
   HG_RETURN_IF_ERROR(status);
-  ForEachArena([](TableId, auto& arena) { arena.Flushed(); });
+  ForEachArena(*this, [](TableId, auto& arena) { arena.Flushed(); });
   return absl::OkStatus();
 }
 
 void Compiler::Published(uint64_t epoch) {
-  ForEachArena([epoch](TableId, auto& arena) { arena.Publish(epoch); });
+  ForEachArena(*this, [epoch](TableId, auto& arena) { arena.Publish(epoch); });
 }
 
 void Compiler::Reclaim(uint64_t epoch) {
-  ForEachArena([epoch](TableId, auto& arena) { arena.Reclaim(epoch); });
+  ForEachArena(*this, [epoch](TableId, auto& arena) { arena.Reclaim(epoch); });
 }
 
 absl::StatusOr<Repairs> Compiler::Repair(Dataplane& dataplane) {
   Repairs repaired;
   absl::Status status;
-  ForEachArena([&](TableId id, auto& arena) {
+  ForEachArena(*this, [&](TableId id, auto& arena) {
     if (!status.ok()) return;
     const TableInfo info = dataplane.Info(id);
     std::vector<char> buffer;

@@ -51,11 +51,13 @@ class Compiler {
     uint64_t values = 0;  // of the table, that such cells fill
     uint64_t listed = 0;  // entries of the lists kept beside them
   };
-  Use UseOf(TableId table) const;
+  // By TableId.
+  std::array<Use, kTables> Uses() const;
 
  private:
-  template <typename F>
-  void ForEachArena(F&& visit);
+  // `self` is a Compiler, constant or not.
+  template <typename Self, typename F>
+  static void ForEachArena(Self& self, F&& visit);
   template <typename Arena>
   absl::Status Load(const Dataplane& dataplane, TableId table, uint32_t values, Arena& arena);
   void WriteRoot(const State& state);

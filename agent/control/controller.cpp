@@ -320,9 +320,9 @@ void Controller::ShowStatus() {
   shown_status_.drift_repaired = table_drift_ + binder_.repaired();
   shown_status_.last_drift_check = last_drift_check_;
   shown_status_.table_use.clear();
-  for (size_t i = 0; i < kTables; ++i) {
-    const auto table = static_cast<TableId>(i);
-    shown_status_.table_use.emplace_back(table, compiler_->UseOf(table).values);
+  const std::array<Compiler::Use, kTables> uses = compiler_->Uses();
+  for (size_t table = 0; table < kTables; ++table) {
+    shown_status_.table_use.emplace_back(static_cast<TableId>(table), uses[table].values);
   }
 }
 

@@ -98,11 +98,11 @@ absl::Status Controller::BuildTables() {
       Log(spdlog::level::warn, "tables in force differed from the state", {{"objects", *differences}});
     }
     compiled_ = desired_;
-    HG_RETURN_IF_ERROR(Activate());
-  } else {
-    if (!absl::IsNotFound(differences.status())) {
-      Log(spdlog::level::warn, "tables are built anew", {{"reason", differences.status()}});
-    }
+  }
+  absl::Status status = differences.status();
+  if (status.ok()) status = Activate();
+  if (!status.ok()) {
+    if (!absl::IsNotFound(status)) Log(spdlog::level::warn, "tables are built anew", {{"reason", status}});
     HG_RETURN_IF_ERROR(RebuildTables());
   }
   return dataplane_.TakeOver();
@@ -184,7 +184,8 @@ absl::Status Controller::Activate() {
 
 void Controller::Compile(const Snapshot& next) {
   if (compiled_ == next) return;
-  // Where packets cannot be waited for, there may be room all the same.
+  // Here and not when the reclaimer reports: half of a table may be cells that only wait for it. Where packets
+  // cannot be waited for, there may be room all the same.
   if (compiler_->Crowded(dataplane_) && dataplane_.Quiesce().ok()) compiler_->Reclaim(epoch_);
   compiler_->Compile(*next);
   compiled_ = next;

@@ -11,13 +11,13 @@ namespace {
 
 constexpr uint32_t kProtocolMask = 0xffU << HG_PROTO_SHIFT;
 
-struct Half {
+struct Bits16 {
   uint32_t value = 0;
   uint32_t mask = 0;
 };
 
 // The leading bits that all numbers of a 16-bit range share.
-Half CommonPrefix(uint32_t first, uint32_t last) {
+Bits16 CommonPrefix(uint32_t first, uint32_t last) {
   const uint32_t mask = 0xffffU & ~((1U << std::bit_width(first ^ last)) - 1);
   return {first & mask, mask};
 }
@@ -32,7 +32,8 @@ void SetPrefix(const std::optional<Prefix>& prefix, std::array<uint32_t, 4>& val
   }
 }
 
-void RequireKind(RuleEntry& entry, uint32_t mask, uint32_t value) {
+// Of HG_WORD_PROTO.
+void RequireProto(RuleEntry& entry, uint32_t mask, uint32_t value) {
   entry.proto_mask |= mask;
   entry.proto |= value;
 }
@@ -42,27 +43,27 @@ void RequireFragment(RuleEntry& entry, FragmentMatch fragment) {
     case FragmentMatch::kUnspecified:
       return;
     case FragmentMatch::kNone:
-      return RequireKind(entry, HG_KIND_FRAGMENT, 0);
+      return RequireProto(entry, HG_KIND_FRAGMENT, 0);
     case FragmentMatch::kFirst:
-      return RequireKind(entry, HG_KIND_FRAGMENT | HG_KIND_LATER, HG_KIND_FRAGMENT);
+      return RequireProto(entry, HG_KIND_FRAGMENT | HG_KIND_LATER, HG_KIND_FRAGMENT);
     case FragmentMatch::kLater:
-      return RequireKind(entry, HG_KIND_LATER, HG_KIND_LATER);
+      return RequireProto(entry, HG_KIND_LATER, HG_KIND_LATER);
     case FragmentMatch::kAny:
-      return RequireKind(entry, HG_KIND_FRAGMENT, HG_KIND_FRAGMENT);
+      return RequireProto(entry, HG_KIND_FRAGMENT, HG_KIND_FRAGMENT);
   }
 }
 
 // Fields of the IP header, which are zero in the key of other frames.
 void RequireIpHeader(RuleEntry& entry, const Match& match) {
   if (match.protocol) {
-    RequireKind(entry, 0xffU << HG_PROTO_SHIFT, static_cast<uint32_t>(*match.protocol) << HG_PROTO_SHIFT);
+    RequireProto(entry, kProtocolMask, static_cast<uint32_t>(*match.protocol) << HG_PROTO_SHIFT);
   }
   if (match.dscp) {
-    RequireKind(entry, 0x3fU << HG_DSCP_SHIFT, static_cast<uint32_t>(*match.dscp) << HG_DSCP_SHIFT);
+    RequireProto(entry, 0x3fU << HG_DSCP_SHIFT, static_cast<uint32_t>(*match.dscp) << HG_DSCP_SHIFT);
   }
   RequireFragment(entry, match.fragment);
   if (match.protocol || match.dscp || match.fragment != FragmentMatch::kUnspecified) {
-    RequireKind(entry, HG_KIND_IP, HG_KIND_IP);
+    RequireProto(entry, HG_KIND_IP, HG_KIND_IP);
   }
 }
 
@@ -78,18 +79,18 @@ RuleEntry CompileMatch(const Match& match, const State& state) {
   for (const auto& prefix : {match.source, match.destination}) {
     if (!prefix) continue;
     const bool ipv6 = prefix->address.family == Family::kIpv6;
-    RequireKind(entry, ipv6 ? HG_KIND_IPV6 : HG_KIND_IPV4, ipv6 ? HG_KIND_IPV6 : HG_KIND_IPV4);
+    RequireProto(entry, ipv6 ? HG_KIND_IPV6 : HG_KIND_IPV4, ipv6 ? HG_KIND_IPV6 : HG_KIND_IPV4);
   }
   RequireIpHeader(entry, match);
-  RequireKind(entry, static_cast<uint32_t>(match.tcp_flags.mask) << HG_TCP_FLAGS_SHIFT,
-              static_cast<uint32_t>(match.tcp_flags.value) << HG_TCP_FLAGS_SHIFT);
+  RequireProto(entry, static_cast<uint32_t>(match.tcp_flags.mask) << HG_TCP_FLAGS_SHIFT,
+               static_cast<uint32_t>(match.tcp_flags.value) << HG_TCP_FLAGS_SHIFT);
   // Without its L4 header, a fragment has no flags to be clear.
-  if (match.tcp_flags.mask != 0) RequireKind(entry, HG_KIND_PORTS, HG_KIND_PORTS);
+  if (match.tcp_flags.mask != 0) RequireProto(entry, HG_KIND_PORTS, HG_KIND_PORTS);
   if (match.icmp_type) {
     const uint32_t type = *match.icmp_type;
     entry.dport_min = static_cast<uint16_t>(type << 8 | match.icmp_code.value_or(0));
     entry.dport_max = static_cast<uint16_t>(type << 8 | match.icmp_code.value_or(0xff));
-    RequireKind(entry, HG_KIND_ICMP, HG_KIND_ICMP);
+    RequireProto(entry, HG_KIND_ICMP, HG_KIND_ICMP);
   }
   if (!match.interface.empty()) entry.port = static_cast<uint16_t>(state.interfaces.Get(match.interface)->id);
   if (match.vlan) entry.vlan = *match.vlan;
@@ -121,7 +122,7 @@ std::vector<RuleEntry> Expand(const RuleEntry& entry, const PortRanges& sources,
       copy.sport_max = source.last;
       copy.dport_min = destination.first;
       copy.dport_max = destination.last;
-      RequireKind(copy, HG_KIND_PORTS, HG_KIND_PORTS);
+      RequireProto(copy, HG_KIND_PORTS, HG_KIND_PORTS);
       entries.push_back(copy);
     }
   }
@@ -158,13 +159,13 @@ Ternary<HG_WORDS_USED> KeyOf(const RuleEntry& entry) {
     set(HG_WORD_SRC + i, entry.src[i], entry.src_mask[i]);
     set(HG_WORD_DST + i, entry.dst[i], entry.dst_mask[i]);
   }
-  const Half sport = CommonPrefix(entry.sport_min, entry.sport_max);
-  const Half dport = CommonPrefix(entry.dport_min, entry.dport_max);
+  const Bits16 sport = CommonPrefix(entry.sport_min, entry.sport_max);
+  const Bits16 dport = CommonPrefix(entry.dport_min, entry.dport_max);
   set(HG_WORD_PORTS, sport.value << 16 | dport.value, sport.mask << 16 | dport.mask);
   set(HG_WORD_PROTO, entry.proto, entry.proto_mask);
   set(HG_WORD_INGRESS, static_cast<uint32_t>(entry.port) << 16 | entry.vlan,
       (entry.port != 0 ? 0xffff0000U : 0) | (entry.vlan != HG_VLAN_ANY ? 0xffffU : 0));
-  const Half length = CommonPrefix(entry.length_min, entry.length_max);
+  const Bits16 length = CommonPrefix(entry.length_min, entry.length_max);
   set(HG_WORD_EXTRA, static_cast<uint32_t>(entry.inner_vlan) << 16 | length.value,
       (entry.inner_vlan != HG_VLAN_ANY ? 0xffff0000U : 0) | length.mask);
   return key;

@@ -78,6 +78,9 @@ struct TreeShape {
   uint32_t largest_leaf = 0;  // records, of chained leaves together
 };
 
+// Whether so many changes to a tree of `records` cost more than a new one, which is better shaped besides.
+constexpr bool RebuildPays(uint64_t changes, uint64_t records) { return changes > 64 && changes * 4 > records; }
+
 // A tree is named by its root, a subtree; 0 is the empty tree. Functions that change a tree return its new root.
 // Windows are of the first kWords words of the key.
 template <typename Record, unsigned kWords, uint32_t kPerPage>

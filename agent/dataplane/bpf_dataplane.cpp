@@ -26,8 +26,7 @@ constexpr uint32_t kLoopbackIfindex = 1;
 // A read in batches that begins or ends beyond the map says nothing of it.
 absl::Status CheckRange(uint32_t first, uint32_t count, uint32_t size, absl::string_view what) {
   if (first <= size && count <= size - first) return absl::OkStatus();
-  return absl::OutOfRangeError(
-      absl::StrCat(what, ": values ", first, " to ", uint64_t{first} + count, " of ", size));
+  return absl::OutOfRangeError(absl::StrCat(what, ": ", count, " values from ", first, " on, of ", size));
 }
 
 }  // namespace
@@ -194,8 +193,9 @@ absl::StatusOr<Repairs> BpfDataplane::Sweep() {
 }
 
 uint32_t BpfDataplane::CounterRows(CounterId table) const {
-  // Its counters fill pages, of which the last may be longer than this.
-  if (table == CounterId::kRules) return bpf_map__max_entries(loader_->skeleton().maps.hg_rule_base);
+  if (table == CounterId::kRules) {
+    return RuleCounters::RowsOf(bpf_map__max_entries(loader_->skeleton().maps.hg_rule_base));
+  }
   return bpf_map__max_entries(MapOf(table));
 }
 

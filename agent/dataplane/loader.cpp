@@ -80,6 +80,14 @@ absl::StatusOr<Fd> LockDirectory(const std::string& path) {
       absl::StrCat("another headgated uses ", path, ": stop it, or choose another --bpffs-directory"));
 }
 
+absl::Status Reuse(bpf_map* map, const Fd& fd) {
+  // libbpf keeps a duplicate.
+  if (const int error = bpf_map__reuse_fd(map, fd.get()); error != 0) {
+    return ErrnoStatusOf(error, "adopt pinned map ", bpf_map__name(map));
+  }
+  return absl::OkStatus();
+}
+
 // Puts the object where it is to be found, replacing what was there in one step.
 absl::Status PinReplacing(int fd, const std::string& path) {
   const std::string fresh = path + "_new";
@@ -110,7 +118,7 @@ absl::Status Loader::Prepare() {
 void Loader::SetSizes() {
   const TableSizes& sizes = options_.sizes;
   auto& maps = skeleton_->maps;
-  // Twice what is in force: the next generation is built beside it. Nodes and items have room for the coarser
+  // Twice what is in force: the next generation is built beside it. Nodes and slots have room for the coarser
   // shapes that a tree may take on, which no rule set seen comes near.
   const uint64_t entries = sizes.max_entries, prefixes = sizes.max_prefixes;
   // In whole runs of the agent's allocator, with one to spare for the reserved cell 0.
@@ -125,11 +133,14 @@ void Loader::SetSizes() {
   bpf_map__set_max_entries(maps.hg_actions, pages(2 * entries, 1));
   bpf_map__set_max_entries(maps.hg_next_hops, pages(2 * HG_NEXT_HOP_PAGES, 1));
   bpf_map__set_max_entries(maps.hg_targets, pages(2 * HG_TARGET_PAGES, 1));
-  bpf_map__set_max_entries(maps.hg_limiters, 2 * sizes.max_entries + 1);
   bpf_map__set_max_entries(maps.hg_sources, sizes.max_sources);
-  bpf_map__set_max_entries(maps.hg_rule_recent, RuleCounters::PagesFor(2 * entries + 1));
-  bpf_map__set_max_entries(maps.hg_rule_stats, RuleCounters::PagesFor(2 * entries + 1));
-  bpf_map__set_max_entries(maps.hg_rule_base, 2 * sizes.max_entries + 1);
+  // Rule ids are from 1 to twice the entries: a document may replace all rules by others.
+  const uint32_t counter_pages = RuleCounters::PagesFor(2 * entries + 1),
+                 base_entries = RuleCounters::BaseEntriesFor(counter_pages);
+  bpf_map__set_max_entries(maps.hg_limiters, RuleCounters::RowsOf(base_entries));
+  bpf_map__set_max_entries(maps.hg_rule_recent, counter_pages);
+  bpf_map__set_max_entries(maps.hg_rule_stats, counter_pages);
+  bpf_map__set_max_entries(maps.hg_rule_base, base_entries);
 }
 
 // The pinned map, when it has the shape that the object gives it.
@@ -146,15 +157,21 @@ Fd Loader::PinnedLike(const bpf_map* map) const {
   return same ? std::move(fd) : Fd();
 }
 
+// Those of rules only together: each has but a part of what they counted.
+absl::Status Loader::ReuseRuleCounters() {
+  auto& maps = skeleton_->maps;
+  const Fd recent = PinnedLike(maps.hg_rule_recent), stats = PinnedLike(maps.hg_rule_stats),
+           base = PinnedLike(maps.hg_rule_base);
+  if (!recent || !stats || !base) return absl::OkStatus();
+  HG_ASSIGN_OR_RETURN(const bool together, RuleCounters(recent.get(), stats.get(), base.get()).BelongTogether());
+  if (!together) return absl::OkStatus();
+  HG_RETURN_IF_ERROR(Reuse(maps.hg_rule_recent, recent));
+  HG_RETURN_IF_ERROR(Reuse(maps.hg_rule_stats, stats));
+  return Reuse(maps.hg_rule_base, base);
+}
+
 // Adopts pinned maps. The tables of a generation only together, and only of the same ABI.
 absl::Status Loader::ReuseMaps() {
-  const auto reuse = [](bpf_map* map, const Fd& fd) -> absl::Status {
-    // libbpf keeps a duplicate.
-    if (const int error = bpf_map__reuse_fd(map, fd.get()); error != 0) {
-      return ErrnoStatusOf(error, "adopt pinned map ", bpf_map__name(map));
-    }
-    return absl::OkStatus();
-  };
   auto& maps = skeleton_->maps;
   const std::vector<bpf_map*> tables = {maps.hg_active,    maps.hg_roots,   maps.hg_nodes,   maps.hg_slots,
                                         maps.hg_rules,     maps.hg_matches, maps.hg_actions, maps.hg_prefixes,
@@ -166,16 +183,15 @@ absl::Status Loader::ReuseMaps() {
   const uint32_t zero = 0;
   if (std::all_of(fds.begin(), fds.end(), [](const Fd& fd) { return static_cast<bool>(fd); }) &&
       bpf_map_lookup_elem(fds[0].get(), &zero, &active) == 0 && active.abi == HG_ABI_VERSION) {
-    for (size_t i = 0; i < tables.size(); ++i) HG_RETURN_IF_ERROR(reuse(tables[i], fds[i]));
+    for (size_t i = 0; i < tables.size(); ++i) HG_RETURN_IF_ERROR(Reuse(tables[i], fds[i]));
   }
   // hg_traces, hg_flows and .rodata are each process's own.
-  for (bpf_map* map :
-       {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_limiters, maps.hg_sources,
-        maps.hg_port_stats, maps.hg_rule_recent, maps.hg_rule_stats, maps.hg_rule_base, maps.hg_counters,
-        maps.hg_egress_stats, maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
-    if (const Fd fd = PinnedLike(map)) HG_RETURN_IF_ERROR(reuse(map, fd));
+  for (bpf_map* map : {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_limiters,
+                       maps.hg_sources, maps.hg_port_stats, maps.hg_counters, maps.hg_egress_stats,
+                       maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
+    if (const Fd fd = PinnedLike(map)) HG_RETURN_IF_ERROR(Reuse(map, fd));
   }
-  return absl::OkStatus();
+  return ReuseRuleCounters();
 }
 
 // Of no program that may still be attached.
@@ -210,31 +226,36 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
   return loader;
 }
 
-// When the number of rules that have counters changes, what they counted so far moves to hg_rule_base.
+// When the number of rules that have counters changes, what they counted so far moves to the new hg_rule_base.
+// That is pinned before the other two, and names them: an agent killed in between leaves nothing counted twice.
 absl::Status Loader::CarryRuleCounters() {
   auto& maps = skeleton_->maps;
+  const int base = bpf_map__fd(maps.hg_rule_base);
+  const RuleCounters counters(bpf_map__fd(maps.hg_rule_recent), bpf_map__fd(maps.hg_rule_stats), base);
   const Fd old_recent(bpf_obj_get(MapPath(maps.hg_rule_recent).c_str()));
   const Fd old_stats(bpf_obj_get(MapPath(maps.hg_rule_stats).c_str()));
   const Fd old_base(bpf_obj_get(MapPath(maps.hg_rule_base).c_str()));
-  bpf_map_info info{}, now{};
-  uint32_t length = sizeof(info);
-  if (!old_recent || !old_stats || !old_base || bpf_obj_get_info_by_fd(old_stats.get(), &info, &length) != 0) {
-    return absl::OkStatus();  // nothing to carry
+  bpf_map_info old_stats_info{}, old_base_info{};
+  uint32_t length = sizeof(bpf_map_info);
+  if (!old_base) return counters.Bind();
+  HG_ASSIGN_OR_RETURN(const bool adopted, counters.BelongTogether());
+  if (adopted) return absl::OkStatus();
+  if (bpf_obj_get_info_by_fd(old_base.get(), &old_base_info, &length) != 0) {
+    return ErrnoStatus("inspect the pinned hg_rule_base");
   }
-  if (bpf_obj_get_info_by_fd(bpf_map__fd(maps.hg_rule_stats), &now, &length) != 0) {
-    return ErrnoStatus("inspect hg_rule_stats");
+  if (old_stats && bpf_obj_get_info_by_fd(old_stats.get(), &old_stats_info, &length) != 0) {
+    return ErrnoStatus("inspect the pinned hg_rule_stats");
   }
-  if (info.id == now.id) return absl::OkStatus();
-  bpf_map_info base{}, new_base{};
-  if (bpf_obj_get_info_by_fd(old_base.get(), &base, &length) != 0 ||
-      bpf_obj_get_info_by_fd(bpf_map__fd(maps.hg_rule_base), &new_base, &length) != 0) {
-    return ErrnoStatus("inspect hg_rule_base");
+  if (old_base_info.value_size != bpf_map__value_size(maps.hg_rule_base) ||
+      (old_stats && old_stats_info.value_size != bpf_map__value_size(maps.hg_rule_stats))) {
+    Log(spdlog::level::warn,
+        "counters of rules begin anew: another version made the pinned ones, in another layout",
+        {{"pins", root_}});
+    HG_RETURN_IF_ERROR(counters.Bind());
+  } else {
+    HG_RETURN_IF_ERROR(counters.Carry(RuleCounters(old_recent.get(), old_stats.get(), old_base.get())));
   }
-  if (info.value_size != now.value_size || base.value_size != new_base.value_size) return absl::OkStatus();
-  const RuleCounters counters(bpf_map__fd(maps.hg_rule_recent), bpf_map__fd(maps.hg_rule_stats),
-                              bpf_map__fd(maps.hg_rule_base));
-  return counters.Carry(RuleCounters(old_recent.get(), old_stats.get(), old_base.get()),
-                        std::min(base.max_entries, new_base.max_entries));
+  return PinReplacing(base, MapPath(maps.hg_rule_base));
 }
 
 template <typename Visit>
@@ -255,24 +276,33 @@ absl::Status Loader::ForEachPin(Visit&& visit) const {
 absl::Status Loader::Pin() {
   HG_RETURN_IF_ERROR(CarryRuleCounters());
   HG_RETURN_IF_ERROR(ForEachPin(PinReplacing));
-  return RemoveOtherPins();
+  RemoveOtherPins();
+  return absl::OkStatus();
 }
 
 // Of maps and programs that another version has and this one has not: they would keep their memory for nobody.
-absl::Status Loader::RemoveOtherPins() const {
+void Loader::RemoveOtherPins() const {
   std::set<std::string> ours;
-  HG_RETURN_IF_ERROR(ForEachPin([&ours](int, const std::string& path) {
+  const auto remember = [&ours](int, const std::string& path) {
     ours.insert(path);
     return absl::OkStatus();
-  }));
+  };
+  if (!ForEachPin(remember).ok()) return;
   for (const char* directory : {"/maps", "/programs"}) {
     std::error_code error;
-    for (const auto& pin : std::filesystem::directory_iterator(root_ + directory, error)) {
-      if (!ours.contains(pin.path().string())) std::filesystem::remove(pin.path(), error);
+    std::filesystem::directory_iterator pin(root_ + directory, error);
+    for (; !error && pin != std::filesystem::directory_iterator(); pin.increment(error)) {
+      if (ours.contains(pin->path().string())) continue;
+      if (unlink(pin->path().c_str()) != 0) {
+        Log(spdlog::level::warn, "a pin of another version stays",
+            {{"reason", ErrnoStatus("remove ", pin->path().string())}});
+      }
     }
-    if (error) return absl::InternalError(absl::StrCat("tidy ", root_, directory, ": ", error.message()));
+    if (error) {
+      Log(spdlog::level::warn, "pins of other versions may stay",
+          {{"directory", root_ + directory}, {"reason", error.message()}});
+    }
   }
-  return absl::OkStatus();
 }
 
 absl::Status Loader::RepairPins(Repairs& repairs) const {

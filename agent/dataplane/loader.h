@@ -57,10 +57,11 @@ class Loader {
   absl::Status Prepare();
   Fd PinnedLike(const bpf_map* map) const;
   absl::Status ReuseMaps();
+  absl::Status ReuseRuleCounters();
   void SetSizes();
   absl::StatusOr<uint32_t> NextIncarnation() const;
   absl::Status CarryRuleCounters();
-  absl::Status RemoveOtherPins() const;
+  void RemoveOtherPins() const;
   std::string MapPath(const bpf_map* map) const;
   // Calls visit(fd, path) for every map and program.
   template <typename Visit>

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/dataplane/rule_counters.h"
 
+#include <bpf/bpf.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -13,6 +15,21 @@ namespace {
 constexpr size_t kPageFields = static_cast<size_t>(HG_RULE_COUNTS_PER_PAGE) * RuleCounters::kFields;
 // Words are carried over once in a million packets: twice while one page is read is not to be expected.
 constexpr int kAttempts = 100;
+
+absl::StatusOr<bpf_map_info> InfoOf(int map) {
+  bpf_map_info info{};
+  uint32_t length = sizeof(info);
+  if (bpf_obj_get_info_by_fd(map, &info, &length) != 0) return ErrnoStatus("inspect a map of rule counters");
+  return info;
+}
+
+// Packets and bytes, which are carried over from hg_rule_recent; `limited` changes whenever a limit drops.
+bool SameCarried(const std::vector<uint64_t>& before, const std::vector<uint64_t>& after) {
+  for (size_t row = 0; row < before.size(); row += RuleCounters::kFields) {
+    if (before[row] != after[row] || before[row + 1] != after[row + 1]) return false;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -29,7 +46,7 @@ absl::StatusOr<std::vector<uint64_t>> RuleCounters::ReadPages(uint32_t first, ui
         }));
     HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> after, ReadPerCpuFields(stats_, first, pages, kPageFields));
     // Otherwise a word was carried over meanwhile, and is in neither or in both.
-    if (!full && before == after) return sums;
+    if (!full && SameCarried(before, after)) return sums;
   }
   return absl::UnavailableError("read the counters of rules: they change faster than they can be read");
 }
@@ -81,11 +98,41 @@ absl::Status RuleCounters::Clear(absl::Span<const uint32_t> rows) const {
   return WriteArray(base_, sorted, base.data());
 }
 
-absl::Status RuleCounters::Carry(const RuleCounters& others, uint32_t rows) const {
-  HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> base, others.Read(0, rows));
+absl::StatusOr<bool> RuleCounters::BelongTogether() const {
+  HG_ASSIGN_OR_RETURN(const bpf_map_info base, InfoOf(base_));
+  hg_rule_count bound{};
+  HG_RETURN_IF_ERROR(ReadArray(base_, RowsOf(base.max_entries), 1, &bound));
+  const auto is = [](int map, uint64_t id) {
+    const absl::StatusOr<bpf_map_info> info = InfoOf(map);
+    return info.ok() && info->id == id;
+  };
+  return is(recent_, bound.packets) && is(stats_, bound.bytes);
+}
+
+absl::Status RuleCounters::Bind() const {
+  HG_ASSIGN_OR_RETURN(const bpf_map_info recent, InfoOf(recent_));
+  HG_ASSIGN_OR_RETURN(const bpf_map_info stats, InfoOf(stats_));
+  HG_ASSIGN_OR_RETURN(const bpf_map_info base, InfoOf(base_));
+  const uint32_t last = RowsOf(base.max_entries);
+  const hg_rule_count bound = {.packets = recent.id, .bytes = stats.id, .limited = 0};
+  return WriteArray(base_, {&last, 1}, &bound);
+}
+
+absl::Status RuleCounters::Carry(const RuleCounters& others) const {
+  HG_ASSIGN_OR_RETURN(const bpf_map_info ours, InfoOf(base_));
+  HG_ASSIGN_OR_RETURN(const bpf_map_info theirs, InfoOf(others.base_));
+  HG_ASSIGN_OR_RETURN(const bool with_counts, others.BelongTogether());
+  const uint32_t rows = RowsOf(std::min(ours.max_entries, theirs.max_entries));
+  std::vector<uint64_t> base(static_cast<size_t>(rows) * kFields);
+  if (with_counts) {
+    HG_ASSIGN_OR_RETURN(base, others.Read(0, rows));
+  } else {
+    HG_RETURN_IF_ERROR(ReadArray(others.base_, 0, rows, base.data()));
+  }
   std::vector<uint32_t> indexes(rows);
   std::iota(indexes.begin(), indexes.end(), 0);
-  return WriteArray(base_, indexes, base.data());
+  HG_RETURN_IF_ERROR(WriteArray(base_, indexes, base.data()));
+  return Bind();
 }
 
 }  // namespace headgate

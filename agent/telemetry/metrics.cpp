@@ -124,15 +124,14 @@ void AddInterfaces(const Controller& controller, Families& out) {
 
 void AddAgent(const Controller& controller, const std::vector<TableInfo>& maps, Families& out) {
   const ControllerStatus status = controller.status();
-  const Snapshot state = controller.desired();
   out.Gauge("headgate_build_info", "Always 1; the version is a label.", 1, {{"version", HG_VERSION}});
   out.Gauge("headgate_generation_desired", "Generation of the desired state.",
             static_cast<double>(status.desired_generation));
   out.Gauge("headgate_generation_applied", "Generation that packets use.",
             static_cast<double>(status.applied_generation));
-  out.Gauge("headgate_rules", "Rules of the desired state.", static_cast<double>(state->rules.size()));
+  out.Gauge("headgate_rules", "Rules of the desired state.", static_cast<double>(status.desired->rules.size()));
   out.Gauge("headgate_prefixes", "Prefixes of the desired state's sets.",
-            static_cast<double>(state->prefix_count));
+            static_cast<double>(status.desired->prefix_count));
   out.Counter("headgate_drift_repaired_total",
               "Values of the kernel's tables found changed by others and put right.", status.drift_repaired);
   for (const TableInfo& map : maps) {

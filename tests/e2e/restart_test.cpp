@@ -52,7 +52,7 @@ TEST_F(RestartTest, KillDuringStartLosesNothing) {
 // Tables of another size are made beside the old ones, and what was counted goes along.
 TEST_F(RestartTest, OtherTableSizesUnderTrafficLoseNothing) {
   StartTraffic();
-  for (const char* max_rules : {"4096", "2048", "131072"}) {
+  for (const char* max_rules : {"4096", "2048", "2050", "131072"}) {
     SCOPED_TRACE(max_rules);
     agent().Kill();
     agent().Start({.arguments = {"--max-rules", max_rules}});

@@ -6,7 +6,9 @@
 #include <grpcpp/grpcpp.h>
 #include <netinet/in.h>
 
+#include <atomic>
 #include <set>
+#include <thread>
 
 #include "tests/harness/live_gateway.h"
 
@@ -163,6 +165,28 @@ upsert: {rules: [{name: drop-9, priority: 40, match: {protocol: udp, destination
   const auto reasons = api().Reasons("in");
   EXPECT_EQ(reasons.at("drop_rate_limit"), rule.limited_packets());
   EXPECT_EQ(reasons.at("pass_rule") + reasons.at("drop_rate_limit"), 110U);
+}
+
+// A limit that drops all the time must not keep counters from being read, ids from being used again, nor an agent
+// from starting.
+TEST_F(StatsTest, CountersAreReadWhileALimitDrops) {
+  api().PatchYaml(R"(
+upsert: {rules: [{name: drop-9, priority: 40, match: {protocol: udp, destination_ports: ["9"]},
+                  action: {pass: {}, rate_limit: {packets_per_second: 1, burst: 1}}}]}
+)");
+  std::atomic<uint64_t> sent = 0;
+  const std::jthread flood([&](const std::stop_token& stop) {
+    for (const Bytes frame = UdpFrame(9, 10); !stop.stop_requested(); ++sent) client().Send(frame);
+  });
+  NowAndAfterRestart([&] {
+    const uint64_t before = sent;
+    for (int i = 0; i < 20; ++i) {
+      const pb::RuleStats rule = api().Rule("drop-9");
+      EXPECT_GE(rule.packets(), rule.limited_packets());
+    }
+    EXPECT_TRUE(WaitFor([&] { return api().Rule("drop-9").limited_packets() > 0; }));
+    EXPECT_TRUE(WaitFor([&] { return sent > before; }));
+  });
 }
 
 TEST_F(StatsTest, ACounterSumsOverTheRulesThatNameIt) {

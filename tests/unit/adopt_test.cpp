@@ -106,7 +106,7 @@ class Adopt : public ::testing::Test {
     PutInForce(compiler, fake);
     for (const TableId table :
          {TableId::kNodes, TableId::kSlots, TableId::kRules, TableId::kMatches, TableId::kPrefixes}) {
-      ASSERT_EQ(compiler.UseOf(table).cells, 0u) << fake.Info(table).name;
+      ASSERT_EQ(compiler.Uses()[static_cast<size_t>(table)].cells, 0u) << fake.Info(table).name;
     }
   }
 
@@ -228,7 +228,7 @@ TEST_F(Adopt, AnIdThatHasChangedHandsIsADifference) {
 
 // An entry that was changed in place no longer belongs where the tree has it.
 TEST_F(Adopt, RulesThatHaveChangedUnderTheTreeAreFound) {
-  for (uint32_t cell = 1; cell < compiler_.UseOf(TableId::kRules).cells; cell += 3) {
+  for (uint32_t cell = 1; cell < compiler_.Uses()[static_cast<size_t>(TableId::kRules)].cells; cell += 3) {
     for (int field = 0; field < 4; ++field) {
       FakeDataplane fake(kCapacity);
       Copy(fake_, fake);

@@ -126,7 +126,8 @@ class Churn {
     EXPECT_EQ(*differences, 0u);
     for (const TableId table : kAllTables) {
       // It has a root record of its own, to be activated.
-      EXPECT_EQ(fresh->UseOf(table).cells - (table == TableId::kRoots ? 1 : 0), compiler_->UseOf(table).cells)
+      EXPECT_EQ(fresh->Uses()[static_cast<size_t>(table)].cells - (table == TableId::kRoots ? 1 : 0),
+                compiler_->Uses()[static_cast<size_t>(table)].cells)
           << fake_.Info(table).name;
     }
     if (random_() % 2 != 0) return;
@@ -224,7 +225,7 @@ TEST(Churn, GrowsFromNothingAndShrinksToNothing) {
   churn.CheckAdoption();
   churn.Reclaim(churn.epoch());
   for (const TableId table : kAllTables) {
-    EXPECT_EQ(churn.compiler().UseOf(table).cells, table == TableId::kRoots ? 1u : 0u);
+    EXPECT_EQ(churn.compiler().Uses()[static_cast<size_t>(table)].cells, table == TableId::kRoots ? 1u : 0u);
   }
 }
 
@@ -243,8 +244,8 @@ TEST(Churn, NothingGrowsWithTheNumberOfChanges) {
         if (done < changes / 2) most[table].first = std::max(most[table].first, now);
         most[table].second = std::max(most[table].second, now);
       };
-      note(used, churn.compiler().UseOf(table).cells);
-      note(listed, churn.compiler().UseOf(table).listed);
+      note(used, churn.compiler().Uses()[static_cast<size_t>(table)].cells);
+      note(listed, churn.compiler().Uses()[static_cast<size_t>(table)].listed);
     }
   }
   for (const TableId table : kAllTables) {

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What is derived from states: counts and indexes, and what tells two of them apart.
+#include "agent/control/state.h"
+
+#include <algorithm>
+
+#include "agent/control/change.h"
+
+namespace headgate {
+
+absl::string_view KindName(Kind kind) {
+  switch (kind) {
+    case Kind::kSettings:
+      return "settings";
+    case Kind::kInterface:
+      return "interface";
+    case Kind::kPrefixSet:
+      return "prefix set";
+    case Kind::kNextHop:
+      return "next hop";
+    case Kind::kSteerTarget:
+      return "steer target";
+    case Kind::kCounter:
+      return "counter";
+    case Kind::kRule:
+      return "rule";
+  }
+  return "object";
+}
+
+uint32_t EntryCount(const ManagementAllow& allow) {
+  return static_cast<uint32_t>(std::max<size_t>(1, allow.destination_ports.size()));
+}
+
+uint32_t EntryCount(const Match& match) {
+  return static_cast<uint32_t>(std::max<size_t>(1, match.source_ports.size()) *
+                               std::max<size_t>(1, match.destination_ports.size()));
+}
+
+void ForEachRetiredId(const State& before, const State& after, const std::function<void(Kind, uint32_t)>& visit) {
+  ForEachDifference(before, after, [&visit](Kind kind, const std::string&, const auto* old, const auto* now) {
+    if constexpr (!std::is_same_v<std::remove_cv_t<std::remove_pointer_t<decltype(old)>>, Settings>) {
+      if (old && !now) visit(kind, old->id);
+    }
+  });
+}
+
+void DeriveState(State& state) {
+  state.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
+    state.priorities.Put(rule);
+    state.entry_count += EntryCount(rule->match);
+    if (rule->action->counter.empty()) return;
+    const Counter* present = state.counters.Get(rule->action->counter);
+    if (!present) return;
+    Counter counter = *present;
+    ++counter.references;
+    state.counters.Set(std::move(counter));
+  });
+  for (const auto& allow : state.settings->management) state.entry_count += EntryCount(allow);
+}
+
+}  // namespace headgate
