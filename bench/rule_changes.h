@@ -16,7 +16,7 @@
 namespace headgate::bench {
 
 // In the order in which benchmarks take turns with them.
-enum class ChangeKind : uint8_t { kEdit, kDelete, kMove, kInsert };
+enum class ChangeKind : uint8_t { kEdit, kMove, kDelete, kInsert };
 inline constexpr size_t kChangeKinds = 4;
 
 class ChangingRules {
