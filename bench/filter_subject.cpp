@@ -2,6 +2,7 @@
 #include "bench/filter_subject.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "agent/base/status.h"
@@ -14,7 +15,7 @@
 namespace headgate::bench {
 namespace {
 
-constexpr size_t kTimedChanges = 24;
+constexpr size_t kTimedChanges = 20 * kChangeKinds;
 // At a time, when their time does not matter: the room of each batch is free again some milliseconds later.
 constexpr size_t kBatch = 100;
 // Rules that are away meanwhile, so that a batch does not bring back what it deleted.
@@ -75,14 +76,17 @@ absl::StatusOr<double> FilterSubject::TimeChange(std::mt19937_64& random) {
   RandomChanges changes(rules, random);
   Make(changes.Delete(), rules, state);
   HG_RETURN_IF_ERROR(headgate_->Change(state).status());
-  std::vector<double> times;
+  std::array<std::vector<double>, kChangeKinds> times;
   for (size_t i = 0; i < kTimedChanges; ++i) {
-    Make(changes.Next(), rules, state);
+    const RandomChanges::Change change = changes.Next();
+    Make(change, rules, state);
     HG_ASSIGN_OR_RETURN(const double seconds, headgate_->Change(state));
-    times.push_back(seconds * 1e6);
+    times[static_cast<size_t>(change.kind)].push_back(seconds * 1e6);
   }
   HG_RETURN_IF_ERROR(headgate_->Change(state_).status());
-  return Summarize(times).median;
+  double sum = 0;
+  for (const std::vector<double>& of_kind : times) sum += Summarize(of_kind).median;
+  return sum / kChangeKinds;
 }
 
 absl::Status FilterSubject::Churn(size_t count, std::mt19937_64& random) {

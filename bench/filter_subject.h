@@ -27,8 +27,8 @@ class FilterSubject {
   absl::Status Check(Feeder& feeder, const Answers& answers);
   // Mean nanoseconds of a packet, what feeding takes included.
   absl::StatusOr<double> Time(Feeder& feeder);
-  // The median time until packets see a change of one rule, of every kind of change, in microseconds. The rules
-  // are the same after it.
+  // The time until packets see a change of one rule, in microseconds: the mean of the medians of edits, moves,
+  // deletions and insertions. The rules are the same after it.
   absl::StatusOr<double> TimeChange(std::mt19937_64& random);
   // Makes so many changes to single rules of an order of chance, as many of each kind. The rules are the same
   // after it.
