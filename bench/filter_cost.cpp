@@ -139,9 +139,13 @@ class CostMeter {
   }
 
   absl::Status MeasureRound(int round, bool with_hundred, CostSample& sample) {
-    double full = 0, empty = 0, hundred = 0;
+    double full = 0, empty = 0, hundred = 0, hundred_empty = 0;
     std::vector<Turn> turns = {TimeOf(*headgate_, *feeder_, full), TimeOf(*empty_, *feeder_, empty)};
-    if (with_hundred) turns.push_back(TimeOf(*hundred_, *hundred_feeder_, hundred));
+    if (with_hundred) {
+      // Other headers take another time even without rules.
+      turns.push_back(TimeOf(*hundred_, *hundred_feeder_, hundred));
+      turns.push_back(TimeOf(*empty_, *hundred_feeder_, hundred_empty));
+    }
     if (acl_) {
       turns.emplace_back([&]() -> absl::Status {
         HG_ASSIGN_OR_RETURN(const double time, acl_->TimeScalar(headers_));
@@ -156,7 +160,7 @@ class CostMeter {
     }
     HG_RETURN_IF_ERROR(InTurns(round, std::move(turns)));
     sample.headgate.push_back(full - empty);
-    if (with_hundred) sample.of_hundred.push_back((full - empty) / (hundred - empty));
+    if (with_hundred) sample.of_hundred.push_back((full - empty) / (hundred - hundred_empty));
     return absl::OkStatus();
   }
 

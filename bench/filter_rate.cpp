@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <thread>
 #include <utility>
 
@@ -17,6 +18,7 @@
 #include "bench/netns.h"
 #include "bench/nftables.h"
 #include "bench/program_run.h"
+#include "bench/receiver.h"
 #include "bench/sender.h"
 
 namespace headgate::bench {
@@ -70,6 +72,19 @@ class NftablesFilter : public Filter {
   std::unique_ptr<Nftables> nftables_;
 };
 
+// The least that any XDP program takes, which neither parses nor looks anything up: what the path itself can do.
+class BareDrop : public Filter {
+ public:
+  explicit BareDrop(std::unique_ptr<Receiver> receiver) : receiver_(std::move(receiver)) {}
+  absl::StatusOr<Nftables::Counts> Read() override {
+    HG_ASSIGN_OR_RETURN(const uint64_t frames, receiver_->Frames());
+    return Nftables::Counts{.unmatched = frames};
+  }
+
+ private:
+  std::unique_ptr<Receiver> receiver_;
+};
+
 absl::StatusOr<std::unique_ptr<Filter>> StartHeadgate(const std::vector<Rule>& rules, bool flow_cache) {
   auto filter = std::make_unique<HeadgateFilter>();
   HG_RETURN_IF_ERROR(filter->Start(rules, flow_cache));
@@ -81,7 +96,13 @@ absl::StatusOr<std::unique_ptr<Filter>> StartNftables(const std::vector<Rule>& r
   return std::make_unique<NftablesFilter>(std::move(nftables));
 }
 
-// What one of the two did in a round.
+absl::StatusOr<std::unique_ptr<Filter>> StartBareDrop() {
+  HG_ASSIGN_OR_RETURN(auto receiver,
+                      Receiver::Open({.device = kFilterDevice, .netns = kFilterNs, .count_only = true}));
+  return std::make_unique<BareDrop>(std::move(receiver));
+}
+
+// What one of them did in a round.
 struct RateSample {
   double rate = 0;           // packets a second
   double per_cpu_s = 0;      // packets a second that the gateway's CPU was at work
@@ -200,14 +221,19 @@ std::vector<double> Column(const std::vector<RateSample>& samples, double RateSa
   return values;
 }
 
-ResultRow MakeRow(const std::string& name, const std::vector<RateSample>& headgate,
-                  const std::vector<RateSample>& nftables) {
+struct RateSamples {
+  std::vector<RateSample> headgate, nftables, bare;  // by round
+};
+
+ResultRow MakeRow(const std::string& name, const RateSamples& samples) {
+  const auto& [headgate, nftables, bare] = samples;
   ResultRow row{.name = name, .unit = "packets/s", .headgate = Column(headgate, &RateSample::rate)};
-  const auto median = [](const std::vector<RateSample>& samples, double RateSample::*field) {
-    return Summarize(Column(samples, field)).median;
+  const auto median = [](const std::vector<RateSample>& rounds, double RateSample::*field) {
+    return Summarize(Column(rounds, field)).median;
   };
   row.details = {{"per_cpu_s", median(headgate, &RateSample::per_cpu_s)},
-                 {"refused_share", median(headgate, &RateSample::refused_share)}};
+                 {"refused_share", median(headgate, &RateSample::refused_share)},
+                 {"bare_drop_per_cpu_s", median(bare, &RateSample::per_cpu_s)}};
   if (nftables.empty()) return row;
   row.baseline = "nftables";
   row.baseline_values = Column(nftables, &RateSample::rate);
@@ -229,22 +255,30 @@ absl::StatusOr<ResultRow> MeasureRow(const FilterOptions& options, const std::st
   std::mt19937_64 random(options.seed);
   HG_ASSIGN_OR_RETURN(std::vector<hgb_header> headers, DrawHeaders(rules, options.headers, random));
   RateMeter meter(options, std::move(headers), rules);
-  std::vector<RateSample> headgate_samples, nftables_samples;
+  RateSamples samples;
+  struct Turn {
+    const char* name;
+    std::function<absl::StatusOr<std::unique_ptr<Filter>>()> start;
+    std::vector<RateSample>& samples;
+    bool looks_up;
+  };
+  std::vector<Turn> turns = {
+      {"headgate", [&] { return StartHeadgate(rules, options.flow_cache); }, samples.headgate, true},
+      {"bare drop", [] { return StartBareDrop(); }, samples.bare, false}};
+  if (with_nftables) turns.push_back({"nftables", [&] { return StartNftables(rules); }, samples.nftables, true});
   for (int round = 0; round < options.rounds; ++round) {
-    for (int turn = 0; turn < 2; ++turn) {
+    for (size_t i = 0; i < turns.size(); ++i) {
       if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
-      const bool headgate = (round + turn) % 2 == 1;
-      if (!headgate && !with_nftables) continue;
-      HG_ASSIGN_OR_RETURN(const auto filter,
-                          headgate ? StartHeadgate(rules, options.flow_cache) : StartNftables(rules));
-      HG_ASSIGN_OR_RETURN(const RateSample sample, meter.Measure(*filter, round == 0));
-      (headgate ? headgate_samples : nftables_samples).push_back(sample);
+      const Turn& turn = turns[(static_cast<size_t>(round) + i) % turns.size()];
+      HG_ASSIGN_OR_RETURN(const auto filter, turn.start());
+      HG_ASSIGN_OR_RETURN(const RateSample sample, meter.Measure(*filter, round == 0 && turn.looks_up));
+      turn.samples.push_back(sample);
       progress(absl::StrFormat("round %d, %s %-9s %9.0f/s, %9.0f a second of its CPU%s", round + 1, name,
-                               headgate ? "headgate" : "nftables", sample.rate, sample.per_cpu_s,
+                               turn.name, sample.rate, sample.per_cpu_s,
                                sample.refused_share == 0 ? "; no more were sent" : ""));
     }
   }
-  return MakeRow(name, headgate_samples, nftables_samples);
+  return MakeRow(name, samples);
 }
 
 }  // namespace

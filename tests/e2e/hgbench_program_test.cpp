@@ -257,6 +257,7 @@ TEST(HgbenchScenarioTest, FilterMeasuresBesideItsPeers) {
     if (name.find("/pps") == std::string::npos) continue;
     EXPECT_GT(row["per_cpu_s"], 0) << row;
     EXPECT_GT(row["baseline_per_cpu_s"], 0) << row;
+    EXPECT_GT(row["bare_drop_per_cpu_s"], 0) << row;
     EXPECT_GT(row["per_cpu_ratio"], 0) << row;
   }
   // Nothing but progress goes to standard error.
