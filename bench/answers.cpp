@@ -72,7 +72,7 @@ absl::Status CompareCounts(absl::Span<const Rule> rules, const MatchCounts& expe
                                             ", and by a linear search ", wanted));
   };
   for (size_t i = 0; i < rules.size(); ++i) {
-    const absl::Status status =
+    absl::Status status =
         compare(absl::StrCat("rule ", rules[i].name), expected.rules[i], after.rules[i] - before.rules[i]);
     if (!status.ok()) return status;
   }

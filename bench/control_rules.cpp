@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "agent/api/convert.h"
@@ -99,7 +100,7 @@ absl::StatusOr<RuleSet> RuleSet::Load(const std::string& name) {
 
 void RuleSet::Reset() {
   rules_ = ChangingRules(loaded_);
-  scan_ = testing::LinearScan(loaded_);
+  scan_ = std::make_unique<testing::LinearScan>(loaded_);
   deleted_.reset();
 }
 
@@ -129,20 +130,20 @@ absl::StatusOr<std::vector<ShownHeader>> RuleSet::DrawShown(size_t count, std::m
 }
 
 std::optional<size_t> RuleSet::Find(const testing::Header& header) const {
-  const Rule* rule = scan_.Find(header);
+  const Rule* rule = scan_->Find(header);
   return rule != nullptr ? std::optional<size_t>(rule->id) : std::nullopt;
 }
 
 uint32_t RuleSet::VerdictOf(const testing::Header& header) const {
-  const Rule* rule = scan_.Find(header);
+  const Rule* rule = scan_->Find(header);
   return rule != nullptr && std::holds_alternative<Drop>(rule->action->verdict) ? XDP_DROP : XDP_PASS;
 }
 
 void RuleSet::Refresh(size_t index) {
   if (rules_.IsDeleted(index)) {
-    scan_.Erase(rules_.rule(index).name);
+    scan_->Erase(rules_.rule(index).name);
   } else {
-    scan_.Put(rules_.rule(index));
+    scan_->Put(rules_.rule(index));
   }
 }
 
@@ -173,8 +174,8 @@ std::optional<v1::UpdateRequest> RuleSet::TurnRound(ChangeKind kind, const testi
       rules_.Insert(index);
       break;
     case ChangeKind::kMove: {
-      scan_.Erase(was.name);
-      const Rule* next = scan_.Find(header);
+      scan_->Erase(was.name);
+      const Rule* next = scan_->Find(header);
       const uint32_t priority = next != nullptr ? rules_.FreePriorityBelow(next->priority) : 0;
       Refresh(index);
       if (priority == 0) return std::nullopt;

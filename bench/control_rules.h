@@ -7,6 +7,7 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -66,8 +67,8 @@ class RuleSet {
 
   std::vector<Rule> loaded_;
   ChangingRules rules_;
-  testing::LinearScan scan_;
-  std::optional<size_t> deleted_;  // last, by TurnRound
+  std::unique_ptr<testing::LinearScan> scan_;  // the rules as they are
+  std::optional<size_t> deleted_;              // last, by TurnRound
 };
 
 // `count` different prefixes, three of four of them IPv4, and a rule that drops what comes from them.

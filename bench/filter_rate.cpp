@@ -217,6 +217,7 @@ absl::StatusOr<std::vector<Rule>> LoadDroppingRules(const std::string& set, cons
 
 std::vector<double> Column(const std::vector<RateSample>& samples, double RateSample::*field) {
   std::vector<double> values;
+  values.reserve(samples.size());
   for (const RateSample& sample : samples) values.push_back(sample.*field);
   return values;
 }

@@ -92,7 +92,10 @@ TEST(BenchAnswersTest, CountersThatDifferAreRefusedByName) {
 
 TEST(BenchRuleChangesTest, EveryKindAsOftenAndPrioritiesStayDifferent) {
   std::mt19937_64 random = testing::MakeRandom();
-  ChangingRules rules(LoadRules());
+  const std::vector<Rule> loaded = LoadRules();
+  std::set<uint32_t> first;
+  for (const Rule& rule : loaded) first.insert(rule.priority);
+  ChangingRules rules(loaded);
   RandomChanges changes(rules, random);
   constexpr size_t kAway = 50, kRound = 400;
   std::set<size_t> away;
@@ -111,7 +114,12 @@ TEST(BenchRuleChangesTest, EveryKindAsOftenAndPrioritiesStayDifferent) {
     EXPECT_EQ(rules.IsDeleted(change.index), away.contains(change.index));
     if (i % kRound != 0) continue;
     std::set<uint32_t> priorities;
-    for (size_t index = 0; index < rules.size(); ++index) priorities.insert(rules.rule(index).priority);
+    for (size_t index = 0; index < rules.size(); ++index) {
+      const uint32_t priority = rules.rule(index).priority;
+      priorities.insert(priority);
+      // Every rule can go back to where it was.
+      EXPECT_TRUE(priority == loaded[index].priority || !first.contains(priority)) << priority;
+    }
     EXPECT_EQ(priorities.size(), rules.size());
     EXPECT_FALSE(priorities.contains(0));
   }
