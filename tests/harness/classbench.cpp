@@ -175,6 +175,21 @@ Header DrawHeader(const std::vector<Rule>& rules, std::mt19937_64& random) {
     header.source_port = DrawPort(match.source_ports, random);
     header.destination_port = DrawPort(other.destination_ports, random);
   }
+  // Now and then the one beside it.
+  const auto tag = [&random](const std::optional<uint16_t>& asked) -> uint16_t {
+    return asked ? static_cast<uint16_t>(random() % 8 == 0 ? *asked ^ 1 : *asked) : 0;
+  };
+  header.vlan = tag(match.vlan);
+  header.inner_vlan = tag(match.inner_vlan);
+  if (match.dscp) header.dscp = *match.dscp;
+  if (match.tcp_flags.mask != 0) {
+    const auto others = static_cast<uint8_t>(random() & 0x3f & ~match.tcp_flags.mask);
+    header.tcp_flags = match.tcp_flags.value | others;
+  }
+  if (match.packet_length) {
+    header.length = static_cast<uint16_t>(Draw(match.packet_length->first, match.packet_length->last, random));
+    if (random() % 8 == 0 && header.length != 0xffff) ++header.length;
+  }
   return header;
 }
 
@@ -187,7 +202,11 @@ std::array<uint32_t, HG_WORDS> KeyOf(const Header& header) {
   uint32_t kind = HG_KIND_IP | (header.family == Family::kIpv4 ? HG_KIND_IPV4 : HG_KIND_IPV6);
   if (HasPorts(header.protocol)) kind |= HG_KIND_PORTS;
   key[HG_WORD_PORTS] = static_cast<uint32_t>(header.source_port) << 16 | header.destination_port;
-  key[HG_WORD_PROTO] = static_cast<uint32_t>(header.protocol) << HG_PROTO_SHIFT | kind;
+  key[HG_WORD_PROTO] = static_cast<uint32_t>(header.protocol) << HG_PROTO_SHIFT |
+                       static_cast<uint32_t>(header.dscp) << HG_DSCP_SHIFT |
+                       static_cast<uint32_t>(header.tcp_flags) << HG_TCP_FLAGS_SHIFT | kind;
+  key[HG_WORD_INGRESS] = header.vlan;
+  key[HG_WORD_EXTRA] = static_cast<uint32_t>(header.inner_vlan) << 16 | header.length;
   return key;
 }
 
@@ -196,6 +215,13 @@ bool Matches(const Match& match, const Header& header) {
   if (match.destination && !Contains(*match.destination, IpAddress{header.destination, header.family}))
     return false;
   if (match.protocol && *match.protocol != header.protocol) return false;
+  if (match.vlan && *match.vlan != header.vlan) return false;
+  if (match.inner_vlan && *match.inner_vlan != header.inner_vlan) return false;
+  if (match.dscp && *match.dscp != header.dscp) return false;
+  if ((header.tcp_flags & match.tcp_flags.mask) != match.tcp_flags.value) return false;
+  if (match.packet_length &&
+      (header.length < match.packet_length->first || header.length > match.packet_length->last))
+    return false;
   const bool wants_ports = !match.source_ports.empty() || !match.destination_ports.empty();
   if (wants_ports && !HasPorts(header.protocol)) return false;
   return InRanges(match.source_ports, header.source_port) &&
