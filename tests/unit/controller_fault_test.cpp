@@ -195,10 +195,10 @@ TEST_F(FaultTest, ChangesGoOnWhileNoneCanBeApplied) {
   EXPECT_EQ(node.Events({EventType::kGenerationApplied}).size(), 1u);
 }
 
-std::string ManyRules(int count) {
-  std::string yaml = "rules:\n";
+std::string ManyRules(int count, const char* indent = "") {
+  std::string yaml = absl::StrCat(indent, "rules:\n");
   for (int i = 0; i < count; ++i)
-    absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
+    absl::StrAppend(&yaml, indent, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
   return yaml;
 }
 
@@ -209,11 +209,16 @@ TEST_F(FaultTest, WhatTheTablesHaveNoRoomForIsRefusedWhole) {
   ASSERT_TRUE(node.Start().ok());
   ASSERT_TRUE(node.Apply(Config(ManyRules(300))).status.ok());
   const std::string stored = node.Stored();
-  for (int round = 0; round < 3; ++round) {
-    // Waiting for it or not.
-    const ChangeOutcome outcome = node.Apply(Config(ManyRules(600)), {.wait_applied = round == 0});
+  for (int round = 0; round < 4; ++round) {
+    // As a document or as a patch, waiting for it or not.
+    Change change = round < 2 ? Config(ManyRules(600)) : Patch("upsert:\n" + ManyRules(600, "  "));
+    const ChangeOutcome outcome = node.Apply(std::move(change), {.wait_applied = round % 2 == 0});
     EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted) << outcome.status;
-    EXPECT_NE(outcome.status.message().find("table hg_rules: "), absl::string_view::npos) << outcome.status;
+    const std::string message(outcome.status.message());
+    static constexpr char kTable[] = "table hg_rules: ";
+    ASSERT_EQ(message.find(kTable), 0U) << message;
+    EXPECT_GT(std::stoul(message.substr(sizeof(kTable) - 1)), 768U) << message;
+    EXPECT_NE(message.find(" entries are needed"), std::string::npos) << message;
     EXPECT_NE(outcome.status.message().find("there is room for 768: start headgated with a higher --max-rules"),
               absl::string_view::npos)
         << outcome.status;
