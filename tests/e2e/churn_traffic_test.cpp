@@ -250,13 +250,13 @@ TEST_P(ChurnTraffic, EveryChangeDecidesAsALinearSearch) {
   stream_->Finish();
   ASSERT_FALSE(HasFatalFailure());
   ExpectBatch();
+  unsigned long long run = 0;
+  for (const auto& [verdict, packets] : runs_) run += packets;
   std::printf(
       "%zu rules inserted, %zu deleted, %zu moved; %d of the changes without a packet; %llu packets "
       "traced, %llu run, %llu sent\n",
       churn_->inserted(), churn_->deleted(), churn_->moved(), undrawable_,
-      static_cast<unsigned long long>(traced_),
-      static_cast<unsigned long long>(runs_[XDP_PASS] + runs_[XDP_DROP] + runs_[XDP_REDIRECT]),
-      static_cast<unsigned long long>(sender->sent()));
+      static_cast<unsigned long long>(traced_), run, static_cast<unsigned long long>(sender->sent()));
   EXPECT_EQ(checked_, changes - undrawable_);
   EXPECT_EQ(traced_of_changes, static_cast<uint64_t>(checked_));
   EXPECT_LT(undrawable_, changes / 10) << "too few changes are checked";

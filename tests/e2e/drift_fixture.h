@@ -59,20 +59,23 @@ class PinnedMap {
     }
     return used;
   }
-  // Of hg_flows: no rule matches any flow that a CPU remembers.
-  void Forge() const {
-    // A value for each CPU; its last two words are the rule and the answer.
+  // Of hg_flows: no CPU remembers any; or they do, but that no rule matches.
+  void Forget() const { ZeroLast(info_.value_size); }
+  void Forge() const { ZeroLast(2 * sizeof(uint32_t)); }  // the rule and the answer
+
+ private:
+  // So many bytes of each value of each CPU.
+  void ZeroLast(size_t bytes) const {
     const auto cpus = static_cast<size_t>(libbpf_num_possible_cpus());
     Bytes values(cpus * info_.value_size);
     for (uint32_t key = 0; key < info_.max_entries; ++key) {
       if (bpf_map_lookup_elem(fd_.get(), &key, values.data()) != 0) throw std::runtime_error("cannot read");
       for (size_t end = info_.value_size; end <= values.size(); end += info_.value_size)
-        std::fill_n(&values[end - 8], 8, uint8_t{0});
+        std::fill_n(&values[end - bytes], bytes, uint8_t{0});
       Write(key, values);
     }
   }
 
- private:
   Fd fd_;
   bpf_map_info info_{};
 };
@@ -225,8 +228,9 @@ rules:
     const auto watcher = api().Watch({pb::EVENT_TYPE_DRIFT_REPAIRED});
     const Fd program = OpenProgram();
     WhilePaused([&] {
+      PinnedMap(*agent_, "hg_flows").Forget();
       damage();
-      RunFlows(program);
+      met_damage_ = RunFlows(program);
     });
     AwaitCheck();
     EXPECT_TRUE(undone()) << "not undone";
@@ -255,7 +259,27 @@ rules:
     ExpectRepaired([&] { map.Write(key, wrong); },
                    [&] { return Settled(name, map.Read(key)) == Settled(name, right); });
   }
+  // All of a map, so that every flow's packets are decided wrongly and are remembered so.
+  void ExpectEmptiedRepaired(const std::string& name) {
+    SCOPED_TRACE(name);
+    const PinnedMap map(*agent_, name);
+    std::map<uint32_t, Bytes> right;
+    for (const uint32_t key : map.Used()) right[key] = map.Read(key);
+    ASSERT_FALSE(right.empty());
+    const Bytes zeros(right.begin()->second.size());
+    ExpectRepaired(
+        [&] {
+          for (const auto& [key, value] : right) map.Write(key, zeros);
+        },
+        [&] {
+          return std::all_of(right.begin(), right.end(),
+                             [&](const auto& entry) { return map.Read(entry.first) == entry.second; });
+        });
+    const std::vector<uint32_t> all_pass(met_damage_.size(), XDP_PASS);
+    EXPECT_EQ(met_damage_, all_pass) << "it was no damage to these flows";
+  }
 
+  std::vector<uint32_t> met_damage_;  // the flows' verdicts before the last repair
   std::unique_ptr<Lab> lab_;
   std::unique_ptr<Agent> agent_;
   std::unique_ptr<Wire> client_, server_;

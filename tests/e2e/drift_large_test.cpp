@@ -48,6 +48,7 @@ TEST_F(DriftTest, ScribbledTablesOfManyRulesAreRepaired) {
     for (int i = 0; i < kDamages; ++i)
       ExpectScribbleRepaired(table, i == 0 ? used.back() : used[random() % used.size()]);
   }
+  ExpectEmptiedRepaired("hg_rules");
 }
 
 }  // namespace

@@ -204,8 +204,8 @@ Header RuleChurn::Draw() {
   if (random_() % kFlowHeaders == 0) return FlowHeader(static_cast<uint32_t>(random_() % kTrafficFlows));
   while (true) {
     // As DrawHeader takes them: one, and now and then some fields of another.
-    std::vector<Rule> two;
-    for (int i = 0; i < 2; ++i) two.push_back(WithoutSets(set_.present[random_() % set_.present.size()]));
+    std::vector<Rule> two(2);
+    for (Rule& rule : two) rule = WithoutSets(set_.present[random_() % set_.present.size()]);
     if (const Header header = DrawHeader(two, random_); IsUsable(header)) return header;
   }
 }

@@ -175,20 +175,20 @@ Header DrawHeader(const std::vector<Rule>& rules, std::mt19937_64& random) {
     header.source_port = DrawPort(match.source_ports, random);
     header.destination_port = DrawPort(other.destination_ports, random);
   }
-  // Now and then the one beside it.
-  const auto tag = [&random](const std::optional<uint16_t>& asked) -> uint16_t {
-    return asked ? static_cast<uint16_t>(random() % 8 == 0 ? *asked ^ 1 : *asked) : 0;
-  };
-  header.vlan = tag(match.vlan);
-  header.inner_vlan = tag(match.inner_vlan);
-  if (match.dscp) header.dscp = *match.dscp;
-  if (match.tcp_flags.mask != 0) {
-    const auto others = static_cast<uint8_t>(random() & 0x3f & ~match.tcp_flags.mask);
-    header.tcp_flags = match.tcp_flags.value | others;
+  // Of what else is asked for, the packet now and then has what is beside it.
+  const auto beside = [&random]() -> uint8_t { return random() % 4 == 0 ? 1 : 0; };
+  if (match.vlan) header.vlan = *match.vlan ^ beside();
+  if (match.inner_vlan) header.inner_vlan = *match.inner_vlan ^ beside();
+  if (match.dscp) header.dscp = *match.dscp ^ beside();
+  if (const auto [value, mask] = match.tcp_flags; mask != 0) {
+    const auto others = static_cast<uint8_t>(random() & 0x3f & ~mask);
+    const auto lowest = static_cast<uint8_t>(mask & -mask);
+    header.tcp_flags = value | others;
+    if (beside() != 0) header.tcp_flags ^= lowest;
   }
   if (match.packet_length) {
     header.length = static_cast<uint16_t>(Draw(match.packet_length->first, match.packet_length->last, random));
-    if (random() % 8 == 0 && header.length != 0xffff) ++header.length;
+    if (header.length != 0xffff) header.length = static_cast<uint16_t>(header.length + beside());
   }
   return header;
 }

@@ -87,8 +87,10 @@ class FaultTest : public ::testing::Test {
   // They wait most of the time, for retries.
   static void InParallel(const std::vector<std::function<void()>>& runs) {
     std::atomic<size_t> next{0};
+    constexpr int kThreads = 12;
     std::vector<std::jthread> threads;
-    for (int i = 0; i < 12; ++i) {
+    threads.reserve(kThreads);
+    for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back([&] {
         for (size_t run = next++; run < runs.size() && !HasFailure(); run = next++) runs[run]();
       });
@@ -163,6 +165,7 @@ TEST_F(FaultTest, AnyCallOfAStartMayFail) {
   const int calls = run(0, 0, random_());
   ASSERT_GT(calls, 10);
   std::vector<std::function<void()>> runs;
+  runs.reserve(static_cast<size_t>(calls));
   for (int first = 0; first < calls; ++first) runs.emplace_back([=, seed = random_()] { run(first, 1, seed); });
   InParallel(runs);
 }
