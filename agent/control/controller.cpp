@@ -318,6 +318,7 @@ void Controller::ShowStatus() {
   shown_status_.unconfirmed = unconfirmed_;
   shown_status_.unconfirmed_generation = unconfirmed_ ? unconfirmed_generation_ : 0;
   shown_status_.drift_repaired = table_drift_ + binder_.repaired();
+  shown_status_.drift_checks = drift_checks_;
   shown_status_.last_drift_check = last_drift_check_;
   shown_status_.table_use.clear();
   const std::array<Compiler::Use, kTables> uses = compiler_->Uses();

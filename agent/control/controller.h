@@ -56,6 +56,7 @@ struct ControllerStatus {
   std::optional<Unconfirmed> unconfirmed;
   uint64_t unconfirmed_generation = 0;
   uint64_t drift_repaired = 0;
+  uint64_t drift_checks = 0;  // comparisons of the tables with what was written that have ended
   std::optional<std::chrono::system_clock::time_point> last_drift_check;
   std::vector<std::pair<TableId, uint64_t>> table_use;  // values in use
 };
@@ -203,7 +204,7 @@ class Controller {
   std::chrono::milliseconds retry_delay_{};
   Clock::time_point next_retry_ = Clock::time_point::max();
   Clock::time_point next_drift_check_ = Clock::time_point::max();
-  uint64_t table_drift_ = 0;
+  uint64_t table_drift_ = 0, drift_checks_ = 0;
   std::optional<std::chrono::system_clock::time_point> last_drift_check_;
 
   mutable std::mutex mutex_;  // guards queue_, and what the getters return

@@ -285,9 +285,9 @@ void Controller::FreeRetired() {
 
 // What of the tables is not as written, while no generation waits to be applied: then the next try writes them.
 void Controller::RepairTables(Repairs& repairs) {
-  if (dataplane_.Active() != compiler_->root() && dataplane_.Activate(compiler_->root()).ok()) {
-    ++repairs["hg_active"];
-  }
+  const bool in_force = dataplane_.Active() == compiler_->root();
+  // Even if it is: what packets remember of flows cannot be compared with anything, but is void then.
+  if (dataplane_.Activate(compiler_->root()).ok() && !in_force) ++repairs["hg_active"];
   absl::StatusOr<Repairs> repaired = compiler_->Repair(dataplane_);
   if (repaired.ok()) {
     for (const auto& [table, values] : *repaired) repairs[table] += values;
@@ -312,6 +312,7 @@ void Controller::CheckDrift() {
   // Entries of bound ports and their links: counted by the binder.
   if (of_ports != 0) repairs["attachments"] += of_ports;
   last_drift_check_ = std::chrono::system_clock::now();
+  ++drift_checks_;
   ShowStatus();
   if (repairs.empty()) return;
   const std::string found = absl::StrJoin(

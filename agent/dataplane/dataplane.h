@@ -79,7 +79,8 @@ class Dataplane {
   virtual absl::Status Read(TableId table, uint32_t first, uint32_t count, void* values) const = 0;
   virtual TableInfo Info(TableId table) const = 0;
 
-  // Puts a root record in force: packets that begin from now on use it.
+  // Puts a root record in force: packets that begin from now on use it, and nothing that earlier ones remembered
+  // of their flows. The same one again does the latter.
   virtual absl::Status Activate(uint32_t root) = 0;
   // The root in force; nothing when the tables are new or of another ABI, or others put it there.
   virtual std::optional<uint32_t> Active() const = 0;

@@ -134,6 +134,9 @@ void AddAgent(const Controller& controller, const std::vector<TableInfo>& maps, 
             static_cast<double>(status.desired->prefix_count));
   out.Counter("headgate_drift_repaired_total",
               "Values of the kernel's tables found changed by others and put right.", status.drift_repaired);
+  out.Counter("headgate_drift_checks_total",
+              "Times that the kernel's tables were compared with what was written (--drift-interval).",
+              status.drift_checks);
   for (const TableInfo& map : maps) {
     out.Gauge("headgate_table_bytes", "Kernel memory of a table.", static_cast<double>(map.bytes),
               {{"table", map.name}});

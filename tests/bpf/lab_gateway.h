@@ -4,6 +4,7 @@
 // the program. Test runs come in by in0, out0 is the interface "out", and side0 is a device of nobody's.
 #pragma once
 
+#include <absl/strings/str_cat.h>
 #include <net/if.h>
 
 #include <string>
@@ -33,11 +34,10 @@ struct LabGateway {
   static std::string Devices(Lab& lab) {
     const std::pair<std::string, std::string> devices[] = {{"in", kIn}, {"out", kOut}, {"side", kSide}};
     for (const auto& [device, mac] : devices) {
-      lab.Ip("gw", "link add " + device + "0 address " + mac + " numrxqueues " + std::to_string(kQueues) +
-                       " numtxqueues " + std::to_string(kQueues) + " type veth peer name " + device + "1 netns " +
-                       lab.Name("net"));
-      lab.Ip("gw", "link set " + device + "0 up");
-      lab.Ip("net", "link set " + device + "1 up");
+      lab.Ip("gw", absl::StrCat("link add ", device, "0 address ", mac, " numrxqueues ", kQueues, " numtxqueues ",
+                                kQueues, " type veth peer name ", device, "1 netns ", lab.Name("net")));
+      lab.Ip("gw", absl::StrCat("link set ", device, "0 up"));
+      lab.Ip("net", absl::StrCat("link set ", device, "1 up"));
     }
     return lab.Name("gw");
   }

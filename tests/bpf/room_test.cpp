@@ -2,11 +2,17 @@
 //
 // Tables of the sizes that the loader gives them have room for as many rules as the limit says, whatever the rules
 // are: those that nothing tells apart, those that only a wild card does, and all replaced by all others at once.
+// And packets meet the rule that a linear search finds.
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
 #include <netinet/in.h>
 
 #include <functional>
+#include <map>
+#include <vector>
 
+#include "tests/harness/header_frame.h"
+#include "tests/harness/linear_scan.h"
 #include "tests/harness/program.h"
 #include "tests/harness/random.h"
 
@@ -14,6 +20,8 @@ namespace headgate::testing {
 namespace {
 
 constexpr uint32_t kRules = 8192;
+constexpr uint32_t kDefaultRules = 131'072;  // headgated's --max-rules
+constexpr int kFrames = 400;                 // looked up in each batch
 
 using Shape = std::function<void(Match& match, uint32_t number, std::mt19937_64& random)>;
 
@@ -108,19 +116,56 @@ const Named kShapes[] = {
 class Room : public ::testing::TestWithParam<Named> {
  protected:
   // Rules that none of the batches before had.
-  State Draw(uint32_t batch, uint32_t count) {
+  std::vector<Rule> Draw(uint32_t batch, uint32_t count) {
     static const auto kDrop = std::make_shared<const Action>(Action{.verdict = Drop{}});
-    State state;
+    static const auto kPass = std::make_shared<const Action>(Action{.verdict = Pass{}});
+    std::vector<Rule> rules(count);
     for (uint32_t i = 0; i < count; ++i) {
-      Rule rule;
+      Rule& rule = rules[i];
       rule.name = std::to_string(batch) + "-" + std::to_string(i);
       rule.priority = 1 + i;
-      rule.id = 1 + i + batch % 2 * kRules;
-      rule.action = kDrop;
-      GetParam().shape(rule.match, batch * kRules + i, random_);
-      state.rules.Set(std::move(rule));
+      rule.id = 1 + i + batch % 2 * count;
+      rule.action = random_() % 2 == 0 ? kDrop : kPass;
+      GetParam().shape(rule.match, batch * count + i, random_);
     }
+    return rules;
+  }
+
+  static State StateOf(const std::vector<Rule>& rules) {
+    State state;
+    for (const Rule& rule : rules) state.rules.Set(rule);
     return state;
+  }
+
+  // Packets of the rules meet those that a linear search finds, and are counted by them.
+  void ExpectDecided(Program& program, const std::vector<Rule>& rules, const LinearScan& scan, int frames) {
+    std::map<uint32_t, uint64_t> hits, before;
+    const auto packets_of = [&](uint32_t id) {
+      return (*program.dataplane().ReadCounters(CounterId::kRules, id, 1))[0];
+    };
+    for (int i = 0; i < frames; ++i) {
+      const Header header = DrawDecided(rules);
+      const Rule* expected = scan.Find(header);
+      if (expected) {
+        before.try_emplace(expected->id, packets_of(expected->id));
+        ++hits[expected->id];
+      }
+      const bool drop = expected && std::holds_alternative<Drop>(expected->action->verdict);
+      ASSERT_EQ(program.Verdict(FrameOf(header)), drop ? XDP_DROP : XDP_PASS)
+          << "frame " << i << ", expected " << (expected ? expected->name : "no rule");
+      if (expected) {
+        ASSERT_EQ(packets_of(expected->id), before[expected->id] + hits[expected->id]) << expected->name;
+      }
+    }
+    EXPECT_FALSE(hits.empty());
+  }
+
+  // One that rules alone decide: IGMP is spared by those that do not name it.
+  Header DrawDecided(const std::vector<Rule>& rules) {
+    while (true) {
+      const Header header = DrawUsableHeader(rules, random_);
+      if (header.protocol != IPPROTO_IGMP) return header;
+    }
   }
 
   std::mt19937_64 random_ = MakeRandom();
@@ -129,25 +174,50 @@ class Room : public ::testing::TestWithParam<Named> {
 TEST_P(Room, ForAllOfThemAndForAllOthersAtOnce) {
   HG_REQUIRE_BPF();
   Program program("room", {.max_entries = kRules, .max_prefixes = 16});
-  for (uint32_t batch = 0; batch < 4; ++batch) ASSERT_NO_THROW(program.Apply(Draw(batch, kRules))) << batch;
+  for (uint32_t batch = 0; batch < 4 && !HasFatalFailure(); ++batch) {
+    SCOPED_TRACE(batch);
+    const std::vector<Rule> rules = Draw(batch, kRules);
+    ASSERT_NO_THROW(program.Apply(StateOf(rules)));
+    ExpectDecided(program, rules, LinearScan(rules), kFrames);
+  }
 }
 
 // One after the other, in steps that never shape the tree as a whole anew.
 TEST_P(Room, ForAllOfThemBitByBit) {
   HG_REQUIRE_BPF();
-  constexpr uint32_t kSteps = 128;
+  constexpr uint32_t kStep = kRules / 128;
   Program program("room", {.max_entries = kRules, .max_prefixes = 16});
-  const State all = Draw(0, kRules);
+  const std::vector<Rule> all = Draw(0, kRules);
+  std::vector<Rule> rules;
   State state;
-  uint32_t added = 0;
-  all.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
-    state.rules.Set(*rule);
-    if (++added % (kRules / kSteps) == 0) {
-      ASSERT_NO_THROW(program.Apply(state)) << added;
-    }
-  });
+  LinearScan scan;
+  for (const Rule& rule : all) {
+    state.rules.Set(rule);
+    scan.Put(rule);
+    rules.push_back(rule);
+    if (rules.size() % kStep != 0) continue;
+    SCOPED_TRACE(rules.size());
+    ASSERT_NO_THROW(program.Apply(state));
+    ASSERT_NO_FATAL_FAILURE(ExpectDecided(program, rules, scan, kFrames / 16));
+  }
 }
 INSTANTIATE_TEST_SUITE_P(Rules, Room, ::testing::ValuesIn(kShapes),
+                         [](const auto& shape) { return std::string(shape.param.name); });
+
+class DefaultRoom : public Room {};
+
+// As many as headgated takes unless told otherwise, and then all others.
+TEST_P(DefaultRoom, ForAllOfThemAndForAllOthersAtOnce) {
+  HG_REQUIRE_BPF();
+  Program program("room", {.max_entries = kDefaultRules, .max_prefixes = 16});
+  for (uint32_t batch = 0; batch < 2 && !HasFatalFailure(); ++batch) {
+    SCOPED_TRACE(batch);
+    const std::vector<Rule> rules = Draw(batch, kDefaultRules);
+    ASSERT_NO_THROW(program.Apply(StateOf(rules)));
+    ExpectDecided(program, rules, LinearScan(rules), kFrames);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Rules, DefaultRoom, ::testing::ValuesIn(kShapes),
                          [](const auto& shape) { return std::string(shape.param.name); });
 
 }  // namespace

@@ -43,6 +43,34 @@ class RefusalTest : public LiveGatewayTest {
     EXPECT_TRUE(status.ok()) << status.message;
     return response;
   }
+  // Refused by Apply, in earnest and as a dry run, and by the stream; nothing changes, and the message says this.
+  void ExpectNoRoom(const pb::ApplyRequest& patch, const std::vector<std::string>& said) {
+    const auto expect_said = [&said](const std::string& message) {
+      for (const std::string& part : said) EXPECT_TRUE(absl::StrContains(message, part)) << message;
+    };
+    for (const bool dry_run : {true, false}) {
+      SCOPED_TRACE(dry_run ? "dry run" : "in earnest");
+      pb::ApplyRequest request = patch;
+      request.set_dry_run(dry_run);
+      expect_said(ExpectRefused(request, kResourceExhausted).message);
+    }
+    SCOPED_TRACE("stream");
+    const std::string held = Held();
+    const auto stream = api().Update();
+    pb::UpdateRequest request;
+    request.set_id(7);
+    *request.mutable_patch() = patch.patch();
+    ASSERT_TRUE(stream->Send(request));
+    const std::optional<pb::UpdateResponse> response = stream->Receive();
+    stream->Finish();
+    ASSERT_TRUE(response.has_value());
+    EXPECT_EQ(response->id(), 7U);
+    EXPECT_EQ(response->code(), kResourceExhausted);
+    EXPECT_EQ(response->generation(), 0U);
+    expect_said(response->message());
+    EXPECT_EQ(Held(), held);
+    ExpectDocumentInForce();
+  }
 };
 
 TEST_F(RefusalTest, EitherAConfigOrAPatchIsNeeded) {
@@ -241,24 +269,24 @@ TEST_F(RefusalTest, WhatThereIsNoRoomForIsRefusedWhole) {
     return PatchRequest(patch);
   };
   NowAndAfterRestart([&] {
-    const CallStatus too_many = ExpectRefused(rules(0, 61), kResourceExhausted);  // with the 4 of the document
-    EXPECT_TRUE(absl::StrContains(too_many.message, "table hg_rules")) << too_many.message;
-    EXPECT_TRUE(absl::StrContains(too_many.message, "need 65 match entries")) << too_many.message;
-    EXPECT_TRUE(absl::StrContains(too_many.message, "--max-rules")) << too_many.message;
+    // With the 4 of the document.
+    ExpectNoRoom(rules(0, 61), {"table hg_rules", "need 65 match entries", "room for 64", "--max-rules"});
+    // The same as a whole document.
+    pb::ApplyRequest document = ConfigRequest(kDocument);
+    document.mutable_config()->MergeFrom(rules(0, 61).patch().upsert());
+    EXPECT_TRUE(absl::StrContains(ExpectRefused(document, kResourceExhausted).message, "need 65 match entries"));
 
     // One rule of many port pairs counts as that many.
-    const CallStatus pairs = ExpectRefused(PatchRequest(R"(
+    ExpectNoRoom(PatchRequest(R"(
 upsert: {rules: [{name: pairs, priority: 99, match: {protocol: udp, source_ports: ["1","2","3","4","5","6","7","8"],
                   destination_ports: ["1","2","3","4","5","6","7","8"]}, action: {drop: {}}}]}
 )"),
-                                           kResourceExhausted);
-    EXPECT_TRUE(absl::StrContains(pairs.message, "need 68 match entries")) << pairs.message;
+                 {"table hg_rules", "need 68 match entries", "room for 64", "--max-rules"});
 
     std::string prefixes = "prefix_set_changes:\n  - name: bogons\n    add:\n";
     for (int i = 0; i < 99; ++i) absl::StrAppend(&prefixes, "      - 203.0.113.", i, "\n");
-    const CallStatus sets = ExpectRefused(PatchRequest(prefixes), kResourceExhausted);
-    EXPECT_TRUE(absl::StrContains(sets.message, "table hg_prefixes")) << sets.message;
-    EXPECT_TRUE(absl::StrContains(sets.message, "need 101 entries")) << sets.message;
+    ExpectNoRoom(PatchRequest(prefixes),
+                 {"table hg_prefixes", "need 101 entries", "room for 100", "--max-prefixes"});
   });
   // As many as there is room for are no trouble, and replacing all of them at once neither.
   Applied(rules(0, 60));
@@ -287,10 +315,7 @@ TEST_F(RefusalTest, LimitsOfKindsAreRefusedWhole) {
       absl::StrAppend(&patch, "    - {name: more-", i,
                       absl::StrReplaceAll(kind.fields, {{"DEVICE", absl::StrCat("x", i)}}), "}\n");
     }
-    const std::string message = ExpectRefused(PatchRequest(patch), kResourceExhausted).message;
-    EXPECT_TRUE(absl::StrContains(message, absl::StrCat("for ", kind.count, " more"))) << message;
-    EXPECT_TRUE(absl::StrContains(message, kind.kind)) << message;
-    EXPECT_TRUE(absl::StrContains(message, "a fixed limit")) << message;
+    ExpectNoRoom(PatchRequest(patch), {absl::StrCat("for ", kind.count, " more"), kind.kind, "a fixed limit"});
   }
 }
 

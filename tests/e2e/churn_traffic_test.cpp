@@ -3,6 +3,9 @@
 // 100,000 rules in the kernel's tables, changed one by one through the stream of updates while traffic runs: after
 // every change packets of the rule in question, and now and then packets from all over, meet the rule that a
 // linear search finds, and no frame of the traffic meets anything else than a rule of its own.
+//
+// No packet can be made of a rule whose sources may not send (multicast, broadcast): such changes are told apart
+// by the rule alone.
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
 #include <gtest/gtest.h>
@@ -20,7 +23,6 @@
 namespace headgate::testing {
 namespace {
 
-constexpr int kChanges = 3'500;  // of each of three sets
 // As much as leaves the agent a CPU to change its tables by.
 constexpr uint64_t kPacketsPerSecond = 200'000;
 constexpr int kHeadersPerChange = 2;     // of the rule in question, one of them traced: that tells the rule
@@ -28,8 +30,15 @@ constexpr int kBatch = 100;              // changes between comparisons of
 constexpr int kHeadersPerBatch = 1'000;  // drawn headers,
 constexpr int kTracedOneIn = 10;         // of which some are traced, too
 
+struct Set {
+  const char* name;
+  int changes;
+};
+void PrintTo(const Set& set, std::ostream* out) { *out << set.name; }
+constexpr size_t kMixedRules = 100'000;
+
 // client c0 -- g0 gw g1 -- s1 server
-class ChurnTraffic : public ::testing::TestWithParam<const char*> {
+class ChurnTraffic : public ::testing::TestWithParam<Set> {
  protected:
   void SetUp() override {
     HG_REQUIRE_LAB();
@@ -51,6 +60,8 @@ class ChurnTraffic : public ::testing::TestWithParam<const char*> {
   // The very program that devices run, on tables and remembered flows as the traffic's.
   void ExpectVerdict(const Header& header);
   void ExpectBatch();
+  // What a change did to packets that the rule asks for, or asked for.
+  void ExpectChanged(const Rule& affected);
   void ExpectAccount(uint64_t sent);
   void ExpectForms();
 
@@ -64,12 +75,14 @@ class ChurnTraffic : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<Client::Updates> stream_;
   Fd program_;
   uint64_t generation_ = 0, id_ = 0, traced_ = 0;
+  int checked_ = 0, undrawable_ = 0;   // changes
   std::map<uint32_t, uint64_t> runs_;  // of the program by this test, by verdict
   std::map<std::string, uint64_t> runs_by_rule_;
 };
 
 void ChurnTraffic::ApplyAll() {
   pb::ApplyRequest request = WholeConfig("interfaces: [{name: in, device: g0}, {name: out, device: g1}]");
+  for (const PrefixSet& set : churn_->sets()) api::Write(set, *request.mutable_config()->add_prefix_sets());
   for (const Rule& rule : churn_->All()) api::Write(rule, *request.mutable_config()->add_rules());
   pb::ApplyResponse response;
   const CallStatus status = api().Apply(request, &response);
@@ -134,6 +147,20 @@ void ChurnTraffic::ExpectBatch() {
   }
 }
 
+void ChurnTraffic::ExpectChanged(const Rule& affected) {
+  if (IsUndrawable(affected)) {
+    ++undrawable_;
+    return;
+  }
+  for (int i = 0; i < kHeadersPerChange && !HasFatalFailure(); ++i) {
+    const std::optional<Header> header = churn_->DrawFor(affected);
+    ASSERT_TRUE(header.has_value()) << "no packet for " << affected.name;
+    ExpectVerdict(*header);
+    if (i == 0) ExpectTraced(*header);
+  }
+  if (!HasFatalFailure()) ++checked_;
+}
+
 // Every frame is where the counters say, whichever generation it met.
 void ChurnTraffic::ExpectAccount(uint64_t sent) {
   const uint64_t runs = runs_[XDP_PASS] + runs_[XDP_DROP] + runs_[XDP_REDIRECT];
@@ -193,7 +220,10 @@ void ChurnTraffic::ExpectForms() {
 }
 
 TEST_P(ChurnTraffic, EveryChangeDecidesAsALinearSearch) {
-  churn_ = std::make_unique<RuleChurn>(GetParam(), random_);
+  const auto [name, changes] = GetParam();
+  churn_ = std::make_unique<RuleChurn>(
+      std::string(name) == "mixed_100k" ? MakeMixedRules(kMixedRules, random_) : RuleSet{LoadClassBench(name), {}},
+      random_);
   ApplyAll();
   ASSERT_FALSE(HasFatalFailure());
   stream_ = api().Update();
@@ -207,30 +237,39 @@ TEST_P(ChurnTraffic, EveryChangeDecidesAsALinearSearch) {
   sender->Start();
   const InNetns inside(lab_->Name("gw"));  // where a run's ifindex means the gateway's device
   Rule affected;
-  for (int change = 0; change < kChanges && !HasFatalFailure(); ++change) {
+  uint64_t traced_of_changes = 0;
+  for (int change = 0; change < changes && !HasFatalFailure(); ++change) {
     if (change % kBatch == 0) ExpectBatch();
     Apply(churn_->Change(affected));
-    for (int i = 0; i < kHeadersPerChange && !HasFatalFailure(); ++i) {
-      const Header header = DrawHeader({affected}, random_);
-      if (!IsUsable(header)) continue;
-      ExpectVerdict(header);
-      if (i == 0) ExpectTraced(header);
-    }
+    const uint64_t traced = traced_;
+    ExpectChanged(affected);
+    traced_of_changes += traced_ - traced;
   }
   EXPECT_TRUE(sender->running()) << "without traffic to the end";
   Ok(sender->Stop());
   stream_->Finish();
   ASSERT_FALSE(HasFatalFailure());
   ExpectBatch();
-  std::printf("%zu rules inserted, %zu deleted, %zu moved; %llu packets traced, %llu run, %llu sent\n",
-              churn_->inserted(), churn_->deleted(), churn_->moved(), static_cast<unsigned long long>(traced_),
-              static_cast<unsigned long long>(runs_[XDP_PASS] + runs_[XDP_DROP] + runs_[XDP_REDIRECT]),
-              static_cast<unsigned long long>(sender->sent()));
+  unsigned long long run = 0;
+  for (const auto& [verdict, packets] : runs_) run += packets;
+  std::printf(
+      "%zu rules inserted, %zu deleted, %zu moved; %d of the changes without a packet; %llu packets "
+      "traced, %llu run, %llu sent\n",
+      churn_->inserted(), churn_->deleted(), churn_->moved(), undrawable_,
+      static_cast<unsigned long long>(traced_), run, static_cast<unsigned long long>(sender->sent()));
+  EXPECT_EQ(checked_, changes - undrawable_);
+  EXPECT_EQ(traced_of_changes, static_cast<uint64_t>(checked_));
+  EXPECT_LT(undrawable_, changes / 10) << "too few changes are checked";
+  // A third each, but for the flows' rules, of which there may be none to delete or to insert.
+  for (const size_t of_kind : {churn_->inserted(), churn_->deleted(), churn_->moved()})
+    EXPECT_GT(of_kind, static_cast<size_t>(changes) / 5);
   ExpectAccount(sender->sent());
   ExpectForms();
 }
-INSTANTIATE_TEST_SUITE_P(Sets, ChurnTraffic, ::testing::Values("acl1_100k", "fw1_100k", "ipc1_100k"),
-                         [](const auto& set) { return std::string(set.param); });
+INSTANTIATE_TEST_SUITE_P(Sets, ChurnTraffic,
+                         ::testing::Values(Set{"acl1_100k", 10'000}, Set{"fw1_100k", 1'500},
+                                           Set{"ipc1_100k", 1'500}, Set{"mixed_100k", 3'000}),
+                         [](const auto& set) { return std::string(set.param.name); });
 
 }  // namespace
 }  // namespace headgate::testing

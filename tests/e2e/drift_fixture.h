@@ -5,11 +5,17 @@
 
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <net/if.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstddef>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -18,6 +24,7 @@
 
 #include "bpf/hg_abi.h"
 #include "tests/harness/agent.h"
+#include "tests/harness/cpus.h"
 #include "tests/harness/wire.h"
 
 namespace headgate::testing {
@@ -52,8 +59,23 @@ class PinnedMap {
     }
     return used;
   }
+  // Of hg_flows: no CPU remembers any; or they do, but that no rule matches.
+  void Forget() const { ZeroLast(info_.value_size); }
+  void Forge() const { ZeroLast(2 * sizeof(uint32_t)); }  // the rule and the answer
 
  private:
+  // So many bytes of each value of each CPU.
+  void ZeroLast(size_t bytes) const {
+    const auto cpus = static_cast<size_t>(libbpf_num_possible_cpus());
+    Bytes values(cpus * info_.value_size);
+    for (uint32_t key = 0; key < info_.max_entries; ++key) {
+      if (bpf_map_lookup_elem(fd_.get(), &key, values.data()) != 0) throw std::runtime_error("cannot read");
+      for (size_t end = info_.value_size; end <= values.size(); end += info_.value_size)
+        std::fill_n(&values[end - bytes], bytes, uint8_t{0});
+      Write(key, values);
+    }
+  }
+
   Fd fd_;
   bpf_map_info info_{};
 };
@@ -105,16 +127,25 @@ rules:
   }
   uint32_t Port(const std::string& interface) { return api().GetObject(pb::KIND_INTERFACE, interface).id(); }
 
+  // A flow for each of the rules that are not like others, and what becomes of it.
+  struct Flow {
+    const char* source;
+    uint16_t port;
+    uint32_t verdict;
+  };
+  static constexpr Flow kFlows[] = {{"198.51.100.9", 53, XDP_DROP},
+                                    {"192.0.2.1", 8000, XDP_DROP},
+                                    {"192.0.2.1", 7000, XDP_REDIRECT},
+                                    {"192.0.2.1", 53, XDP_REDIRECT}};
+  static Bytes FrameOf(const Flow& flow, uint8_t mark) {
+    return Ethernet{} / Ipv4{.source = flow.source} / Udp{.destination_port = flow.port} / Payload(40, mark);
+  }
+
   // Every rule decides as the document says.
   void ExpectInForce() {
     const std::map<std::string, uint64_t> before = api().Reasons("in");
-    const auto send = [&](const std::string& source, uint16_t port, uint8_t mark) {
-      client_->Send(Ethernet{} / Ipv4{.source = source} / Udp{.destination_port = port} / Payload(40, mark));
-    };
-    send("198.51.100.9", 53, 1);
-    send("192.0.2.1", 8000, 2);
-    send("192.0.2.1", 7000, 3);
-    send("192.0.2.1", 53, 4);
+    uint8_t mark = 0;
+    for (const Flow& flow : kFlows) client_->Send(FrameOf(flow, ++mark));
     const auto routed = server_->Receive(CarriesPayload(Bytes(40, 3)));
     ASSERT_TRUE(routed.has_value());
     EXPECT_EQ(Bytes(routed->begin(), routed->begin() + 6), (Bytes{2, 0, 0, 0, 0x0c, 1}));
@@ -128,26 +159,88 @@ rules:
             {"drop_rule", 1}, {"drop_steer_fallback", 1}, {"forward_next_hop", 1}, {"forward_redirect", 1}}));
   }
 
-  uint64_t Metric() {
-    static constexpr char kName[] = "\nheadgate_drift_repaired_total ";
-    const std::string text = lab_->In("gw", "curl -s http://127.0.0.1:9780/metrics");
-    const size_t at = text.find(kName);
-    if (at == std::string::npos) throw std::runtime_error("no such metric: " + text.substr(0, 2000));
-    return std::stoull(text.substr(at + sizeof(kName) - 1));
+  // Every flow through the program on every CPU, each of which remembers what it found: the verdicts.
+  std::vector<uint32_t> RunFlows(const Fd& program) {
+    const InNetns inside(lab_->Name("gw"));  // where the ifindex means the gateway's device
+    std::vector<uint32_t> verdicts;
+    for (const int cpu : AllowedCpus()) {
+      const OnCpu here(cpu);
+      for (const Flow& flow : kFlows) {
+        const Bytes frame = FrameOf(flow, 0);
+        xdp_md context{};
+        context.data_end = static_cast<uint32_t>(frame.size());
+        context.ingress_ifindex = if_nametoindex("g0");
+        LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
+                    .data_size_in = static_cast<uint32_t>(frame.size()), .ctx_in = &context,
+                    .ctx_size_in = sizeof(context), .repeat = 1);
+        if (bpf_prog_test_run_opts(program.get(), &options) != 0) throw std::runtime_error("cannot run a flow");
+        verdicts.push_back(options.retval);
+      }
+    }
+    return verdicts;
   }
-  // What `damage` does is noticed, reported and counted, and `undone` afterwards. What the event says.
+  static std::vector<uint32_t> RightVerdicts() {
+    std::vector<uint32_t> verdicts;
+    for (size_t cpu = 0; cpu < AllowedCpus().size(); ++cpu) {
+      for (const Flow& flow : kFlows) verdicts.push_back(flow.verdict);
+    }
+    return verdicts;
+  }
+  Fd OpenProgram() { return Fd(bpf_obj_get((agent_->pins() + "/programs/headgate").c_str())); }
+
+  // While `act` runs, the agent does nothing.
+  void WhilePaused(const std::function<void()>& act) {
+    const auto stopped = [&] {
+      const std::string tasks = absl::StrCat("/proc/", agent_->pid(), "/task");
+      for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+        std::ifstream status(task.path().string() + "/status");
+        const std::string text((std::istreambuf_iterator<char>(status)), std::istreambuf_iterator<char>());
+        if (text.find("State:\tT") == std::string::npos) return false;
+      }
+      return true;
+    };
+    agent_->Signal(SIGSTOP);
+    ASSERT_TRUE(WaitFor(stopped));
+    act();
+    agent_->Signal(SIGCONT);
+  }
+
+  uint64_t Metric(const std::string& name) {
+    const std::string line = absl::StrCat("\nheadgate_", name, " ");
+    const std::string text = lab_->In("gw", "curl -s http://127.0.0.1:9780/metrics");
+    const size_t at = text.find(line);
+    if (at == std::string::npos) throw std::runtime_error("no such metric: " + text.substr(0, 2000));
+    return std::stoull(text.substr(at + line.size()));
+  }
+  uint64_t Repaired() { return Metric("drift_repaired_total"); }
+  // Returns when two checks have ended, of which the second began after the call: one of them, at the interval
+  // that is configured, has seen all that was there before.
+  void AwaitCheck() {
+    const uint64_t checks = Metric("drift_checks_total");
+    ASSERT_TRUE(WaitFor([&] { return Metric("drift_checks_total") >= checks + 2; })) << "drift is not looked for";
+  }
+
+  // What `damage` does is undone by the first check that begins after it, reported and counted; and what packets
+  // remember of the time between is nothing.
   std::string ExpectRepaired(const std::function<void()>& damage, const std::function<bool()>& undone) {
     const uint64_t before = api().Status().drift_repaired();
-    EXPECT_EQ(Metric(), before);
+    EXPECT_EQ(Repaired(), before);
     const auto watcher = api().Watch({pb::EVENT_TYPE_DRIFT_REPAIRED});
-    damage();
-    const std::optional<pb::Event> event = watcher->Next([](const pb::Event&) { return true; });
-    EXPECT_TRUE(event.has_value()) << "no event";
-    EXPECT_TRUE(WaitFor(undone)) << "not undone";
+    const Fd program = OpenProgram();
+    WhilePaused([&] {
+      PinnedMap(*agent_, "hg_flows").Forget();
+      damage();
+      met_damage_ = RunFlows(program);
+    });
+    AwaitCheck();
+    EXPECT_TRUE(undone()) << "not undone";
+    EXPECT_EQ(RunFlows(program), RightVerdicts());
     const uint64_t after = api().Status().drift_repaired();
     EXPECT_GT(after, before);
-    EXPECT_EQ(Metric(), after);
+    EXPECT_EQ(Repaired(), after);
     EXPECT_TRUE(api().Status().has_last_drift_check());
+    const std::optional<pb::Event> event = watcher->Next([](const pb::Event&) { return true; });
+    EXPECT_TRUE(event.has_value()) << "no event";
     ExpectInForce();
     return event ? event->message() : "";
   }
@@ -166,7 +259,27 @@ rules:
     ExpectRepaired([&] { map.Write(key, wrong); },
                    [&] { return Settled(name, map.Read(key)) == Settled(name, right); });
   }
+  // All of a map, so that every flow's packets are decided wrongly and are remembered so.
+  void ExpectEmptiedRepaired(const std::string& name) {
+    SCOPED_TRACE(name);
+    const PinnedMap map(*agent_, name);
+    std::map<uint32_t, Bytes> right;
+    for (const uint32_t key : map.Used()) right[key] = map.Read(key);
+    ASSERT_FALSE(right.empty());
+    const Bytes zeros(right.begin()->second.size());
+    ExpectRepaired(
+        [&] {
+          for (const auto& [key, value] : right) map.Write(key, zeros);
+        },
+        [&] {
+          return std::all_of(right.begin(), right.end(),
+                             [&](const auto& entry) { return map.Read(entry.first) == entry.second; });
+        });
+    const std::vector<uint32_t> all_pass(met_damage_.size(), XDP_PASS);
+    EXPECT_EQ(met_damage_, all_pass) << "it was no damage to these flows";
+  }
 
+  std::vector<uint32_t> met_damage_;  // the flows' verdicts before the last repair
   std::unique_ptr<Lab> lab_;
   std::unique_ptr<Agent> agent_;
   std::unique_ptr<Wire> client_, server_;

@@ -31,6 +31,15 @@ TEST_F(DriftTest, ScribbledTablesAreRepaired) {
   }
 }
 
+// What packets found in tables that were wrong is not what they are decided by afterwards.
+TEST_F(DriftTest, WrongAnswersAreForgotten) {
+  for (int round = 0; round < 2; ++round) {
+    SCOPED_TRACE(round == 0 ? "before the restart" : "after the restart");
+    ExpectEmptiedRepaired("hg_rules");
+    agent_->Restart();
+  }
+}
+
 TEST_F(DriftTest, MissingAndForeignEntriesAreRepaired) {
   const PinnedMap devices(*agent_, "hg_devmap"), numbers(*agent_, "hg_ifindexes"), active(*agent_, "hg_active");
   for (int round = 0; round < 2; ++round) {

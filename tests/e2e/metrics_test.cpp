@@ -101,6 +101,7 @@ TEST_F(MetricsTest, AgreesWithTheApi) {
     EXPECT_EQ(value("headgate_rules"), 4);
     EXPECT_EQ(value("headgate_prefixes"), 2);
     EXPECT_EQ(value("headgate_drift_repaired_total"), 0);
+    EXPECT_GE(value("headgate_drift_checks_total"), 0);
     EXPECT_EQ(value("headgate_egress_counted"), 1);
     EXPECT_EQ(value("headgate_interface_up{interface=\"in\"}"), 1);
     EXPECT_EQ(value("headgate_interface_attached{interface=\"in\",mode=\"native\"}"), 1);

@@ -20,6 +20,8 @@ constexpr uint32_t kFlowsPerSource = 256;
 constexpr uint64_t kFlowShare = 8;
 // Of so many headers, one is a flow's.
 constexpr uint64_t kFlowHeaders = 32;
+constexpr uint16_t kFlowLength = 50;  // of frames of 64 bytes
+constexpr int kDraws = 100;
 
 Prefix HostOf(uint32_t address) { return {{{address}, Family::kIpv4}, 32}; }
 
@@ -51,6 +53,13 @@ Rule AllFlowsRule() {
   return rule;
 }
 
+// None: it asks for no address.
+std::optional<Family> FamilyOf(const Match& match) {
+  if (match.source) return match.source->address.family;
+  if (match.destination) return match.destination->address.family;
+  return std::nullopt;
+}
+
 bool MatchesSomeFlow(const Match& match) {
   for (uint32_t flow = 0; flow < kTrafficFlows; ++flow) {
     if (Matches(match, FlowHeader(flow))) return true;
@@ -76,15 +85,24 @@ Header FlowHeader(uint32_t flow) {
   header.source_port = static_cast<uint16_t>(kFirstPort + flow % kFlowsPerSource);
   header.destination_port = kDestinationPort;
   header.protocol = IPPROTO_UDP;
+  header.length = kFlowLength;
   return header;
 }
 
-RuleChurn::RuleChurn(const std::string& set, std::mt19937_64& random) : random_(random) {
-  std::vector<Rule> rules = LoadClassBench(set);
+bool IsUndrawable(const Rule& rule) {
+  if (!rule.match.source) return false;
+  const Prefix& source = *rule.match.source;
+  const uint32_t first = source.address.words[0];
+  if (source.address.family == Family::kIpv6) return source.length >= 8 && first >> 24 == 0xff;
+  return (source.length >= 4 && first >> 28 == 0xe) || (source.length == 32 && first == 0xffffffff);
+}
+
+RuleChurn::RuleChurn(RuleSet set, std::mt19937_64& random) : random_(random), sets_(std::move(set.sets)) {
+  for (const PrefixSet& prefixes : sets_) scan_.PutSet(prefixes);
+  std::vector<Rule> rules = std::move(set.rules);
   const size_t loaded = rules.size();
   std::erase_if(rules, [](const Rule& rule) { return MatchesSomeFlow(rule.match); });
-  std::printf("%s: %zu rules, without %zu that match flows of the traffic\n", set.c_str(), rules.size(),
-              loaded - rules.size());
+  std::printf("%zu rules, without %zu that may match flows of the traffic\n", rules.size(), loaded - rules.size());
 
   // In the order of the set, with room between them and on both sides; 1 is for what comes last.
   const auto count = static_cast<uint32_t>(rules.size());
@@ -131,9 +149,15 @@ Rule RuleChurn::TakeNew(Pool& pool) {
   if (&pool == &flows_ || (!pool.gone.empty() && random_() % 2 == 0)) return Take(pool.gone);
   // The addresses of two rules and the ports of one of them: not drawn at random, which would overlap nothing.
   Rule rule = pool.present[random_() % pool.present.size()];
+  Match match;
   do {
-    rule.match.source = pool.present[random_() % pool.present.size()].match.source;
-  } while (MatchesSomeFlow(rule.match));
+    match = rule.match;
+    const Match& other = pool.present[random_() % pool.present.size()].match;
+    if (FamilyOf(other) != FamilyOf(match)) continue;  // with its own source
+    match.source = other.source;
+    match.source_set = other.source_set;
+  } while (MatchesSomeFlow(match));
+  rule.match = std::move(match);
   rule.name = absl::StrCat("new-", made_++);
   return rule;
 }
@@ -178,7 +202,37 @@ headgate::v1::UpdateRequest RuleChurn::Change(Rule& affected) {
 
 Header RuleChurn::Draw() {
   if (random_() % kFlowHeaders == 0) return FlowHeader(static_cast<uint32_t>(random_() % kTrafficFlows));
-  return DrawUsableHeader(set_.present, random_);
+  while (true) {
+    // As DrawHeader takes them: one, and now and then some fields of another.
+    std::vector<Rule> two(2);
+    for (Rule& rule : two) rule = WithoutSets(set_.present[random_() % set_.present.size()]);
+    if (const Header header = DrawHeader(two, random_); IsUsable(header)) return header;
+  }
+}
+
+std::optional<Header> RuleChurn::DrawFor(const Rule& rule) {
+  for (int draw = 0; draw < kDraws; ++draw) {
+    const Header header = DrawHeader({WithoutSets(rule)}, random_);
+    if (IsUsable(header)) return header;
+  }
+  return std::nullopt;
+}
+
+Rule RuleChurn::WithoutSets(Rule rule) {
+  const auto replace = [this](RareString& name, std::optional<Prefix>& prefix) {
+    if (name.empty()) return;
+    for (const PrefixSet& set : sets_) {
+      if (set.name != name.str()) continue;
+      size_t skip = random_() % set.prefixes.size();
+      set.prefixes.ForEach([&](const Prefix& one) {
+        if (skip-- == 0) prefix = one;
+      });
+    }
+    name = RareString();
+  };
+  replace(rule.match.source_set, rule.match.source);
+  replace(rule.match.destination_set, rule.match.destination);
+  return rule;
 }
 
 }  // namespace headgate::testing

@@ -4,11 +4,13 @@
 // and what a linear search says of the outcome.
 #pragma once
 
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "headgate/v1/gateway.pb.h"
+#include "tests/e2e/mixed_rules.h"
 #include "tests/harness/linear_scan.h"
 
 namespace headgate::testing {
@@ -27,17 +29,23 @@ MacAddress MarkOfAllFlows();
 // The header that the sender of FlowFrames gives a flow.
 Header FlowHeader(uint32_t flow);
 
+// Whether every source that the rule asks for is one of which FrameOf makes no packet that rules decide.
+bool IsUndrawable(const Rule& rule);
+
 class RuleChurn {
  public:
-  // `set`: of tests/data. Rules are redirected to the interface "out".
-  RuleChurn(const std::string& set, std::mt19937_64& random);
+  // The flows' packets are redirected to the interface "out".
+  RuleChurn(RuleSet set, std::mt19937_64& random);
 
   std::vector<Rule> All() const;
+  const std::vector<PrefixSet>& sets() const { return sets_; }
   // A random rule comes, goes or takes another priority. The request that tells the agent; `affected` is the rule
   // as it is now, or was.
   headgate::v1::UpdateRequest Change(Rule& affected);
   // As DrawUsableHeader, from any of the rules.
   Header Draw();
+  // A usable header that the rule asks for. None is found of a rule that leaves none.
+  std::optional<Header> DrawFor(const Rule& rule);
   const Rule* Find(const Header& header) const { return scan_.Find(header); }
 
   size_t inserted() const { return inserted_; }
@@ -55,9 +63,12 @@ class RuleChurn {
   // One that was there before, or one that never was.
   Rule TakeNew(Pool& pool);
   uint32_t TakePriority();
+  // The rule with prefixes of the sets that it names in their place.
+  Rule WithoutSets(Rule rule);
 
   std::mt19937_64& random_;
   Pool set_, flows_;
+  std::vector<PrefixSet> sets_;
   std::vector<Rule> kept_;
   std::vector<uint32_t> priorities_;  // that no rule has
   LinearScan scan_;

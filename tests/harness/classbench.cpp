@@ -175,6 +175,21 @@ Header DrawHeader(const std::vector<Rule>& rules, std::mt19937_64& random) {
     header.source_port = DrawPort(match.source_ports, random);
     header.destination_port = DrawPort(other.destination_ports, random);
   }
+  // Of what else is asked for, the packet now and then has what is beside it.
+  const auto beside = [&random]() -> uint8_t { return random() % 4 == 0 ? 1 : 0; };
+  if (match.vlan) header.vlan = *match.vlan ^ beside();
+  if (match.inner_vlan) header.inner_vlan = *match.inner_vlan ^ beside();
+  if (match.dscp) header.dscp = *match.dscp ^ beside();
+  if (const auto [value, mask] = match.tcp_flags; mask != 0) {
+    const auto others = static_cast<uint8_t>(random() & 0x3f & ~mask);
+    const auto lowest = static_cast<uint8_t>(mask & -mask);
+    header.tcp_flags = value | others;
+    if (beside() != 0) header.tcp_flags ^= lowest;
+  }
+  if (match.packet_length) {
+    header.length = static_cast<uint16_t>(Draw(match.packet_length->first, match.packet_length->last, random));
+    if (header.length != 0xffff) header.length = static_cast<uint16_t>(header.length + beside());
+  }
   return header;
 }
 
@@ -187,7 +202,11 @@ std::array<uint32_t, HG_WORDS> KeyOf(const Header& header) {
   uint32_t kind = HG_KIND_IP | (header.family == Family::kIpv4 ? HG_KIND_IPV4 : HG_KIND_IPV6);
   if (HasPorts(header.protocol)) kind |= HG_KIND_PORTS;
   key[HG_WORD_PORTS] = static_cast<uint32_t>(header.source_port) << 16 | header.destination_port;
-  key[HG_WORD_PROTO] = static_cast<uint32_t>(header.protocol) << HG_PROTO_SHIFT | kind;
+  key[HG_WORD_PROTO] = static_cast<uint32_t>(header.protocol) << HG_PROTO_SHIFT |
+                       static_cast<uint32_t>(header.dscp) << HG_DSCP_SHIFT |
+                       static_cast<uint32_t>(header.tcp_flags) << HG_TCP_FLAGS_SHIFT | kind;
+  key[HG_WORD_INGRESS] = header.vlan;
+  key[HG_WORD_EXTRA] = static_cast<uint32_t>(header.inner_vlan) << 16 | header.length;
   return key;
 }
 
@@ -196,6 +215,13 @@ bool Matches(const Match& match, const Header& header) {
   if (match.destination && !Contains(*match.destination, IpAddress{header.destination, header.family}))
     return false;
   if (match.protocol && *match.protocol != header.protocol) return false;
+  if (match.vlan && *match.vlan != header.vlan) return false;
+  if (match.inner_vlan && *match.inner_vlan != header.inner_vlan) return false;
+  if (match.dscp && *match.dscp != header.dscp) return false;
+  if ((header.tcp_flags & match.tcp_flags.mask) != match.tcp_flags.value) return false;
+  if (match.packet_length &&
+      (header.length < match.packet_length->first || header.length > match.packet_length->last))
+    return false;
   const bool wants_ports = !match.source_ports.empty() || !match.destination_ports.empty();
   if (wants_ports && !HasPorts(header.protocol)) return false;
   return InRanges(match.source_ports, header.source_port) &&

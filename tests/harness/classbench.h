@@ -21,7 +21,8 @@ std::vector<Rule> LoadClassBench(const std::string& set);
 // A set of `count` IPv6 rules with the structure of such sets: nested prefixes, port ranges, protocols.
 std::vector<Rule> MakeIpv6Rules(size_t count, std::mt19937_64& random);
 
-// What the program would make of a packet: the match key's words. Ports are zero where the protocol has none.
+// What the program would make of a packet: the match key's words. Ports are zero where the protocol has none, and
+// flags where it is not TCP.
 struct Header {
   Family family = Family::kIpv4;
   std::array<uint32_t, 4> source{};
@@ -29,15 +30,21 @@ struct Header {
   uint16_t source_port = 0;
   uint16_t destination_port = 0;
   uint8_t protocol = 0;
+  uint8_t dscp = 0;
+  uint8_t tcp_flags = 0;
+  uint16_t vlan = 0;
+  uint16_t inner_vlan = 0;
+  uint16_t length = 64;  // from the network header on; no fewer bytes than the headers have
 };
 
 // A header from a random rule's corners or inside, or now and then from nowhere.
 Header DrawHeader(const std::vector<Rule>& rules, std::mt19937_64& random);
 
-// The key the parser would produce for the header.
+// The key the parser would produce for the header, from no interface.
 std::array<uint32_t, HG_WORDS> KeyOf(const Header& header);
 
-// Whether the header has the addresses, protocol and ports that are asked for; other fields are not looked at.
+// Whether the header has what is asked for. Of no account are the interface, prefix sets, ICMP types and
+// fragments.
 bool Matches(const Match& match, const Header& header);
 
 // The first rule that matches, null when none does. Uses the model alone, nothing of the compiler.

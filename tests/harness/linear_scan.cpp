@@ -63,6 +63,26 @@ void LinearScan::Erase(const std::string& name) {
   slots_.erase(found);
 }
 
+void LinearScan::PutSet(const PrefixSet& set) {
+  std::vector<Prefix>& prefixes = sets_[set.name];
+  prefixes.clear();
+  set.prefixes.ForEach([&](const Prefix& prefix) { prefixes.push_back(prefix); });
+}
+
+bool LinearScan::Holds(const std::string& set, const std::array<uint32_t, 4>& address, Family family) const {
+  const auto found = sets_.find(set);
+  if (found == sets_.end()) return false;
+  return std::any_of(found->second.begin(), found->second.end(), [&](const Prefix& prefix) {
+    return Contains(prefix, IpAddress{address, family});
+  });
+}
+
+bool LinearScan::MatchesAll(const Match& match, const Header& header) const {
+  return Matches(match, header) &&
+         (match.source_set.empty() || Holds(match.source_set, header.source, header.family)) &&
+         (match.destination_set.empty() || Holds(match.destination_set, header.destination, header.family));
+}
+
 template <int kWords>
 const Rule* LinearScan::Scan(const Header& header) const {
   const Rule* best = nullptr;
@@ -87,7 +107,7 @@ const Rule* LinearScan::Scan(const Header& header) const {
       if (outside[(slot - first) / kLanes][(slot - first) % kLanes] != 0) continue;
       const Rule& rule = rules_[slot];
       if (rule.name.empty() || (best && rule.priority <= best->priority)) continue;
-      if (Matches(rule.match, header)) best = &rule;
+      if (MatchesAll(rule.match, header)) best = &rule;
     }
   }
   return best;

@@ -24,6 +24,8 @@ class LinearScan {
   // The rule as it is now, in place of one of its name.
   void Put(const Rule& rule);
   void Erase(const std::string& name);
+  // What rules mean by a set. One that is not known has no prefixes.
+  void PutSet(const PrefixSet& set);
 
   // The rule of the highest priority that matches, null when none does. Holds until the next change.
   const Rule* Find(const Header& header) const;
@@ -36,12 +38,15 @@ class LinearScan {
   };
 
   void Fill(size_t slot, const Rule* rule);
+  bool Holds(const std::string& set, const std::array<uint32_t, 4>& address, Family family) const;
+  bool MatchesAll(const Match& match, const Header& header) const;
   template <int kWords>
   const Rule* Scan(const Header& header) const;
 
   std::vector<Rule> rules_;  // by slot; those without a name are empty slots
   std::map<std::string, size_t> slots_;
   std::vector<size_t> empty_;
+  std::map<std::string, std::vector<Prefix>> sets_;
   Column source_[kAddressWords], destination_[kAddressWords];
 };
 

@@ -95,12 +95,6 @@ bool InSet(const State& state, const std::string& name, const std::array<uint32_
 bool Matches(const Match& match, const Probe& probe, const State& state) {
   const Header& header = probe.header;
   if (!match.interface.empty() && match.interface != probe.interface) return false;
-  if (match.vlan && *match.vlan != probe.vlan) return false;
-  if (match.inner_vlan && *match.inner_vlan != probe.inner_vlan) return false;
-  if (match.packet_length &&
-      (probe.length < match.packet_length->first || probe.length > match.packet_length->last)) {
-    return false;
-  }
   if (!Matches(match, header)) return false;
   if (!match.source_set.empty() && !InSet(state, match.source_set, header.source, header.family)) return false;
   return match.destination_set.empty() || InSet(state, match.destination_set, header.destination, header.family);
@@ -111,8 +105,7 @@ bool Matches(const Match& match, const Probe& probe, const State& state) {
 Key KeyOf(const Probe& probe, const State& state) {
   Key key = KeyOf(probe.header);
   const Interface* interface = state.interfaces.Get(probe.interface);
-  key[HG_WORD_INGRESS] = (interface ? interface->id : 0) << 16 | probe.vlan;
-  key[HG_WORD_EXTRA] = static_cast<uint32_t>(probe.inner_vlan) << 16 | probe.length;
+  key[HG_WORD_INGRESS] |= (interface ? interface->id : 0) << 16;
   return key;
 }
 
@@ -188,10 +181,6 @@ Probe DrawProbe(const State& state, std::mt19937_64& random) {
   from_set(match.destination_set, match.destination);
   Probe probe{.header = DrawHeader(one, random), .interface = match.interface};
   if (random() % 8 == 0) probe.interface.clear();
-  probe.vlan = match.vlan.value_or(0);
-  probe.inner_vlan = match.inner_vlan.value_or(0);
-  if (match.packet_length)
-    probe.length = random() % 2 == 0 ? match.packet_length->first : match.packet_length->last;
   return probe;
 }
 

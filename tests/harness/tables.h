@@ -19,9 +19,6 @@ namespace headgate::testing {
 struct Probe {
   Header header;
   std::string interface;  // empty: a device that is no interface
-  uint16_t vlan = 0;
-  uint16_t inner_vlan = 0;
-  uint16_t length = 64;  // from the network header on
 };
 
 using Key = std::array<uint32_t, HG_WORDS>;

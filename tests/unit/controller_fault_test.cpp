@@ -87,8 +87,10 @@ class FaultTest : public ::testing::Test {
   // They wait most of the time, for retries.
   static void InParallel(const std::vector<std::function<void()>>& runs) {
     std::atomic<size_t> next{0};
+    constexpr int kThreads = 12;
     std::vector<std::jthread> threads;
-    for (int i = 0; i < 12; ++i) {
+    threads.reserve(kThreads);
+    for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back([&] {
         for (size_t run = next++; run < runs.size() && !HasFailure(); run = next++) runs[run]();
       });
@@ -163,6 +165,7 @@ TEST_F(FaultTest, AnyCallOfAStartMayFail) {
   const int calls = run(0, 0, random_());
   ASSERT_GT(calls, 10);
   std::vector<std::function<void()>> runs;
+  runs.reserve(static_cast<size_t>(calls));
   for (int first = 0; first < calls; ++first) runs.emplace_back([=, seed = random_()] { run(first, 1, seed); });
   InParallel(runs);
 }
@@ -195,10 +198,10 @@ TEST_F(FaultTest, ChangesGoOnWhileNoneCanBeApplied) {
   EXPECT_EQ(node.Events({EventType::kGenerationApplied}).size(), 1u);
 }
 
-std::string ManyRules(int count) {
-  std::string yaml = "rules:\n";
+std::string ManyRules(int count, const char* indent = "") {
+  std::string yaml = absl::StrCat(indent, "rules:\n");
   for (int i = 0; i < count; ++i)
-    absl::StrAppend(&yaml, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
+    absl::StrAppend(&yaml, indent, "  - {name: r", i, ", priority: ", i + 1, ", action: {pass: {}}}\n");
   return yaml;
 }
 
@@ -209,11 +212,16 @@ TEST_F(FaultTest, WhatTheTablesHaveNoRoomForIsRefusedWhole) {
   ASSERT_TRUE(node.Start().ok());
   ASSERT_TRUE(node.Apply(Config(ManyRules(300))).status.ok());
   const std::string stored = node.Stored();
-  for (int round = 0; round < 3; ++round) {
-    // Waiting for it or not.
-    const ChangeOutcome outcome = node.Apply(Config(ManyRules(600)), {.wait_applied = round == 0});
+  for (int round = 0; round < 4; ++round) {
+    // As a document or as a patch, waiting for it or not.
+    Change change = round < 2 ? Config(ManyRules(600)) : Patch("upsert:\n" + ManyRules(600, "  "));
+    const ChangeOutcome outcome = node.Apply(std::move(change), {.wait_applied = round % 2 == 0});
     EXPECT_EQ(outcome.status.code(), absl::StatusCode::kResourceExhausted) << outcome.status;
-    EXPECT_NE(outcome.status.message().find("table hg_rules: "), absl::string_view::npos) << outcome.status;
+    const std::string message(outcome.status.message());
+    static constexpr char kTable[] = "table hg_rules: ";
+    ASSERT_EQ(message.find(kTable), 0U) << message;
+    EXPECT_GT(std::stoul(message.substr(sizeof(kTable) - 1)), 768U) << message;
+    EXPECT_NE(message.find(" entries are needed"), std::string::npos) << message;
     EXPECT_NE(outcome.status.message().find("there is room for 768: start headgated with a higher --max-rules"),
               absl::string_view::npos)
         << outcome.status;
