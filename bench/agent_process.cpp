@@ -10,9 +10,12 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -52,10 +55,11 @@ absl::StatusOr<std::unique_ptr<AgentProcess>> AgentProcess::Start(const AgentSet
 }
 
 absl::Status AgentProcess::Spawn(const AgentSetup& setup) {
-  std::vector<std::string> words = {setup.binary,  "--state", absl::StrCat(directory_, "/state.db"),
-                                    "--socket",    socket(),  "--bpffs",
-                                    setup.bpffs,   "--http",  "",
-                                    "--log-level", "info"};
+  std::vector<std::string> words = {
+      setup.binary,  "--state", absl::StrCat(directory_, "/state.db"),
+      "--socket",    socket(),  "--bpffs",
+      setup.bpffs,   "--http",  "",
+      "--log-level", "info",    setup.flow_cache ? "--flow-cache" : "--no-flow-cache"};
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
@@ -104,6 +108,15 @@ absl::Status AgentProcess::CheckRunning() {
   std::string log = ReadFile(absl::StrCat(directory_, "/log"));
   if (log.size() > kLogBytes) log = log.substr(log.size() - kLogBytes);
   return absl::InternalError(absl::StrCat("the agent has ended; the end of its log:\n", log));
+}
+
+bool AgentProcess::Listens() const {
+  sockaddr_un address{.sun_family = AF_UNIX};
+  const std::string path = socket();
+  if (path.size() >= sizeof(address.sun_path)) return false;
+  std::copy(path.begin(), path.end(), address.sun_path);
+  const Fd connection(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
 }
 
 absl::StatusOr<AgentProcess::Memory> AgentProcess::ReadMemory() const {

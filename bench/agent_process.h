@@ -20,6 +20,7 @@ struct AgentSetup {
   std::string bpffs;            // for its pins
   std::string directory;        // below which its own is made
   std::optional<int> cpu = {};  // that all of it runs on
+  bool flow_cache = true;
 };
 
 class AgentProcess {
@@ -33,6 +34,8 @@ class AgentProcess {
 
   // OK, or how it ended, with the end of its log.
   absl::Status CheckRunning();
+  // Whether somebody takes connections at its socket.
+  bool Listens() const;
   std::string socket() const { return directory_ + "/headgated.sock"; }
 
   struct Memory {

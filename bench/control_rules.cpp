@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "agent/api/convert.h"
@@ -19,16 +20,12 @@ namespace {
 
 constexpr char kInterface[] = "in";
 constexpr uint32_t kFrameBytes = 100;
-constexpr size_t kTriesPerRule = 1000;
+constexpr size_t kTriesPerRule = 1000, kTriesPerFrame = 1000;
 
 void AddInterface(v1::GatewayConfig& config, const std::string& device) {
   v1::Interface& interface = *config.add_interfaces();
   interface.set_name(kInterface);
   interface.set_device(device);
-}
-
-bool IsGroupSource(const testing::Header& header) {
-  return header.source[0] >> 28 == 0xe || ~header.source[0] == 0;
 }
 
 absl::StatusOr<std::vector<uint8_t>> MakeFrame(const testing::Header& header) {
@@ -94,59 +91,124 @@ class Members {
 }  // namespace
 
 absl::StatusOr<RuleSet> RuleSet::Load(const std::string& name) {
-  RuleSet set;
-  HG_ASSIGN_OR_RETURN(set.rules_, LoadRuleSet(name));
-  set.flipped_.resize(set.rules_.size());
+  HG_ASSIGN_OR_RETURN(std::vector<Rule> rules, LoadRuleSet(name));
+  for (size_t i = 0; i < rules.size(); ++i) rules[i].id = static_cast<uint32_t>(i);
+  RuleSet set(std::move(rules));
+  set.Reset();
   return set;
+}
+
+void RuleSet::Reset() {
+  rules_ = ChangingRules(loaded_);
+  scan_ = std::make_unique<testing::LinearScan>(loaded_);
+  deleted_.reset();
 }
 
 v1::GatewayConfig RuleSet::Config(const std::string& device) const {
   v1::GatewayConfig config;
   AddInterface(config, device);
-  for (const Rule& rule : rules_) api::Write(rule, *config.add_rules());
+  for (const Rule& rule : loaded_) api::Write(rule, *config.add_rules());
   return config;
 }
 
-absl::StatusOr<std::vector<ShownRule>> RuleSet::DrawShown(size_t count, std::mt19937_64& random) const {
-  std::vector<ShownRule> shown;
+absl::StatusOr<std::vector<ShownHeader>> RuleSet::DrawShown(size_t count, std::mt19937_64& random) const {
+  std::vector<ShownHeader> shown;
   absl::flat_hash_set<size_t> drawn;
   for (size_t tries = 0; shown.size() < count; ++tries) {
     if (tries == count * kTriesPerRule) {
       return absl::InvalidArgumentError(
           absl::StrCat("the rule set has too few UDP and TCP rules for ", count, " changes"));
     }
-    const testing::Header header = testing::DrawHeader(rules_, random);
-    if ((header.protocol != IPPROTO_UDP && header.protocol != IPPROTO_TCP) || IsGroupSource(header)) continue;
-    const Rule* rule = testing::LinearSearch(rules_, header);
-    if (rule == nullptr) continue;
-    const auto index = static_cast<size_t>(rule - rules_.data());
-    if (!drawn.insert(index).second) continue;
+    const testing::Header header = testing::DrawHeader(loaded_, random);
+    if ((header.protocol != IPPROTO_UDP && header.protocol != IPPROTO_TCP) || !MaySend(header)) continue;
+    const std::optional<size_t> index = Find(header);
+    if (!index || !drawn.insert(*index).second) continue;
     HG_ASSIGN_OR_RETURN(std::vector<uint8_t> frame, MakeFrame(header));
-    shown.push_back({index, std::move(frame)});
+    shown.push_back({header, std::move(frame)});
   }
   return shown;
 }
 
-uint32_t RuleSet::VerdictOf(size_t index) const {
-  const bool passes = std::holds_alternative<Pass>(rules_[index].action->verdict);
-  return passes != flipped_[index] ? XDP_PASS : XDP_DROP;
+std::optional<size_t> RuleSet::Find(const testing::Header& header) const {
+  const Rule* rule = scan_->Find(header);
+  return rule != nullptr ? std::optional<size_t>(rule->id) : std::nullopt;
 }
 
-v1::UpdateRequest RuleSet::Flip(size_t index) {
-  flipped_[index] = !flipped_[index];
-  v1::UpdateRequest request;
-  v1::Rule& rule = *request.mutable_patch()->mutable_upsert()->add_rules();
-  api::Write(rules_[index], rule);
-  rule.clear_action();
-  if (VerdictOf(index) == XDP_PASS) {
-    rule.mutable_action()->mutable_pass();
+uint32_t RuleSet::VerdictOf(const testing::Header& header) const {
+  const Rule* rule = scan_->Find(header);
+  return rule != nullptr && std::holds_alternative<Drop>(rule->action->verdict) ? XDP_DROP : XDP_PASS;
+}
+
+void RuleSet::Refresh(size_t index) {
+  if (rules_.IsDeleted(index)) {
+    scan_->Erase(rules_.rule(index).name);
   } else {
-    rule.mutable_action()->mutable_drop();
+    scan_->Put(rules_.rule(index));
+  }
+}
+
+v1::UpdateRequest RuleSet::Request(ChangeKind kind, size_t index) const {
+  v1::UpdateRequest request;
+  if (kind == ChangeKind::kDelete) {
+    request.mutable_patch()->add_delete_rules(rules_.rule(index).name);
+  } else {
+    api::Write(rules_.rule(index), *request.mutable_patch()->mutable_upsert()->add_rules());
   }
   return request;
 }
 
-void RuleSet::Reset() { flipped_.assign(rules_.size(), false); }
+std::optional<v1::UpdateRequest> RuleSet::TurnRound(ChangeKind kind, const testing::Header& header) {
+  const uint32_t before = VerdictOf(header);
+  const std::optional<size_t> found = kind == ChangeKind::kInsert ? deleted_ : Find(header);
+  if (!found) return std::nullopt;
+  const size_t index = *found;
+  const Rule was = rules_.rule(index);
+  switch (kind) {
+    case ChangeKind::kEdit:
+      rules_.Edit(index);
+      break;
+    case ChangeKind::kDelete:
+      rules_.Delete(index);
+      break;
+    case ChangeKind::kInsert:
+      rules_.Insert(index);
+      break;
+    case ChangeKind::kMove: {
+      scan_->Erase(was.name);
+      const Rule* next = scan_->Find(header);
+      const uint32_t priority = next != nullptr ? rules_.FreePriorityBelow(next->priority) : 0;
+      Refresh(index);
+      if (priority == 0) return std::nullopt;
+      rules_.Move(index, priority);
+      break;
+    }
+  }
+  Refresh(index);
+  if (VerdictOf(header) != before) {
+    if (kind == ChangeKind::kDelete) deleted_ = index;
+    if (kind == ChangeKind::kInsert) deleted_.reset();
+    return Request(kind, index);
+  }
+  // As if it had not been.
+  if (kind == ChangeKind::kDelete) rules_.Insert(index);
+  if (kind == ChangeKind::kInsert) rules_.Delete(index);
+  if (kind == ChangeKind::kMove) rules_.Move(index, was.priority);
+  Refresh(index);
+  return std::nullopt;
+}
+
+RuleSet::Updates RuleSet::DrawUpdates(size_t away, size_t count, std::mt19937_64& random) {
+  RandomChanges changes(rules_, random);
+  Updates updates;
+  const auto add = [this](const RandomChanges::Change& change, std::vector<v1::UpdateRequest>& requests) {
+    Refresh(change.index);
+    requests.push_back(Request(change.kind, change.index));
+  };
+  updates.requests.reserve(count);
+  for (size_t i = 0; i < away; ++i) add(changes.Delete(), updates.before);
+  for (size_t i = 0; i < count; ++i) add(changes.Next(), updates.requests);
+  return updates;
+}
 
 v1::GatewayConfig LargeSetConfig(const std::string& device, size_t count, std::mt19937_64& random) {
   v1::GatewayConfig config;
@@ -187,7 +249,7 @@ absl::StatusOr<std::vector<JudgedFrame>> JudgeBySets(const v1::GatewayConfig& be
   std::vector<JudgedFrame> frames;
   for (const bool in_old : {false, true}) {
     for (const bool in_new : {false, true}) {
-      for (size_t found = 0; found < count;) {
+      for (size_t found = 0, tries = 0; found < count;) {
         IpAddress address = DrawPrefix(random).address;
         // One drawn at random is in neither, mostly.
         if (in_old || in_new) {
@@ -195,6 +257,9 @@ absl::StatusOr<std::vector<JudgedFrame>> JudgeBySets(const v1::GatewayConfig& be
           const auto index = static_cast<int>(random() % static_cast<uint64_t>(set.prefixes_size()));
           HG_ASSIGN_OR_RETURN(const Prefix prefix, ParsePrefix(set.prefixes(index)));
           address = prefix.address;
+        }
+        if (++tries == kTriesPerFrame * count) {
+          return absl::InvalidArgumentError("the large set has too few prefixes: hardly any is in one set alone");
         }
         if (old_members.Contain(address) != in_old || new_members.Contain(address) != in_new) continue;
         HG_ASSIGN_OR_RETURN(std::vector<uint8_t> frame, FrameFromAddress(address));

@@ -7,42 +7,68 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/control/model.h"
+#include "bench/rule_changes.h"
 #include "headgate/v1/gateway.pb.h"
+#include "tests/harness/classbench.h"
+#include "tests/harness/linear_scan.h"
 
 namespace headgate::bench {
 
-// A rule whose verdict a frame shows.
-struct ShownRule {
-  size_t index = 0;
+// A frame that shows what becomes of its header.
+struct ShownHeader {
+  testing::Header header;
   std::vector<uint8_t> frame;
 };
 
+// A set of tests/data while single rules of it are changed.
 class RuleSet {
  public:
-  // A set of tests/data.
   static absl::StatusOr<RuleSet> Load(const std::string& name);
 
-  size_t size() const { return rules_.size(); }
-  // All rules as they were loaded, on one interface.
+  // Of the set as it was loaded.
+  size_t size() const { return loaded_.size(); }
+  // All rules as they were loaded, on one interface; what none matches passes.
   v1::GatewayConfig Config(const std::string& device) const;
-  // Different rules, with a UDP or TCP frame each that no rule of higher priority matches.
-  absl::StatusOr<std::vector<ShownRule>> DrawShown(size_t count, std::mt19937_64& random) const;
+  // UDP and TCP frames that different rules decide.
+  absl::StatusOr<std::vector<ShownHeader>> DrawShown(size_t count, std::mt19937_64& random) const;
 
-  // The change that makes a pass of a rule's drop, and a drop of its pass.
-  v1::UpdateRequest Flip(size_t index);
-  // What becomes of a frame that the rule decides, as far as it has been flipped: XDP_*.
-  uint32_t VerdictOf(size_t index) const;
+  // What becomes of the header's frame, as far as rules have been changed: XDP_*.
+  uint32_t VerdictOf(const testing::Header& header) const;
+
+  // A change that turns the header's verdict round: an edit of the rule that decides it, its deletion, a move of
+  // it below the next that matches, or the insertion of the rule that was deleted last for that header. Nothing
+  // when such a change of this kind would not. What is returned has been made.
+  std::optional<v1::UpdateRequest> TurnRound(ChangeKind kind, const testing::Header& header);
+
+  // Deletes `away` rules, and then makes `count` changes, as many of each kind, as RandomChanges does.
+  struct Updates {
+    std::vector<v1::UpdateRequest> before, requests;
+  };
+  Updates DrawUpdates(size_t away, size_t count, std::mt19937_64& random);
+
   // All rules are as they were loaded.
   void Reset();
 
  private:
-  std::vector<Rule> rules_;
-  std::vector<bool> flipped_;
+  explicit RuleSet(std::vector<Rule> rules) : loaded_(std::move(rules)), rules_(loaded_) {}
+  // The rule that decides, nothing when none matches.
+  std::optional<size_t> Find(const testing::Header& header) const;
+  // Makes the search meet the rule as it is now.
+  void Refresh(size_t index);
+  v1::UpdateRequest Request(ChangeKind kind, size_t index) const;
+
+  std::vector<Rule> loaded_;
+  ChangingRules rules_;
+  std::unique_ptr<testing::LinearScan> scan_;  // the rules as they are
+  std::optional<size_t> deleted_;              // last, by TurnRound
 };
 
 // `count` different prefixes, three of four of them IPv4, and a rule that drops what comes from them.

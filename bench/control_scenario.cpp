@@ -3,12 +3,13 @@
 
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_format.h>
+#include <absl/strings/str_replace.h>
 #include <linux/bpf.h>
 
 #include <algorithm>
 #include <chrono>
 #include <map>
-#include <numeric>
+#include <optional>
 #include <random>
 #include <thread>
 #include <utility>
@@ -25,13 +26,16 @@
 namespace headgate::bench {
 namespace {
 
-using std::chrono::milliseconds;
 using Clock = VerdictWatch::Clock;
 
 constexpr char kNetns[] = "hgb-ctl", kDevice[] = "hgb-ctl0", kPeer[] = "hgb-ctl1";
 constexpr uint64_t kSeed = 1;
-// The agent gives memory back a second after a large change.
-constexpr milliseconds kQuiet(1500), kQuietTimeout(60'000);
+// Rules that are away while updates are measured: one that was deleted comes back four times as many changes
+// later, so that no group of changes that is made durable at once contains both.
+constexpr size_t kAway = 2000;
+// Of a kind of change that turns a verdict round, frames that are tried.
+constexpr size_t kTriesPerChange = 1000;
+constexpr uint32_t kMinShown = 100;
 // Messages of an Update stream that go to the socket in one call.
 constexpr size_t kSentTogether = 32;
 constexpr int kSetSamples = 100;
@@ -54,6 +58,7 @@ class Gateway {
     return gateway;
   }
 
+  RunningAgent& agent() { return *agent_; }
   GatewayClient& client() { return agent_->client(); }
   AgentProcess& process() { return agent_->process(); }
   VerdictWatch& watch() { return *watch_; }
@@ -72,48 +77,73 @@ class Gateway {
 
 // Latencies of single changes, in milliseconds.
 struct ChangeLatencies {
-  std::vector<double> durable;          // from sending to the durable acknowledgement
-  std::vector<double> visible;          // from the acknowledgement to the first frame with the new verdict
+  std::vector<double> durable;          // from sending to the arrival of the acknowledgement
+  std::vector<double> visible;          // from that to the first frame with the new verdict
   std::vector<double> sent_to_visible;  // from sending to that frame
+};
+
+// Changes that turn a shown frame's verdict round, as many of each kind.
+class VisibleChanges {
+ public:
+  VisibleChanges(RuleSet& rules, const std::vector<ShownHeader>& shown) : rules_(rules), shown_(shown) {}
+
+  struct Change {
+    v1::UpdateRequest request;
+    const ShownHeader* shown = nullptr;
+  };
+  absl::StatusOr<Change> Next() {
+    const auto kind = static_cast<ChangeKind>(made_++ % kChangeKinds);
+    for (size_t i = 0; i < kTriesPerChange; ++i) {
+      // What was deleted comes back for the frame that it was deleted for.
+      const ShownHeader& shown = kind == ChangeKind::kInsert ? *deleted_for_ : shown_[next_++ % shown_.size()];
+      std::optional<v1::UpdateRequest> request = rules_.TurnRound(kind, shown.header);
+      if (!request) continue;
+      if (kind == ChangeKind::kDelete) deleted_for_ = &shown;
+      return Change{*std::move(request), &shown};
+    }
+    return absl::InvalidArgumentError("the rule set has too few rules that turn a frame's verdict round");
+  }
+
+ private:
+  RuleSet& rules_;
+  const std::vector<ShownHeader>& shown_;
+  size_t made_ = 0, next_ = 0;
+  const ShownHeader* deleted_for_ = nullptr;
 };
 
 // Each is sent when the one before is in the data path.
 absl::StatusOr<ChangeLatencies> MeasureChanges(Gateway& gateway, RuleSet& rules,
-                                               const std::vector<ShownRule>& shown,
+                                               const std::vector<ShownHeader>& shown, size_t count,
                                                const std::atomic<bool>& stop) {
   ChangeLatencies latencies;
+  VisibleChanges changes(rules, shown);
   const auto stream = gateway.client().Update();
-  for (const ShownRule& rule : shown) {
+  for (size_t i = 0; i < count; ++i) {
     if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
-    const v1::UpdateRequest request = rules.Flip(rule.index);
-    HG_RETURN_IF_ERROR(gateway.watch().Watch(rule.frame, rules.VerdictOf(rule.index)));
+    HG_ASSIGN_OR_RETURN(const VisibleChanges::Change change, changes.Next());
+    HG_RETURN_IF_ERROR(gateway.watch().Watch(change.shown->frame, rules.VerdictOf(change.shown->header)));
     const auto sent = Clock::now();
-    HG_RETURN_IF_ERROR(stream->Send(request));
+    HG_RETURN_IF_ERROR(stream->Send(change.request));
     HG_RETURN_IF_ERROR(stream->Receive().status());
-    const auto durable = Clock::now();
+    const auto acknowledged = Clock::now();
     HG_ASSIGN_OR_RETURN(const Clock::time_point seen, gateway.watch().AwaitSeen());
-    latencies.durable.push_back(Milliseconds(durable - sent));
-    latencies.visible.push_back(Milliseconds(seen - durable));
+    latencies.durable.push_back(Milliseconds(acknowledged - sent));
+    latencies.visible.push_back(Milliseconds(seen - acknowledged));
     latencies.sent_to_visible.push_back(Milliseconds(seen - sent));
   }
   return latencies;
 }
 
-// Changes one a message, as fast as the stream takes them: to all rules in an order of chance, and again, so that
-// a rule is changed a second time only when all others were. Changes a second, from the first message to the last
-// acknowledgement.
-absl::StatusOr<double> MeasureUpdates(Gateway& gateway, RuleSet& rules, const std::vector<ShownRule>& shown,
-                                      size_t count, std::mt19937_64& random) {
-  std::vector<size_t> indexes(rules.size());
-  std::iota(indexes.begin(), indexes.end(), size_t{0});
-  std::vector<v1::UpdateRequest> requests;
-  requests.reserve(count);
-  while (requests.size() < count) {
-    std::shuffle(indexes.begin(), indexes.end(), random);
-    const size_t some = std::min(count - requests.size(), indexes.size());
-    for (size_t i = 0; i < some; ++i) requests.push_back(rules.Flip(indexes[i]));
+// That what was acknowledged is in force.
+absl::Status CheckShown(Gateway& gateway, const RuleSet& rules, const std::vector<ShownHeader>& shown) {
+  for (const ShownHeader& some : shown) {
+    HG_RETURN_IF_ERROR(gateway.watch().AwaitVerdict(some.frame, rules.VerdictOf(some.header)));
   }
+  return absl::OkStatus();
+}
 
+// Sends them as fast as the stream takes them. Seconds from the first message to the last acknowledgement.
+absl::StatusOr<double> SendAll(Gateway& gateway, const std::vector<v1::UpdateRequest>& requests) {
   const auto stream = gateway.client().Update();
   absl::Status sent;
   const auto start = Clock::now();
@@ -128,11 +158,7 @@ absl::StatusOr<double> MeasureUpdates(Gateway& gateway, RuleSet& rules, const st
   sender.join();
   HG_RETURN_IF_ERROR(received);
   HG_RETURN_IF_ERROR(sent);
-  // They did what they were acknowledged for.
-  for (const ShownRule& rule : shown) {
-    HG_RETURN_IF_ERROR(gateway.watch().AwaitVerdict(rule.frame, rules.VerdictOf(rule.index)));
-  }
-  return static_cast<double>(requests.size()) / seconds;
+  return seconds;
 }
 
 struct SetTimes {
@@ -161,31 +187,43 @@ absl::StatusOr<SetTimes> MeasureLargeSet(Gateway& gateway, size_t prefixes, std:
 }
 
 struct Case {
-  const char* name;
+  const char* name;  // but for RULES and PREFIXES, which stand for their numbers
   const char* unit;
 };
 // In the order of the table.
-constexpr Case kCases[] = {{"apply_100k_s", "s"},
+constexpr Case kCases[] = {{"load_s", "s"},
+                           {"apply_RULES_s", "s"},
                            {"visible_p50_ms", "ms"},
                            {"visible_p99_ms", "ms"},
-                           {"durable_p99_ms", "ms"},
-                           {"updates_per_s", "updates/s"},
-                           {"set_1m_load_s", "s"},
-                           {"rss_mb", "MB"},
                            {"sent_to_visible_p50_ms", "ms"},
                            {"sent_to_visible_p99_ms", "ms"},
+                           {"durable_p99_ms", "ms"},
+                           {"updates_per_s", "updates/s"},
                            {"update_cpu_us", "us"},
+                           {"set_PREFIXES_load_s", "s"},
+                           {"set_PREFIXES_replace_s", "s"},
+                           {"set_PREFIXES_replace_verdicts", "frames"},
+                           {"rss_mb", "MB"},
                            {"rss_applied_mb", "MB"},
                            {"rss_updated_mb", "MB"},
                            {"rss_settled_mb", "MB"},
                            {"rss_peak_mb", "MB"},
                            {"rss_updates_peak_mb", "MB"},
-                           {"set_1m_replace_s", "s"},
-                           {"set_1m_replace_verdicts", "frames"}};
+                           {"rss_max_mb", "MB"},
+                           {"set_PREFIXES_rss_max_mb", "MB"},
+                           {"map_mb", "MB"}};
+
+std::string Short(uint32_t number) {
+  if (number % 1'000'000 == 0) return absl::StrCat(number / 1'000'000, "m");
+  if (number % 1000 == 0) return absl::StrCat(number / 1000, "k");
+  return absl::StrCat(number);
+}
+
+double Megabytes(uint64_t bytes) { return static_cast<double>(bytes) / kMegabyte; }
 
 class Scenario {
  public:
-  Scenario(const ControlOptions& options, RuleSet rules, std::vector<ShownRule> shown,
+  Scenario(const ControlOptions& options, RuleSet rules, std::vector<ShownHeader> shown,
            const std::atomic<bool>& stop, absl::FunctionRef<void(const std::string&)> progress)
       : options_(options), rules_(std::move(rules)), shown_(std::move(shown)), stop_(stop), progress_(progress) {}
 
@@ -194,72 +232,108 @@ class Scenario {
     HG_RETURN_IF_ERROR(MeasureRules());
     HG_RETURN_IF_ERROR(MeasureSet());
     std::string line = absl::StrFormat("round %d:", round);
-    for (const Case& c : kCases) absl::StrAppendFormat(&line, " %s %.3f", c.name, values_[c.name].back());
+    for (const Case& c : kCases) absl::StrAppendFormat(&line, " %s %.3f", NameOf(c), values_[c.name].back());
     progress_(line);
     return absl::OkStatus();
   }
 
   Result result() const {
-    Result result{.scenario = "control",
-                  .settings = {{"rules", absl::StrCat(options_.rule_set, ", ", rules_.size())},
-                               {"changes", absl::StrCat(options_.changes)},
-                               {"updates", absl::StrCat(options_.updates, ", one change a message")},
-                               {"prefixes", absl::StrCat(options_.prefixes)},
-                               {"state", options_.directory}}};
+    Result result{
+        .scenario = "control",
+        .settings = {{"rules", absl::StrCat(options_.rule_set, ", ", rules_.size())},
+                     {"changes", absl::StrCat(options_.changes, ", of each kind as many")},
+                     {"updates", absl::StrCat(options_.updates, ", one a message, of each kind as many")},
+                     {"visible", "from the arrival of the acknowledgement at the client"},
+                     {"prefixes", absl::StrCat(options_.prefixes)},
+                     {"seed", absl::StrCat(kSeed)},
+                     {"state", options_.directory}}};
     for (const Case& c : kCases) {
-      result.rows.push_back({.name = c.name, .unit = c.unit, .headgate = values_.at(c.name)});
+      result.rows.push_back({.name = NameOf(c), .unit = c.unit, .headgate = values_.at(c.name)});
     }
+    result.rows.back().details = maps_;
     return result;
   }
 
  private:
+  std::string NameOf(const Case& c) const {
+    // A set's name ends with its number: acl1_100k.
+    const std::string rules = options_.rule_set.substr(options_.rule_set.rfind('_') + 1);
+    return absl::StrReplaceAll(c.name, {{"RULES", rules}, {"PREFIXES", Short(options_.prefixes)}});
+  }
+
   absl::Status MeasureRules() {
     rules_.Reset();
     HG_ASSIGN_OR_RETURN(const auto gateway, Gateway::Start(options_, stop_));
+    Add("load_s", gateway->agent().start_seconds());
     HG_ASSIGN_OR_RETURN(const double apply_seconds, gateway->Apply(rules_.Config(kDevice)));
-    Add("apply_100k_s", apply_seconds);
-    for (const ShownRule& rule : shown_) {
-      HG_RETURN_IF_ERROR(gateway->watch().AwaitVerdict(rule.frame, rules_.VerdictOf(rule.index)));
-    }
-    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory applied, SettledMemory(gateway->process()));
+    Add("apply_RULES_s", apply_seconds);
+    HG_RETURN_IF_ERROR(CheckShown(*gateway, rules_, shown_));
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory applied, SettledMemory(gateway->agent()));
 
-    HG_ASSIGN_OR_RETURN(const ChangeLatencies latencies, MeasureChanges(*gateway, rules_, shown_, stop_));
+    HG_ASSIGN_OR_RETURN(const ChangeLatencies latencies,
+                        MeasureChanges(*gateway, rules_, shown_, options_.changes, stop_));
     Add("visible_p50_ms", Percentile(latencies.visible, 50));
     Add("visible_p99_ms", Percentile(latencies.visible, 99));
     Add("durable_p99_ms", Percentile(latencies.durable, 99));
     Add("sent_to_visible_p50_ms", Percentile(latencies.sent_to_visible, 50));
     Add("sent_to_visible_p99_ms", Percentile(latencies.sent_to_visible, 99));
 
-    HG_RETURN_IF_ERROR(gateway->process().ResetPeak());
-    HG_ASSIGN_OR_RETURN(const double cpu_before, gateway->process().ReadCpuSeconds());
-    HG_ASSIGN_OR_RETURN(const double rate, MeasureUpdates(*gateway, rules_, shown_, options_.updates, random_));
-    HG_ASSIGN_OR_RETURN(const double cpu_after, gateway->process().ReadCpuSeconds());
-    Add("updates_per_s", rate);
-    Add("update_cpu_us", 1e6 * (cpu_after - cpu_before) / options_.updates);
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory changed, gateway->process().ReadMemory());
+    HG_RETURN_IF_ERROR(MeasureUpdates(*gateway));
     HG_ASSIGN_OR_RETURN(const AgentProcess::Memory updated, gateway->process().ReadMemory());
-    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory settled, SettledMemory(gateway->process()));
-    Add("rss_applied_mb", static_cast<double>(applied.resident) / kMegabyte);
-    Add("rss_updated_mb", static_cast<double>(updated.resident) / kMegabyte);
-    Add("rss_settled_mb", static_cast<double>(settled.resident) / kMegabyte);
-    Add("rss_mb",
-        static_cast<double>(std::max({applied.resident, updated.resident, settled.resident})) / kMegabyte);
-    Add("rss_peak_mb", static_cast<double>(applied.peak) / kMegabyte);
-    Add("rss_updates_peak_mb", static_cast<double>(updated.peak) / kMegabyte);
+    HG_RETURN_IF_ERROR(CheckShown(*gateway, rules_, shown_));
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory settled, SettledMemory(gateway->agent()));
+    Add("rss_applied_mb", Megabytes(applied.resident));
+    Add("rss_updated_mb", Megabytes(updated.resident));
+    Add("rss_settled_mb", Megabytes(settled.resident));
+    Add("rss_mb", Megabytes(std::max({applied.resident, updated.resident, settled.resident})));
+    Add("rss_peak_mb", Megabytes(applied.peak));
+    Add("rss_updates_peak_mb", Megabytes(updated.peak));
+    Add("rss_max_mb", Megabytes(std::max({changed.peak, updated.peak, settled.peak})));
+    HG_RETURN_IF_ERROR(ReadMaps(*gateway));
     return gateway->process().CheckRunning();
   }
 
+  absl::Status MeasureUpdates(Gateway& gateway) {
+    const size_t away = std::min(kAway, rules_.size() / 4);
+    const RuleSet::Updates updates = rules_.DrawUpdates(away, options_.updates, random_);
+    HG_RETURN_IF_ERROR(SendAll(gateway, updates.before).status());
+    HG_RETURN_IF_ERROR(gateway.process().ResetPeak());
+    HG_ASSIGN_OR_RETURN(const double cpu_before, gateway.process().ReadCpuSeconds());
+    HG_ASSIGN_OR_RETURN(const double seconds, SendAll(gateway, updates.requests));
+    HG_ASSIGN_OR_RETURN(const double cpu_after, gateway.process().ReadCpuSeconds());
+    Add("updates_per_s", options_.updates / seconds);
+    Add("update_cpu_us", 1e6 * (cpu_after - cpu_before) / options_.updates);
+    return absl::OkStatus();
+  }
+
+  // Kernel memory of the data path, as the agent reports it.
+  absl::Status ReadMaps(Gateway& gateway) {
+    HG_ASSIGN_OR_RETURN(const v1::StatusResponse status, gateway.client().GetStatus());
+    uint64_t sum = 0;
+    maps_.clear();
+    for (const v1::TableStatus& table : status.tables()) {
+      sum += table.bytes();
+      maps_.emplace_back(absl::StrCat(table.name(), "_mb"), Megabytes(table.bytes()));
+    }
+    Add("map_mb", Megabytes(sum));
+    return absl::OkStatus();
+  }
+
   // When it has come to rest.
-  static absl::StatusOr<AgentProcess::Memory> SettledMemory(AgentProcess& process) {
-    HG_RETURN_IF_ERROR(process.AwaitIdle(kQuiet, kQuietTimeout));
-    return process.ReadMemory();
+  static absl::StatusOr<AgentProcess::Memory> SettledMemory(RunningAgent& agent) {
+    HG_RETURN_IF_ERROR(agent.AwaitRest());
+    return agent.process().ReadMemory();
   }
 
   absl::Status MeasureSet() {
     HG_ASSIGN_OR_RETURN(const auto gateway, Gateway::Start(options_, stop_));
     HG_ASSIGN_OR_RETURN(const SetTimes times, MeasureLargeSet(*gateway, options_.prefixes, random_));
-    Add("set_1m_load_s", times.load_seconds);
-    Add("set_1m_replace_s", times.replace_seconds);
-    Add("set_1m_replace_verdicts", static_cast<double>(times.verdicts));
+    HG_ASSIGN_OR_RETURN(const AgentProcess::Memory memory, gateway->process().ReadMemory());
+    Add("set_PREFIXES_load_s", times.load_seconds);
+    Add("set_PREFIXES_replace_s", times.replace_seconds);
+    Add("set_PREFIXES_replace_verdicts", static_cast<double>(times.verdicts));
+    Add("set_PREFIXES_rss_max_mb", Megabytes(memory.peak));
     return gateway->process().CheckRunning();
   }
 
@@ -267,11 +341,12 @@ class Scenario {
 
   const ControlOptions& options_;
   RuleSet rules_;
-  const std::vector<ShownRule> shown_;
+  const std::vector<ShownHeader> shown_;
   const std::atomic<bool>& stop_;
   absl::FunctionRef<void(const std::string&)> progress_;
   std::mt19937_64 random_;
   std::map<std::string, std::vector<double>> values_;
+  std::vector<std::pair<std::string, double>> maps_;  // of the last round
 };
 
 }  // namespace
@@ -283,7 +358,8 @@ absl::StatusOr<Result> RunControl(const ControlOptions& options, const std::atom
   HG_RETURN_IF_ERROR(lab->Connect({kNetns, kDevice}, {kNetns, kPeer}));
   HG_ASSIGN_OR_RETURN(RuleSet rules, RuleSet::Load(options.rule_set));
   std::mt19937_64 random(kSeed);
-  HG_ASSIGN_OR_RETURN(std::vector<ShownRule> shown, rules.DrawShown(options.changes, random));
+  HG_ASSIGN_OR_RETURN(std::vector<ShownHeader> shown,
+                      rules.DrawShown(std::max(options.changes, kMinShown), random));
   Scenario scenario(options, std::move(rules), std::move(shown), stop, progress);
   for (int round = 1; round <= options.rounds; ++round) HG_RETURN_IF_ERROR(scenario.RunRound(round));
   return scenario.result();

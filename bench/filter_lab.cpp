@@ -3,6 +3,8 @@
 
 #include <absl/strings/str_cat.h>
 
+#include <algorithm>
+
 #include "agent/base/status.h"
 #include "bench/headers.h"
 
@@ -12,7 +14,9 @@ absl::StatusOr<std::unique_ptr<Lab>> MakeFilterLab() {
   HG_ASSIGN_OR_RETURN(auto lab, Lab::Create({kFilterSenderNs, kFilterNs}));
   HG_RETURN_IF_ERROR(lab->Connect({kFilterSenderNs, kFilterSenderDevice}, {kFilterNs, kFilterDevice}));
   HG_RETURN_IF_ERROR(lab->EnableGro({kFilterNs, kFilterDevice}));
-  HG_RETURN_IF_ERROR(lab->Connect({kFilterSenderNs, "hgb-idle"}, {kFilterNs, kEmptyDevice}));
+  for (const char* device : {kEmptyDevice, kHundredDevice, kFreshDevice}) {
+    HG_RETURN_IF_ERROR(lab->Connect({kFilterSenderNs, absl::StrCat(device, "-")}, {kFilterNs, device}));
+  }
   return lab;
 }
 
@@ -27,8 +31,23 @@ State MakeFilterState(const std::vector<Rule>& rules) {
   return state;
 }
 
+absl::StatusOr<MatchCounts> ReadMatchCounts(const BpfDataplane& dataplane, const std::vector<Rule>& rules) {
+  uint32_t last = 0;
+  for (const Rule& rule : rules) last = std::max(last, rule.id);
+  HG_ASSIGN_OR_RETURN(const auto counts, dataplane.ReadCounters(CounterId::kRules, 0, last + 1));
+  HG_ASSIGN_OR_RETURN(const auto reasons,
+                      dataplane.ReadCounters(CounterId::kPorts, kFilterPort * HG_REASON_SLOTS, HG_REASON_SLOTS));
+  MatchCounts matches;
+  // Packets are the first field of each.
+  for (const Rule& rule : rules) {
+    matches.rules.push_back(counts[static_cast<size_t>(rule.id) * dataplane.CounterFields(CounterId::kRules)]);
+  }
+  matches.unmatched = reasons[HG_REASON_DROP_DEFAULT * dataplane.CounterFields(CounterId::kPorts)];
+  return matches;
+}
+
 absl::StatusOr<std::vector<Rule>> LoadFilterRules(const std::string& set, const std::string& size) {
-  if (size != "100") return LoadRuleSet(absl::StrCat(set, "_", size));
+  if (size != kHundred) return LoadRuleSet(absl::StrCat(set, "_", size));
   constexpr size_t kRules = 100;
   HG_ASSIGN_OR_RETURN(const std::vector<Rule> thousand, LoadRuleSet(absl::StrCat(set, "_1k")));
   std::vector<Rule> hundred;

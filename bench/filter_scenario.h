@@ -23,7 +23,8 @@ struct FilterOptions {
   std::vector<std::string> sets = {"acl1", "fw1", "ipc1"};
   std::vector<std::string> sizes = {"100", "1k", "8k", "100k"};
   std::vector<std::string> rate_sizes = {"1k", "8k"};  // at which packet rates are measured
-  bool flow_cache = true;  // of the gateway; every header is new to it, so that this shows what it costs
+  bool flow_cache = true;    // of the gateway; every header is new to it, so that this shows what it costs
+  uint32_t churn = 100'000;  // changes before the first set's last size is measured once more; 0: it is not
   uint64_t seed = 1;
   bool realtime = false;  // before all other work of the machine
   bool wait = false;      // for the end of another benchmark

@@ -14,6 +14,7 @@ namespace {
 
 // Of which one gave a header that was there already: the rules have few.
 constexpr size_t kDrawsPerHeader = 50;
+constexpr uint32_t kPriorityStep = 16;
 
 hgb_header FromHeader(const testing::Header& header) {
   return {.source = htonl(header.source[0]),
@@ -24,18 +25,13 @@ hgb_header FromHeader(const testing::Header& header) {
           .pad = {}};
 }
 
-bool MaySend(const testing::Header& header) {
-  constexpr uint32_t kFirstGroup = 0xe0000000, kFirstReserved = 0xf0000000, kBroadcast = 0xffffffff;
-  const uint32_t source = header.source[0];
-  return header.family == Family::kIpv4 && (source < kFirstGroup || source >= kFirstReserved) &&
-         source != kBroadcast;
-}
-
 }  // namespace
 
 absl::StatusOr<std::vector<Rule>> LoadRuleSet(const std::string& name) {
   try {
-    return testing::LoadClassBench(name);
+    std::vector<Rule> rules = testing::LoadClassBench(name);
+    for (Rule& rule : rules) rule.priority *= kPriorityStep;
+    return rules;
   } catch (const std::exception& error) {
     return absl::NotFoundError(absl::StrCat("load the rule set ", name, ": ", error.what()));
   }
@@ -58,6 +54,14 @@ absl::StatusOr<std::vector<hgb_header>> DrawHeaders(const std::vector<Rule>& rul
     if (seen.emplace(reinterpret_cast<const char*>(&header), sizeof(header)).second) headers.push_back(header);
   }
   return headers;
+}
+
+// Frames from group addresses are dropped for that alone.
+bool MaySend(const testing::Header& header) {
+  constexpr uint32_t kFirstGroup = 0xe0000000, kFirstReserved = 0xf0000000, kBroadcast = 0xffffffff;
+  const uint32_t source = header.source[0];
+  return header.family == Family::kIpv4 && (source < kFirstGroup || source >= kFirstReserved) &&
+         source != kBroadcast;
 }
 
 testing::Header ToHeader(const hgb_header& header) {

@@ -16,13 +16,17 @@
 
 namespace headgate::bench {
 
-// A ClassBench set of tests/data: acl1, fw1 or ipc1, and 1k, 8k or 100k.
+// A ClassBench set of tests/data: acl1, fw1 or ipc1, and 1k, 8k or 100k. Between its priorities there is room for
+// others.
 absl::StatusOr<std::vector<Rule>> LoadRuleSet(const std::string& name);
 
-// `count` different headers, each from within a random rule's ranges or at their corners, of sources that may send
-// (not multicast, not broadcast). Fails when the rules leave no room for so many.
+// `count` different headers, each from within a random rule's ranges or at their corners, of sources that may
+// send. Fails when the rules leave no room for so many.
 absl::StatusOr<std::vector<hgb_header>> DrawHeaders(const std::vector<Rule>& rules, size_t count,
                                                     std::mt19937_64& random);
+
+// Whether a gateway looks the header up: it is of IPv4, and of a source that may send.
+bool MaySend(const testing::Header& header);
 
 testing::Header ToHeader(const hgb_header& header);
 

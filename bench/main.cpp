@@ -5,6 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "agent/base/log.h"
 #include "agent/base/status.h"
 #include "bench/options.h"
 #include "bench/result.h"
@@ -72,6 +73,8 @@ int Main(int argc, char** argv) {
   const std::optional<Command> command = ParseCommand(argc, argv, std::cout, std::cerr, exit_code);
   if (!command) return exit_code;
   CatchSignals();
+  SetLogLevel("warn")
+      .IgnoreError();  // of the data plane that this process loads: progress is the scenario's to print
   const absl::StatusOr<Outcome> outcome = std::visit(Runner(command->quiet), command->verb);
   if (!outcome.ok()) return Fail(outcome.status());
   if (command->json != "-") std::cout << outcome->text << std::flush;

@@ -34,26 +34,6 @@ absl::Status WriteFile(const std::string& path, absl::string_view text) {
   return absl::OkStatus();
 }
 
-// The kernel threads of a device's NAPI are named napi/DEVICE-ID.
-absl::Status ScheduleNapiThreads(const std::string& device, const Scheduling& scheduling) {
-  int found = 0;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    pid_t pid = 0;
-    if (!absl::SimpleAtoi(entry.path().filename().string(), &pid)) continue;
-    std::ifstream comm(entry.path() / "comm");
-    std::string name;
-    if (!std::getline(comm, name) || !absl::StartsWith(name, absl::StrCat(kThreadNamePrefix, device, "-")))
-      continue;
-    HG_RETURN_IF_ERROR(Annotate(Schedule(pid, scheduling), name));
-    ++found;
-  }
-  if (found == 0) {
-    return absl::NotFoundError(absl::StrCat("no kernel thread ", kThreadNamePrefix, device,
-                                            "-*: the device has no NAPI (attach a program first)"));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status WriteThreaded(const std::string& netns, const std::string& device, absl::string_view value) {
   return InNamespace(netns, [&]() -> absl::Status {
     // A sysfs shows the devices of the namespace it was mounted in: this thread gets one of its own.
@@ -116,9 +96,38 @@ absl::Status Schedule(pid_t thread, const Scheduling& scheduling) {
   return absl::OkStatus();
 }
 
+// They are named napi/DEVICE-ID.
+absl::StatusOr<std::vector<pid_t>> FindNapiThreads(const std::string& device) {
+  std::vector<pid_t> threads;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    pid_t pid = 0;
+    if (!absl::SimpleAtoi(entry.path().filename().string(), &pid)) continue;
+    std::ifstream comm(entry.path() / "comm");
+    std::string name;
+    if (std::getline(comm, name) && absl::StartsWith(name, absl::StrCat(kThreadNamePrefix, device, "-")))
+      threads.push_back(pid);
+  }
+  if (!threads.empty()) return threads;
+  return absl::NotFoundError(absl::StrCat("no kernel thread ", kThreadNamePrefix, device,
+                                          "-*: the device has no NAPI (attach a program first)"));
+}
+
+absl::StatusOr<uint64_t> ReadCpuTime(pid_t thread) {
+  // Its first number (Documentation/scheduler/sched-stats.rst).
+  const std::string path = absl::StrCat("/proc/", thread, "/schedstat");
+  std::ifstream file(path);
+  uint64_t nanoseconds = 0;
+  if (!(file >> nanoseconds)) return ErrnoStatus("read ", path);
+  return nanoseconds;
+}
+
 absl::Status RunNapiInThreads(const std::string& netns, const std::string& device, const Scheduling& scheduling) {
   HG_RETURN_IF_ERROR(WriteThreaded(netns, device, "1"));
-  return ScheduleNapiThreads(device, scheduling);
+  HG_ASSIGN_OR_RETURN(const std::vector<pid_t> threads, FindNapiThreads(device));
+  for (const pid_t thread : threads) {
+    HG_RETURN_IF_ERROR(Annotate(Schedule(thread, scheduling), kThreadNamePrefix, device));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RunNapiInSoftirqs(const std::string& netns, const std::string& device) {

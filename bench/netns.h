@@ -11,6 +11,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/dataplane/device.h"
 
@@ -39,5 +40,10 @@ absl::Status Schedule(pid_t thread, const Scheduling& scheduling);
 // while a program is attached to it: to be called after that.
 absl::Status RunNapiInThreads(const std::string& netns, const std::string& device, const Scheduling& scheduling);
 absl::Status RunNapiInSoftirqs(const std::string& netns, const std::string& device);
+
+// The kernel's threads that run a device's NAPI.
+absl::StatusOr<std::vector<pid_t>> FindNapiThreads(const std::string& device);
+// Nanoseconds that a thread has run.
+absl::StatusOr<uint64_t> ReadCpuTime(pid_t thread);
 
 }  // namespace headgate::bench

@@ -21,6 +21,8 @@ constexpr char kScript[] = "/run/hgbench.nft";
 
 std::string Ports(const std::string& field, const PortRanges& ranges) {
   if (ranges.empty()) return "";
+  // As a range it would take two comparisons.
+  if (ranges[0].first == ranges[0].last) return absl::StrCat(field, " ", ranges[0].first, " ");
   return absl::StrCat(field, " ", ranges[0].first, "-", ranges[0].last, " ");
 }
 
@@ -48,10 +50,11 @@ std::string MatchText(const Match& match) {
 
 absl::Status WriteScript(const std::string& device, const std::vector<Rule>& rules) {
   std::ofstream out(kScript);
-  out << "table netdev hgbench {\n  counter dropped { }\n  chain dropped { counter name \"dropped\" drop; }\n"
+  out << "table netdev hgbench {\n  counter matched { }\n  counter unmatched { }\n"
+      << "  chain matched { counter name \"matched\" drop; }\n"
       << "  chain rules { type filter hook ingress device \"" << device << "\" priority 0; policy accept;\n";
-  for (const Rule& rule : rules) out << "    " << MatchText(rule.match) << "goto dropped;\n";
-  out << "    goto dropped;\n  }\n}\n";
+  for (const Rule& rule : rules) out << "    " << MatchText(rule.match) << "goto matched;\n";
+  out << "    counter name \"unmatched\" drop;\n  }\n}\n";
   out.close();
   return out ? absl::OkStatus() : ErrnoStatus("write ", kScript);
 }
@@ -87,14 +90,20 @@ absl::StatusOr<std::unique_ptr<Nftables>> Nftables::Start(const std::string& net
 
 Nftables::~Nftables() { Run(netns_, "delete table netdev hgbench").status().IgnoreError(); }
 
-absl::StatusOr<uint64_t> Nftables::Dropped() const {
-  HG_ASSIGN_OR_RETURN(const std::string text, Run(netns_, "list counter netdev hgbench dropped"));
-  uint64_t packets = 0;
+absl::Status Nftables::CheckInstalled() { return Run("", "--version").status(); }
+
+absl::StatusOr<Nftables::Counts> Nftables::Read() const {
+  HG_ASSIGN_OR_RETURN(const std::string text, Run(netns_, "list counters table netdev hgbench"));
+  Counts counts;
+  int found = 0;
+  uint64_t* of = nullptr;
   const std::vector<std::string> words = absl::StrSplit(text, absl::ByAnyChar(" \n\t"), absl::SkipEmpty());
   for (size_t i = 0; i + 1 < words.size(); ++i) {
-    if (words[i] == "packets" && absl::SimpleAtoi(words[i + 1], &packets)) return packets;
+    if (words[i] == "counter") of = words[i + 1] == "matched" ? &counts.matched : &counts.unmatched;
+    if (words[i] == "packets" && of != nullptr && absl::SimpleAtoi(words[i + 1], of)) ++found;
   }
-  return absl::InternalError(absl::StrCat("no count in what nft prints: ", text));
+  if (found == 2) return counts;
+  return absl::InternalError(absl::StrCat("no counts in what nft prints: ", text));
 }
 
 }  // namespace headgate::bench

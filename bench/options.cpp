@@ -12,6 +12,8 @@ namespace {
 constexpr char kFooter[] =
     "\nExit status: 0 done, 1 failed, 2 wrong usage, 3 frames were lost (run). Details and examples: man hgbench.";
 constexpr double kMaxSeconds = 1e6;
+// Eight times as many as flows that the cache has room for (HG_FLOWS): of a thousand less than one is remembered.
+constexpr uint32_t kMinCachelessHeaders = 16'384;
 
 // An option whose text `parse` turns into a value or a reason why not.
 template <typename T, typename Parse>
@@ -116,6 +118,10 @@ void AddRun(CLI::App& root, Command& command) {
   app->final_callback([&command, run] { command.verb = *run; });
 }
 
+void AddRounds(CLI::App& app, int& rounds, const std::string& help) {
+  app.add_option("--rounds", rounds, help)->check(CLI::Range(1, 1000))->capture_default_str();
+}
+
 void AddWait(CLI::App& app, bool& wait) {
   app.add_flag("--wait", wait, "Wait while another benchmark runs, instead of failing");
 }
@@ -125,9 +131,7 @@ void AddRedirect(CLI::App& root, Command& command) {
       "redirect",
       "Rate of Headgate's redirect with 1,000 rules and all counters, against a bare redirect program");
   auto redirect = std::make_shared<RedirectOptions>();
-  app->add_option("--rounds", redirect->rounds, "Measurements of each")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  AddRounds(*app, redirect->rounds, "Measurements of each");
   app->add_option("--seconds", redirect->seconds, "Seconds of a measurement")
       ->check(CLI::Range(0.05, 3600.0))
       ->capture_default_str();
@@ -150,9 +154,7 @@ void AddFilter(CLI::App& root, Command& command) {
   CLI::App* app = root.add_subcommand(
       "filter", "What classifying costs as rules grow in number, against DPDK's rte_acl and nftables");
   auto filter = std::make_shared<FilterOptions>();
-  app->add_option("--rounds", filter->rounds, "Measurements of each")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  AddRounds(*app, filter->rounds, "Measurements of each");
   app->add_option("--seconds", filter->seconds, "Seconds of a measurement of a packet rate")
       ->check(CLI::Range(0.05, 3600.0))
       ->capture_default_str();
@@ -170,10 +172,18 @@ void AddFilter(CLI::App& root, Command& command) {
       ->delimiter(',')
       ->check(names({"none", "100", "1k", "8k", "100k"}).description(""));
   app->add_flag("--flow-cache,!--no-flow-cache", filter->flow_cache, "Load the gateway with its flow cache [on]");
-  app->add_option("--seed", filter->seed, "Of the headers drawn")->capture_default_str();
+  app->add_option("--churn", filter->churn,
+                  "Changes after which the first set's last size is measured once more; 0: not at all")
+      ->check(CLI::Range(0u, 10'000'000u))
+      ->capture_default_str();
+  app->add_option("--seed", filter->seed, "Of what is drawn by chance")->capture_default_str();
   app->add_flag("--realtime", filter->realtime, "Run before all ordinary work of the machine");
   AddWait(*app, filter->wait);
   app->final_callback([&command, filter] {
+    if (filter->flow_cache && filter->headers < kMinCachelessHeaders) {
+      throw CLI::ValidationError("--headers", "the flow cache would remember some of so few: at least " +
+                                                  std::to_string(kMinCachelessHeaders) + ", or --no-flow-cache");
+    }
     std::erase(filter->rate_sizes, "none");
     command.verb = *filter;
   });
@@ -183,9 +193,7 @@ void AddControl(CLI::App& root, Command& command) {
   CLI::App* app = root.add_subcommand(
       "control", "How fast a running agent takes rules, how soon they are in the data path, and its memory");
   auto control = std::make_shared<ControlOptions>();
-  app->add_option("--rounds", control->rounds, "Repetitions of everything, each with a fresh agent")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  AddRounds(*app, control->rounds, "Repetitions of everything, each with a fresh agent");
   app->add_option("--agent", control->agent, "The headgated to measure")->take_last()->capture_default_str();
   app->add_option("--rules", control->rule_set, "ClassBench set of the tests")->capture_default_str();
   app->add_option("--changes", control->changes, "Single changes whose latency is measured, in a round")
@@ -195,7 +203,7 @@ void AddControl(CLI::App& root, Command& command) {
       ->check(CLI::Range(1, 10'000'000))
       ->capture_default_str();
   app->add_option("--prefixes", control->prefixes, "Prefixes of the large set")
-      ->check(CLI::Range(1, 1'000'000))
+      ->check(CLI::Range(2, 1'000'000))
       ->capture_default_str();
   app->add_option("--directory", control->directory, "Where the agent keeps its state meanwhile: on a real disk")
       ->capture_default_str();
@@ -207,9 +215,7 @@ void AddReplace(CLI::App& root, Command& command) {
   CLI::App* app = root.add_subcommand(
       "replace", "How long packets take while all rules are replaced, against when nothing changes");
   auto replace = std::make_shared<ReplaceOptions>();
-  app->add_option("--rounds", replace->rounds, "Measurements of each")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
+  AddRounds(*app, replace->rounds, "Measurements of each");
   app->add_option("--seconds", replace->seconds, "Seconds of a measurement, and more for the last replacement")
       ->check(CLI::Range(0.05, 3600.0))
       ->capture_default_str();
@@ -219,6 +225,8 @@ void AddReplace(CLI::App& root, Command& command) {
       ->check(CLI::Range(uint64_t{1000}, uint64_t{10'000'000}))
       ->capture_default_str();
   app->add_option("--flows", replace->flows, "Flows in turn")->check(CLI::Range(1u, 256u))->capture_default_str();
+  app->add_flag("--flow-cache,!--no-flow-cache", replace->flow_cache,
+                "Start the agent with its flow cache, which would hold all flows [off]");
   app->add_option("--directory", replace->directory, "Where the agent keeps its state meanwhile: on a real disk")
       ->capture_default_str();
   app->add_flag("--realtime,!--no-realtime", replace->realtime,

@@ -5,7 +5,9 @@
 #include <absl/strings/str_format.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -30,9 +32,7 @@ constexpr char kSenderDevice[] = "hgb-gen", kIn[] = "hgb-in", kOut[] = "hgb-out"
 // What goes into a veth is received, redirected and received again on the sender's CPU.
 constexpr int kPathCpu = 0, kAgentCpu = 1;
 constexpr milliseconds kStopTime(100);
-constexpr milliseconds kIdle(50), kIdleTimeout(5000);
-// The agent gives memory back a second after a large change.
-constexpr milliseconds kAgentIdle(1500), kAgentIdleTimeout(60'000);
+constexpr milliseconds kDrained(50), kDrainTimeout(5000);
 constexpr double kMicrosecond = 1e3;  // ns
 
 // Frames by the agent's counters.
@@ -60,14 +60,31 @@ std::vector<double> Percentiles(const std::vector<Sample>& samples, Histogram Sa
   return values;
 }
 
-std::string Line(int round, bool replacing, const Sample& sample) {
+// What the agent's CPU does meanwhile. A CPU that sleeps wakes up slowly, which shows on the path's CPU too: so
+// there are two turns in which nothing is replaced.
+enum class Turn : uint8_t { kReplacing, kIdle, kBusy };
+constexpr std::array kTurns = {Turn::kReplacing, Turn::kIdle, Turn::kBusy};
+
+const char* NameOf(Turn turn) {
+  switch (turn) {
+    case Turn::kReplacing:
+      return "replacing";
+    case Turn::kIdle:
+      return "idle";
+    case Turn::kBusy:
+      return "busy";
+  }
+  return "";
+}
+
+std::string Line(int round, Turn turn, const Sample& sample) {
   const auto us = [&sample](double percent) { return Microseconds(sample.latency, percent); };
   return absl::StrFormat(
       "round %d, %-9s p50 %5.1f us, p99 %5.1f, p99.9 %5.1f, max %6.1f; sender late p99.9 %5.1f, "
       "max %6.1f; %d replacements, %d frames, %d lost, %d given up",
-      round, replacing ? "replacing" : "quiet", us(50), us(99), us(99.9), us(100),
-      Microseconds(sample.lateness, 99.9), Microseconds(sample.lateness, 100), sample.replacements,
-      sample.sent.sent, sample.lost, sample.sent.given_up);
+      round, NameOf(turn), us(50), us(99), us(99.9), us(100), Microseconds(sample.lateness, 99.9),
+      Microseconds(sample.lateness, 100), sample.replacements, sample.sent.sent, sample.lost,
+      sample.sent.given_up);
 }
 
 class Scenario {
@@ -80,11 +97,12 @@ class Scenario {
     const ReplacePath path = {
         .in = kIn, .out = kOut, .source_mac = "02:00:00:00:01:01", .destination_mac = "02:00:00:00:01:02"};
     HG_ASSIGN_OR_RETURN(cycle_, MakeReplaceCycle(options_.rule_set, path, ReplaceFrames(options_.flows)));
-    HG_ASSIGN_OR_RETURN(
-        agent_,
-        RunningAgent::Start(
-            {.binary = options_.agent, .netns = kGatewayNs, .directory = options_.directory, .cpu = AgentCpu()},
-            stop_));
+    HG_ASSIGN_OR_RETURN(agent_, RunningAgent::Start({.binary = options_.agent,
+                                                     .netns = kGatewayNs,
+                                                     .directory = options_.directory,
+                                                     .cpu = AgentCpu(),
+                                                     .flow_cache = options_.flow_cache},
+                                                    stop_));
     return absl::OkStatus();
   }
 
@@ -92,14 +110,14 @@ class Scenario {
   static int AgentCpu() { return std::thread::hardware_concurrency() > 1 ? kAgentCpu : kPathCpu; }
 
   absl::Status RunRound(int round) {
-    for (int turn = 0; turn < 2; ++turn) {
-      const bool replacing = (round + turn) % 2 == 0;
+    for (size_t i = 0; i < kTurns.size(); ++i) {
+      const Turn turn = kTurns[(static_cast<size_t>(round) + i) % kTurns.size()];
       // From the same state: the set in force, and the agent at rest.
       HG_RETURN_IF_ERROR(agent_->Apply(cycle_.requests.front()).status());
-      HG_RETURN_IF_ERROR(agent_->process().AwaitIdle(kAgentIdle, kAgentIdleTimeout));
-      HG_ASSIGN_OR_RETURN(Sample sample, Measure(replacing));
-      progress_(Line(round, replacing, sample));
-      (replacing ? replacing_ : quiet_).push_back(std::move(sample));
+      HG_RETURN_IF_ERROR(agent_->AwaitRest());
+      HG_ASSIGN_OR_RETURN(Sample sample, Measure(turn));
+      progress_(Line(round, turn, sample));
+      samples_[turn].push_back(std::move(sample));
     }
     return agent_->process().CheckRunning();
   }
@@ -121,24 +139,24 @@ class Scenario {
     return account;
   }
 
-  // Replaces the rules all the time, or waits. How many replacements there were.
-  absl::StatusOr<uint64_t> Occupy(bool replacing) {
+  // Replaces the rules all the time, or computes or waits. How many replacements there were.
+  absl::StatusOr<uint64_t> Occupy(Turn turn) {
     const auto end = Clock::now() +
                      std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options_.seconds));
     uint64_t replacements = 0;
     while (Clock::now() < end) {
       if (stop_.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
-      if (replacing) {
+      if (turn == Turn::kReplacing) {
         const size_t next = ++replacements % cycle_.requests.size();
         HG_RETURN_IF_ERROR(agent_->Apply(cycle_.requests[next]).status());
-      } else {
+      } else if (turn == Turn::kIdle) {
         std::this_thread::sleep_for(std::min<Clock::duration>(kStopTime, end - Clock::now()));
       }
     }
     return replacements;
   }
 
-  absl::StatusOr<Sample> Measure(bool replacing) {
+  absl::StatusOr<Sample> Measure(Turn turn) {
     HG_ASSIGN_OR_RETURN(const Account before, ReadAccount());
     HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open({.device = kSink, .netns = kSinkNs}));
     HG_ASSIGN_OR_RETURN(const auto sender,
@@ -149,9 +167,9 @@ class Scenario {
                                       .scheduling = {.cpu = kPathCpu, .realtime = options_.realtime ? 1 : 0}}));
     sender->Start();
     Sample sample;
-    HG_ASSIGN_OR_RETURN(sample.replacements, Occupy(replacing));
+    HG_ASSIGN_OR_RETURN(sample.replacements, Occupy(turn));
     HG_RETURN_IF_ERROR(sender->Stop());
-    HG_RETURN_IF_ERROR(receiver->AwaitIdle(kIdle, kIdleTimeout));
+    HG_RETURN_IF_ERROR(receiver->AwaitIdle(kDrained, kDrainTimeout));
     HG_ASSIGN_OR_RETURN(ReceiveReport received, receiver->Read());
     HG_ASSIGN_OR_RETURN(const Account after, ReadAccount());
     sample.sent = sender->Report();
@@ -180,7 +198,7 @@ class Scenario {
   absl::FunctionRef<void(const std::string&)> progress_;
   ReplaceCycle cycle_;
   std::unique_ptr<RunningAgent> agent_;
-  std::vector<Sample> quiet_, replacing_;  // by round
+  std::map<Turn, std::vector<Sample>> samples_;  // by round
 };
 
 // Of all rounds of a kind, each name with the prefix.
@@ -202,25 +220,34 @@ void AddDetails(const std::string& prefix, const std::vector<Sample>& samples,
 }
 
 Result Scenario::result() const {
+  const std::vector<Sample>&replacing = samples_.at(Turn::kReplacing), &idle = samples_.at(Turn::kIdle),
+        &busy = samples_.at(Turn::kBusy);
   uint64_t replacements = 0;
-  for (const Sample& sample : replacing_) replacements += sample.replacements;
+  for (const Sample& sample : replacing) replacements += sample.replacements;
   std::vector<std::pair<std::string, double>> details = {{"replacements", static_cast<double>(replacements)}};
-  AddDetails("", replacing_, details);
-  AddDetails("baseline_", quiet_, details);
+  AddDetails("", replacing, details);
+  AddDetails("idle_", idle, details);
+  AddDetails("busy_", busy, details);
   Result result{.scenario = "replace",
                 .settings = {{"rules", absl::StrCat(options_.rule_set, ", ", cycle_.rules)},
                              {"seconds", absl::StrCat(options_.seconds)},
                              {"rate", absl::StrCat(options_.packets_per_second)},
                              {"flows", absl::StrCat(options_.flows)},
+                             {"flow_cache", options_.flow_cache ? "yes" : "no"},
                              {"realtime", options_.realtime ? "yes" : "no"},
                              {"state", options_.directory}}};
   for (const auto& [name, percent] : {std::pair("p50", 50.0), {"p99", 99.0}, {"p999", 99.9}}) {
-    result.rows.push_back({.name = absl::StrCat("replace/", name),
-                           .unit = "us",
-                           .headgate = Percentiles(replacing_, &Sample::latency, percent),
-                           .baseline = "quiet",
-                           .baseline_values = Percentiles(quiet_, &Sample::latency, percent),
-                           .details = details});
+    const std::vector<double> while_idle = Percentiles(idle, &Sample::latency, percent),
+                              while_busy = Percentiles(busy, &Sample::latency, percent);
+    ResultRow row{.name = absl::StrCat("replace/", name),
+                  .unit = "us",
+                  .headgate = Percentiles(replacing, &Sample::latency, percent),
+                  .baseline = "quiet"};
+    for (size_t i = 0; i < while_idle.size(); ++i)
+      row.baseline_values.push_back(std::min(while_idle[i], while_busy[i]));
+    row.details = {{"idle_us", Summarize(while_idle).median}, {"busy_us", Summarize(while_busy).median}};
+    row.details.insert(row.details.end(), details.begin(), details.end());
+    result.rows.push_back(std::move(row));
     details.clear();  // once
   }
   return result;

@@ -22,6 +22,7 @@ struct ReplaceOptions {
   std::string rule_set = "acl1_100k";
   uint64_t packets_per_second = 100'000;
   uint32_t flows = 256;
+  bool flow_cache = false;  // of the agent: it would hold all flows, and packets would not meet what is replaced
   std::string directory = "/var/tmp";
   bool realtime = true;  // the sender, and with it the packet path, before all other work of the machine
   bool wait = false;     // for the end of another benchmark

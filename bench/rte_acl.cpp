@@ -121,6 +121,16 @@ absl::StatusOr<double> Time(const rte_acl_ctx* context, Algorithm algorithm,
   return time.count() / static_cast<double>(headers.size());
 }
 
+absl::StatusOr<std::vector<uint32_t>> Find(const rte_acl_ctx* context, Algorithm algorithm,
+                                           absl::Span<const hgb_header> headers) {
+  std::vector<uint32_t> found;
+  found.reserve(headers.size());
+  HG_RETURN_IF_ERROR(ClassifyAll(context, algorithm, headers, [&](const uint32_t* results, size_t count) {
+    found.insert(found.end(), results, results + count);
+  }));
+  return found;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RteAcl>> RteAcl::Build(const std::vector<Rule>& rules) {
@@ -163,13 +173,12 @@ absl::StatusOr<double> RteAcl::TimeVector(absl::Span<const hgb_header> headers) 
   return Time(context_, static_cast<Algorithm>(vector_algorithm_), headers);
 }
 
-absl::StatusOr<std::vector<uint32_t>> RteAcl::Classify(absl::Span<const hgb_header> headers) const {
-  std::vector<uint32_t> found;
-  found.reserve(headers.size());
-  HG_RETURN_IF_ERROR(ClassifyAll(
-      context_, static_cast<Algorithm>(vector_algorithm_), headers,
-      [&](const uint32_t* results, size_t count) { found.insert(found.end(), results, results + count); }));
-  return found;
+absl::StatusOr<std::vector<uint32_t>> RteAcl::ClassifyScalar(absl::Span<const hgb_header> headers) const {
+  return Find(context_, RTE_ACL_CLASSIFY_SCALAR, headers);
+}
+
+absl::StatusOr<std::vector<uint32_t>> RteAcl::ClassifyVector(absl::Span<const hgb_header> headers) const {
+  return Find(context_, static_cast<Algorithm>(vector_algorithm_), headers);
 }
 
 }  // namespace headgate::bench

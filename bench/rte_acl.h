@@ -36,7 +36,8 @@ class RteAcl {
   absl::StatusOr<double> TimeScalar(absl::Span<const hgb_header> headers) const;
   absl::StatusOr<double> TimeVector(absl::Span<const hgb_header> headers) const;
   // The index of the rule that each header matches, plus one; 0: none.
-  absl::StatusOr<std::vector<uint32_t>> Classify(absl::Span<const hgb_header> headers) const;
+  absl::StatusOr<std::vector<uint32_t>> ClassifyScalar(absl::Span<const hgb_header> headers) const;
+  absl::StatusOr<std::vector<uint32_t>> ClassifyVector(absl::Span<const hgb_header> headers) const;
 
  private:
   RteAcl() = default;

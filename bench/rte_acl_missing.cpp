@@ -15,6 +15,11 @@ absl::StatusOr<std::unique_ptr<RteAcl>> RteAcl::Build(const std::vector<Rule>&) 
 RteAcl::~RteAcl() = default;
 absl::StatusOr<double> RteAcl::TimeScalar(absl::Span<const hgb_header>) const { return Missing(); }
 absl::StatusOr<double> RteAcl::TimeVector(absl::Span<const hgb_header>) const { return Missing(); }
-absl::StatusOr<std::vector<uint32_t>> RteAcl::Classify(absl::Span<const hgb_header>) const { return Missing(); }
+absl::StatusOr<std::vector<uint32_t>> RteAcl::ClassifyScalar(absl::Span<const hgb_header>) const {
+  return Missing();
+}
+absl::StatusOr<std::vector<uint32_t>> RteAcl::ClassifyVector(absl::Span<const hgb_header>) const {
+  return Missing();
+}
 
 }  // namespace headgate::bench

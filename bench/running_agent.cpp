@@ -12,7 +12,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kStartTimeout(30'000), kPoll(10);
+constexpr std::chrono::milliseconds kStartTimeout(30'000), kPoll(2);
+// The agent gives memory back a second after a large change.
+constexpr std::chrono::milliseconds kRest(1500), kRestTimeout(60'000);
 
 }  // namespace
 
@@ -20,20 +22,24 @@ absl::StatusOr<std::unique_ptr<RunningAgent>> RunningAgent::Start(const RunningA
                                                                   const std::atomic<bool>& stop) {
   std::unique_ptr<RunningAgent> agent(new RunningAgent);
   HG_RETURN_IF_ERROR(agent->bpffs_.Mount());
+  const auto start = Clock::now();
   HG_ASSIGN_OR_RETURN(agent->process_, AgentProcess::Start({.binary = setup.binary,
                                                             .netns = setup.netns,
                                                             .bpffs = PrivateBpffs::kPath,
                                                             .directory = setup.directory,
-                                                            .cpu = setup.cpu}));
-  agent->client_ = std::make_unique<GatewayClient>(agent->process_->socket());
+                                                            .cpu = setup.cpu,
+                                                            .flow_cache = setup.flow_cache}));
   HG_RETURN_IF_ERROR(agent->AwaitServing(stop));
+  agent->start_seconds_ = std::chrono::duration<double>(Clock::now() - start).count();
   return agent;
 }
 
 absl::Status RunningAgent::AwaitServing(const std::atomic<bool>& stop) {
   const auto deadline = Clock::now() + kStartTimeout;
   while (true) {
-    if (client_->GetStatus().ok()) return absl::OkStatus();
+    // A channel that was refused once may take seconds to try again.
+    if (!client_ && process_->Listens()) client_ = std::make_unique<GatewayClient>(process_->socket());
+    if (client_ && client_->GetStatus().ok()) return absl::OkStatus();
     HG_RETURN_IF_ERROR(process_->CheckRunning());
     if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
     if (Clock::now() > deadline) return absl::DeadlineExceededError("the agent does not serve");
@@ -48,6 +54,8 @@ absl::StatusOr<double> RunningAgent::Apply(const v1::ApplyRequest& request) {
   if (response.applied_generation() >= response.generation()) return seconds;
   return absl::InternalError("the agent says that a configuration is in force which is not");
 }
+
+absl::Status RunningAgent::AwaitRest() { return process_->AwaitIdle(kRest, kRestTimeout); }
 
 v1::ApplyRequest ApplyUntilInForce(v1::GatewayConfig config) {
   v1::ApplyRequest request;

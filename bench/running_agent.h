@@ -20,7 +20,8 @@ struct RunningAgentSetup {
   std::string binary;
   std::string netns;
   std::string directory;
-  std::optional<int> cpu;
+  std::optional<int> cpu = {};
+  bool flow_cache = true;
 };
 
 class RunningAgent {
@@ -35,6 +36,12 @@ class RunningAgent {
   // A whole configuration, until it is in force. The seconds that the call took.
   absl::StatusOr<double> Apply(const v1::ApplyRequest& request);
 
+  // Until it has come to rest after a change, and given back the memory that this took.
+  absl::Status AwaitRest();
+
+  // From the start of its process until it served, programs loaded and all.
+  double start_seconds() const { return start_seconds_; }
+
  private:
   RunningAgent() = default;
   absl::Status AwaitServing(const std::atomic<bool>& stop);
@@ -42,6 +49,7 @@ class RunningAgent {
   PrivateBpffs bpffs_;  // pins go after who made them
   std::unique_ptr<AgentProcess> process_;
   std::unique_ptr<GatewayClient> client_;
+  double start_seconds_ = 0;
 };
 
 // A request for the configuration, answered when it is in force.

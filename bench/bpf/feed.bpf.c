@@ -10,18 +10,7 @@
 
 #include "header.h"
 
-/* A constant to the verifier: set before loading. */
-const volatile __u32 header_count = 1;
-
 __u32 next_header;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* header_count */
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct hgb_header);
-} hgb_headers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -39,7 +28,7 @@ int hgb_feed(struct xdp_md *ctx)
 
 	if (!header || data + HGB_L4 + sizeof(__u32) > (__u8 *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	next_header = index + 1 < header_count ? index + 1 : 0;
+	next_header = hgb_index_after(index);
 	hgb_write_header(data, header);
 	bpf_tail_call(ctx, &hgb_fed, 0);
 	return XDP_ABORTED;

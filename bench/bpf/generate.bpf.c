@@ -22,7 +22,6 @@
 
 /* Constants to the verifier: they are set before loading. */
 const volatile struct hgb_template frame;
-const volatile __u32 header_count; /* 0: flows of the template */
 
 /* Numbers below it are given out. Written by the thread that sends, between its prog runs. */
 __u64 limit;
@@ -32,7 +31,8 @@ __u64 refused;
 
 __u64 next_number;
 __u64 task; /* the thread that sends */
-__u32 flow; /* or header */
+__u32 flow;
+__u32 next_header; /* of next_number, when there are headers */
 struct hgb_numbers pending, leftover;
 
 struct {
@@ -41,14 +41,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } hgb_out SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1); /* header_count */
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct hgb_header);
-} hgb_headers SEC(".maps");
 
 static __always_inline void put(struct hgb_numbers *numbers, __u64 number)
 {
@@ -123,14 +115,12 @@ static __always_inline void write_record(__u8 *data, __u64 number, __u32 address
 	*(__u16 *)(data + frame.l4_check) = check ? check : 0xffff;
 }
 
-static __always_inline void write_next_header(__u8 *data)
+static __always_inline void write_header(__u8 *data, __u32 index)
 {
-	const struct hgb_header *header = bpf_map_lookup_elem(&hgb_headers, &flow);
+	const struct hgb_header *header = bpf_map_lookup_elem(&hgb_headers, &index);
 	struct iphdr *ip = (void *)(data + ETH_HLEN);
 	__u32 i, sum = 0;
 
-	if (++flow >= header_count)
-		flow = 0;
 	if (!header || frame.bytes < HGB_L4 + sizeof(__u32))
 		return;
 	hgb_write_header(data, header);
@@ -145,25 +135,31 @@ SEC("xdp")
 int hgb_generate(struct xdp_md *ctx)
 {
 	__u8 *data = (void *)(long)ctx->data;
-	__u32 address;
+	__u32 address, header = 0;
 	__u64 number;
 	__u16 port;
 
 	if (data + frame.bytes > (__u8 *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	if (leftover.count)
+	/* The header goes with the number, so that of the headers too the device takes each in its turn. */
+	if (leftover.count) {
 		number = take(&leftover) | HGB_NUMBER_RETRIED;
-	else if (next_number < limit)
+		if (header_count)
+			header = (number & HGB_NUMBER_MASK) % header_count;
+	} else if (next_number < limit) {
 		number = next_number++;
-	else
+		header = next_header;
+		next_header = hgb_index_after(header);
+	} else {
 		return XDP_DROP;
+	}
 	if (!pending.count)
 		task = bpf_get_current_task();
 	put(&pending, number);
 	/* Pages come back as the receiver left them. */
 	write_template(data);
 	if (header_count) {
-		write_next_header(data);
+		write_header(data, header);
 	} else {
 		write_flow(data, &address, &port);
 		write_record(data, number, address, port);

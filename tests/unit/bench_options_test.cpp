@@ -156,6 +156,24 @@ TEST(BenchOptionsTest, Control) {
   EXPECT_TRUE(given.wait);
 }
 
+TEST(BenchOptionsTest, Filter) {
+  const auto defaults = Get<FilterOptions>({"filter"});
+  EXPECT_EQ(defaults.headers, 1'000'000u);
+  EXPECT_EQ(defaults.sizes, (std::vector<std::string>{"100", "1k", "8k", "100k"}));
+  EXPECT_EQ(defaults.churn, 100'000u);
+  EXPECT_TRUE(defaults.flow_cache);
+  const auto given = Get<FilterOptions>({"filter", "--rounds", "2", "--headers", "200", "--sets", "fw1", "--sizes",
+                                         "1k,8k", "--rate-sizes", "none", "--churn", "0", "--no-flow-cache"});
+  EXPECT_EQ(given.rounds, 2);
+  EXPECT_EQ(given.headers, 200u);
+  EXPECT_EQ(given.sets, (std::vector<std::string>{"fw1"}));
+  EXPECT_EQ(given.sizes, (std::vector<std::string>{"1k", "8k"}));
+  EXPECT_TRUE(given.rate_sizes.empty());
+  EXPECT_EQ(given.churn, 0u);
+  EXPECT_FALSE(given.flow_cache);
+  EXPECT_EQ(Get<FilterOptions>({"filter", "--headers", "16384"}).headers, 16384u);
+}
+
 TEST(BenchOptionsTest, Replace) {
   const auto defaults = Get<ReplaceOptions>({"replace"});
   EXPECT_EQ(defaults.agent, "headgated");
@@ -163,7 +181,9 @@ TEST(BenchOptionsTest, Replace) {
   EXPECT_EQ(defaults.packets_per_second, 100'000u);
   EXPECT_GE(defaults.rounds, 3);
   EXPECT_TRUE(defaults.realtime);
+  EXPECT_FALSE(defaults.flow_cache);
   EXPECT_FALSE(defaults.wait);
+  EXPECT_TRUE(Get<ReplaceOptions>({"replace", "--flow-cache"}).flow_cache);
   const auto given = Get<ReplaceOptions>({"replace", "--agent", "a", "--agent", "b", "--rules", "acl1_1k",
                                           "--rounds", "2", "--seconds", "0.5", "--rate", "5000", "--flows", "9",
                                           "--directory", "/d", "--no-realtime", "--wait"});
@@ -204,6 +224,8 @@ TEST(BenchOptionsTest, WrongUsageIsTwoAndSaysWhatIsWrong) {
       {{"redirect", "--rounds", "0"}, "--rounds"},
       {{"redirect", "--placement", "above"}, "above"},
       {{"control", "--prefixes", "1000001"}, "--prefixes"},
+      {{"control", "--prefixes", "1"}, "--prefixes"},
+      {{"filter", "--headers", "16383"}, "--no-flow-cache"},
       {{"replace", "--rate", "0"}, "--rate"},
       {{"replace", "--flows", "257"}, "--flows"},
   };
