@@ -26,6 +26,20 @@ std::unique_ptr<Handler> Make(HandlerKind kind) {
 
 uint32_t MapKey(const std::pair<uint32_t, uint32_t>& id) { return id.first * HG_QUEUES_PER_PORT + id.second; }
 
+// What a worker counts, and one before it in its place counted.
+WorkerStatus Sum(WorkerStatus now, const WorkerStatus& before) {
+  now.received += before.received;
+  now.received_bytes += before.received_bytes;
+  now.consumed += before.consumed;
+  now.transmitted += before.transmitted;
+  now.dropped_handler += before.dropped_handler;
+  now.dropped_no_handler += before.dropped_no_handler;
+  now.dropped_tx_full += before.dropped_tx_full;
+  now.wakeups += before.wakeups;
+  now.kernel = now.kernel + before.kernel;
+  return now;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SlowPath>> SlowPath::Start(DataPath data_path, std::vector<unsigned> cpus) {
@@ -112,9 +126,12 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
     if (open_.contains(id)) continue;
     const absl::Status status = Open(id, assigned);
     if (!status.ok()) {
-      Log(spdlog::level::warn, "a queue is not read by a worker", {{"port", id.first}, {"queue", id.second}, {"reason", status}});
+      Log(spdlog::level::warn, "a queue is not read by a worker",
+          {{"port", id.first}, {"queue", id.second}, {"reason", status}});
       failures_[id.first] = status;
-    } else { Log(spdlog::level::info, "queue opened", {{"port", id.first}, {"queue", id.second}}); }
+    } else {
+      Log(spdlog::level::info, "queue opened", {{"port", id.first}, {"queue", id.second}});
+    }
   }
   return failures_.empty();
 }
@@ -123,24 +140,28 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
 absl::Status SlowPath::FitWorkers(const SlowPathConfig& config, const Assignment& wanted) {
   std::vector<uint32_t> queues(config.workers);
   for (const auto& [id, assigned] : wanted) ++queues[assigned.worker];
-  const auto let_go = [this](uint32_t index) {
+  // Counts what it counted from now on; the worker has no queues any more.
+  const auto retire = [this](uint32_t index) {
     std::vector<QueueId> leaving;
     for (const auto& [id, assigned] : open_) {
       if (assigned.worker == index) leaving.push_back(id);
     }
     for (const QueueId& id : leaving) Close(id);
+    WorkerStatus last = Sum(workers_[index]->Status(), past_[index]);
+    last.frames_free = last.frames_total = 0;
+    past_[index] = std::move(last);
   };
   while (workers_.size() > config.workers) {
-    let_go(static_cast<uint32_t>(workers_.size()) - 1);
+    retire(static_cast<uint32_t>(workers_.size()) - 1);
     workers_.pop_back();
   }
   for (uint32_t index = 0; index < config.workers; ++index) {
     if (index < workers_.size() && workers_[index]->options().queues >= queues[index]) continue;
-    let_go(index);
+    if (index < workers_.size()) retire(index);
     Worker::Options options{.index = index, .queues = std::max(1U, queues[index])};
     if (!cpus_.empty()) options.cpu = cpus_[index % cpus_.size()];
     HG_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, Worker::Start(options));
-    if (!worker->pool().huge_pages()) {
+    if (!worker->Status().huge_pages) {
       Log(spdlog::level::info, "no huge pages for a worker's frames", {{"worker", index}});
     }
     for (const SlowPathConfig::Target& target : handlers_) worker->SetHandler(target.id, Make(target.handler));
@@ -203,25 +224,14 @@ void SlowPath::Close(const QueueId& id) {
 
 std::vector<WorkerStatus> SlowPath::Status() {
   const std::lock_guard lock(workers_mutex_);
-  std::vector<WorkerStatus> statuses;
+  std::map<uint32_t, WorkerStatus> statuses = past_;
   for (const std::unique_ptr<Worker>& worker : workers_) {
-    const WorkerCounters& counters = worker->counters();
-    statuses.push_back({.index = worker->options().index,
-                        .cpu = worker->options().cpu,
-                        .huge_pages = worker->pool().huge_pages(),
-                        .frames_free = worker->pool().free(),
-                        .frames_total = worker->pool().total(),
-                        .received = counters.received,
-                        .received_bytes = counters.received_bytes,
-                        .consumed = counters.consumed,
-                        .transmitted = counters.transmitted,
-                        .dropped_handler = counters.dropped_handler,
-                        .dropped_no_handler = counters.dropped_no_handler,
-                        .dropped_tx_full = counters.dropped_tx_full,
-                        .wakeups = counters.wakeups,
-                        .queues = worker->Queues()});
+    WorkerStatus& status = statuses[worker->options().index];
+    status = Sum(worker->Status(), status);
   }
-  return statuses;
+  std::vector<WorkerStatus> list;
+  for (auto& [index, status] : statuses) list.push_back(std::move(status));
+  return list;
 }
 
 std::map<uint32_t, absl::Status> SlowPath::Failures() {

@@ -87,8 +87,9 @@ class SlowPath {
   const std::vector<unsigned> cpus_;
   hg_queue* beats_ = nullptr;  // hg_queues, mapped
 
-  std::mutex workers_mutex_;  // guards the three below
+  std::mutex workers_mutex_;  // guards the four below
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::map<uint32_t, WorkerStatus> past_;  // what workers counted that are no more, by index
   Assignment open_;
   std::map<uint32_t, absl::Status> failures_;
   std::vector<SlowPathConfig::Target> handlers_;  // as the workers have them; of the thread

@@ -22,11 +22,6 @@ constexpr int kSendingMs = 1;
 // What is being sent when a socket is to be closed has so long to leave.
 constexpr auto kDrain = std::chrono::milliseconds(500);
 
-// Of one writer: no read-modify-write, and so no lock prefix.
-void Add(std::atomic<uint64_t>& counter, uint64_t value) {
-  counter.store(counter.load(std::memory_order_relaxed) + value, std::memory_order_relaxed);
-}
-
 uint64_t Now() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -120,6 +115,7 @@ void Worker::RemoveQueue(uint32_t port, uint32_t queue) {
       found->socket->Kick();
       Beat();
     }
+    closed_ = closed_ + found->socket->Statistics();
     polled_.erase(polled_.begin() + 1 + (found - queues_.begin()));
     queues_.erase(found);
   });
@@ -130,18 +126,22 @@ void Worker::SetHandler(uint32_t target, std::unique_ptr<Handler> handler) {
   Do([&] { std::swap(handlers_[target], handler); });
 }
 
-std::vector<QueueStatus> Worker::Queues() {
-  std::vector<QueueStatus> statuses;
+WorkerStatus Worker::Status() {
+  WorkerStatus status;
   Do([&] {
+    status = counters_;
+    status.index = options_.index;
+    status.cpu = options_.cpu;
+    status.huge_pages = pool_->huge_pages();
+    status.frames_free = pool_->free();
+    status.frames_total = pool_->total();
+    status.kernel = closed_;
     for (const Queue& queue : queues_) {
-      statuses.push_back({.port = queue.port,
-                          .queue = queue.queue,
-                          .zero_copy = queue.socket->zero_copy(),
-                          .multi_buffer = queue.socket->multi_buffer(),
-                          .kernel = queue.socket->Statistics()});
+      status.kernel = status.kernel + queue.socket->Statistics();
+      status.queues.push_back({queue.port, queue.queue, queue.socket->zero_copy(), queue.socket->multi_buffer()});
     }
   });
-  return statuses;
+  return status;
 }
 
 void Worker::Run(const std::stop_token& stop) {
@@ -162,7 +162,7 @@ void Worker::Beat() {
 void Worker::Wait() {
   const bool sending =
       std::any_of(queues_.begin(), queues_.end(), [](const Queue& q) { return q.socket->in_flight() != 0; });
-  if (poll(polled_.data(), polled_.size(), sending ? kSendingMs : kIdleMs) > 0) Add(counters_.wakeups, 1);
+  if (poll(polled_.data(), polled_.size(), sending ? kSendingMs : kIdleMs) > 0) ++counters_.wakeups;
 }
 
 size_t Worker::Serve() {
@@ -182,8 +182,8 @@ size_t Worker::ServeQueue(Queue& queue) {
   }
   queue.socket->Kick();
   queue.socket->Fill();
-  Add(counters_.received, count);
-  Add(counters_.received_bytes, bytes);
+  counters_.received += count;
+  counters_.received_bytes += bytes;
   return count;
 }
 
@@ -206,17 +206,20 @@ void Worker::Handle(absl::Span<Packet> packets) {
 void Worker::Settle(Queue& queue, const Packet& packet) {
   switch (packet.disposition) {
     case Disposition::kConsumed:
-      Add(counters_.consumed, 1);
+      ++counters_.consumed;
       return Release(packet);
     case Disposition::kDropped:
-      Add(counters_.dropped_handler, 1);
+      ++counters_.dropped_handler;
       return Release(packet);
     case Disposition::kUnhandled:
-      Add(counters_.dropped_no_handler, 1);
+      ++counters_.dropped_no_handler;
       return Release(packet);
     case Disposition::kReply:
-      if (queue.socket->Transmit(packet)) return Add(counters_.transmitted, 1);
-      Add(counters_.dropped_tx_full, 1);
+      if (queue.socket->Transmit(packet)) {
+        ++counters_.transmitted;
+        return;
+      }
+      ++counters_.dropped_tx_full;
       return Release(packet);
   }
 }

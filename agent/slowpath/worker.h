@@ -26,12 +26,6 @@
 
 namespace headgate {
 
-// The counters of WorkerStatus. One writer, any readers.
-struct WorkerCounters {
-  std::atomic<uint64_t> received = 0, received_bytes = 0, consumed = 0, transmitted = 0;
-  std::atomic<uint64_t> dropped_handler = 0, dropped_no_handler = 0, dropped_tx_full = 0, wakeups = 0;
-};
-
 // Steer targets that workers may know.
 inline constexpr size_t kMaxTargets = HG_TARGET_PAGES * HG_TARGETS_PER_PAGE;
 
@@ -56,10 +50,7 @@ class Worker {
   // Null: the target has none.
   void SetHandler(uint32_t target, std::unique_ptr<Handler> handler);
 
-  std::vector<QueueStatus> Queues();
-
-  const WorkerCounters& counters() const { return counters_; }
-  const FramePool& pool() const { return *pool_; }
+  WorkerStatus Status();
   const Options& options() const { return options_; }
 
  private:
@@ -94,7 +85,8 @@ class Worker {
   std::array<std::unique_ptr<Handler>, kMaxTargets> handlers_;
   std::array<Packet, kBatch> packets_;
   std::array<Segment, kBatch> segments_;
-  WorkerCounters counters_;
+  WorkerStatus counters_;  // but for what Status fills in
+  XskStatistics closed_;   // of sockets that are closed
 
   std::mutex mutex_;  // guards command_
   std::condition_variable done_;

@@ -16,12 +16,16 @@ struct XskStatistics {
   uint64_t other = 0;  // larger than a frame where packets of several are not to be had; bad descriptors
 };
 
+inline XskStatistics operator+(const XskStatistics& a, const XskStatistics& b) {
+  return {a.rx_ring_full + b.rx_ring_full, a.fill_ring_empty + b.fill_ring_empty, a.other + b.other};
+}
+
+// An AF_XDP socket.
 struct QueueStatus {
   uint32_t port = 0;
   uint32_t queue = 0;
   bool zero_copy = false;
   bool multi_buffer = false;
-  XskStatistics kernel;
 };
 
 // received = consumed + transmitted + dropped_*, and what is in a worker's hands at the moment.
@@ -39,6 +43,7 @@ struct WorkerStatus {
   uint64_t dropped_no_handler = 0;  // the target has none any more
   uint64_t dropped_tx_full = 0;     // no room in the transmit ring
   uint64_t wakeups = 0;             // waits that ended with something to do
+  XskStatistics kernel;             // of its sockets, closed ones too
   std::vector<QueueStatus> queues;
 };
 

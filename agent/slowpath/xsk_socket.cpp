@@ -166,9 +166,11 @@ XskStatistics XskSocket::Statistics() const {
   xdp_statistics kernel{};
   socklen_t length = sizeof(kernel);
   if (getsockopt(fd(), SOL_XDP, XDP_STATISTICS, &kernel, &length) != 0) return {};
+  // A copying socket counts a packet that finds no frame under rx_dropped too.
+  const uint64_t no_frame = std::min(kernel.rx_fill_ring_empty_descs, kernel.rx_dropped);
   return {.rx_ring_full = kernel.rx_ring_full,
-          .fill_ring_empty = kernel.rx_fill_ring_empty_descs,
-          .other = kernel.rx_dropped + kernel.rx_invalid_descs};
+          .fill_ring_empty = no_frame,
+          .other = kernel.rx_dropped - no_frame + kernel.rx_invalid_descs};
 }
 
 }  // namespace headgate

@@ -177,18 +177,12 @@ void AddWorkers(const std::vector<WorkerStatus>& workers, Families& out) {
     const char* metric = "headgate_worker_dropped_packets_total";
     const char* help =
         "Packets that got no further, by reason; those the kernel had no room for were not received.";
-    uint64_t ring_full = 0, fill_empty = 0, other = 0;
-    for (const QueueStatus& queue : worker.queues) {
-      ring_full += queue.kernel.rx_ring_full;
-      fill_empty += queue.kernel.fill_ring_empty;
-      other += queue.kernel.other;
-    }
     out.Counter(metric, help, worker.dropped_handler, {{"worker", name}, {"reason", "handler"}});
     out.Counter(metric, help, worker.dropped_no_handler, {{"worker", name}, {"reason", "no_handler"}});
     out.Counter(metric, help, worker.dropped_tx_full, {{"worker", name}, {"reason", "tx_full"}});
-    out.Counter(metric, help, ring_full, {{"worker", name}, {"reason", "rx_ring_full"}});
-    out.Counter(metric, help, fill_empty, {{"worker", name}, {"reason", "fill_ring_empty"}});
-    out.Counter(metric, help, other, {{"worker", name}, {"reason", "kernel_other"}});
+    out.Counter(metric, help, worker.kernel.rx_ring_full, {{"worker", name}, {"reason", "rx_ring_full"}});
+    out.Counter(metric, help, worker.kernel.fill_ring_empty, {{"worker", name}, {"reason", "fill_ring_empty"}});
+    out.Counter(metric, help, worker.kernel.other, {{"worker", name}, {"reason", "kernel_other"}});
   });
   each([&](const WorkerStatus& worker, const std::string& name) {
     out.Counter("headgate_worker_wakeups_total", "Waits that ended with something to do.", worker.wakeups,
