@@ -18,6 +18,7 @@
 #include "agent/dataplane/device_monitor.h"
 #include "agent/options.h"
 #include "agent/privileges.h"
+#include "agent/slow_path_feed.h"
 #include "agent/startup_config.h"
 #include "agent/telemetry/http_server.h"
 #include "agent/telemetry/metrics.h"
@@ -104,16 +105,26 @@ absl::Status Run(const Options& options) {
   monitor->Follow([&controller](DeviceList devices) { controller.OnDevices(std::move(devices)); });
   HG_RETURN_IF_ERROR(config.ApplyAtStart());
 
+  HG_ASSIGN_OR_RETURN(const std::unique_ptr<SlowPath> slow_path,
+                      SlowPath::Start({.sockets = dataplane->sockets_map(),
+                                       .queues = dataplane->queues_map(),
+                                       .quiesce = [&dataplane] { return dataplane->Quiesce(); }},
+                                      options.worker_cpus));
+  const SlowPathFeed slow_path_feed(controller, events, *slow_path);
+
   const SamplePump samples(*dataplane, controller, events);
   std::unique_ptr<HttpServer> http;
   if (!options.http.empty()) {
     HG_ASSIGN_OR_RETURN(
-        http, HttpServer::Start(options.http,
-                                {.alive = [&] { return Alive(controller); },
-                                 .ready = [&] { return Ready(controller); },
-                                 .metrics = [&] { return metrics.Text(controller, dataplane->AllMaps()); }}));
+        http,
+        HttpServer::Start(
+            options.http,
+            {.alive = [&] { return Alive(controller); },
+             .ready = [&] { return Ready(controller); },
+             .metrics = [&] { return metrics.Text(controller, dataplane->AllMaps(), slow_path->Status()); }}));
   }
   api::AgentFacts facts;
+  facts.workers = [&slow_path] { return slow_path->Status(); };
   facts.maps = [&dataplane] { return dataplane->AllMaps(); };
   HG_ASSIGN_OR_RETURN(const auto server,
                       api::ApiServer::Start(options.server, controller, events, actions, std::move(facts)));

@@ -44,6 +44,10 @@ std::optional<Options> ParseOptions(int argc, char** argv, int& exit_code) {
   app.add_flag("--flow-cache,!--no-flow-cache", options.load.flow_cache,
                "Remember by flow what classification found (default: on)")
       ->envname("HEADGATE_FLOW_CACHE");
+  app.add_option("--worker-cpus", options.worker_cpus,
+                 "CPUs that workers of steer targets are pinned to, in turn: 2,3,4 (default: not pinned)")
+      ->envname("HEADGATE_WORKER_CPUS")
+      ->delimiter(',');
   add("--drift-interval", drift_seconds, "Seconds between comparisons of the kernel's tables with the state",
       "HEADGATE_DRIFT_INTERVAL")
       ->check(CLI::Range(0.05, 86'400.0));

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/api/server.h"
 #include "agent/base/log.h"
@@ -22,6 +23,7 @@ struct Options {
   LogFormat log_format = LogFormat::kText;
   std::string log_level = "info";
   std::chrono::milliseconds drift_interval{30'000};
+  std::vector<unsigned> worker_cpus;  // that workers are pinned to in turn; empty: not pinned
   bool keep_privileges = false;
   bool check_config = false;  // say whether `config` is valid, and end
   bool detach = false;        // take Headgate off all devices, and end

@@ -18,7 +18,8 @@ namespace headgate {
 absl::Status DropPrivileges() {
   capng_get_caps_process();
   const bool may_bound = capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) != 0;
-  constexpr unsigned kNeeded[] = {CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_NET_RAW};
+  // CAP_IPC_LOCK: the frames of AF_XDP sockets count against RLIMIT_MEMLOCK otherwise.
+  constexpr unsigned kNeeded[] = {CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_NET_RAW, CAP_IPC_LOCK};
   bool held[std::size(kNeeded)];
   for (size_t i = 0; i < std::size(kNeeded); ++i)
     held[i] = capng_have_capability(CAPNG_PERMITTED, kNeeded[i]) != 0;

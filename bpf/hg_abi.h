@@ -272,6 +272,26 @@ struct hg_target_page {
 	struct hg_target target[HG_TARGETS_PER_PAGE];
 };
 
+/* What a worker is told of a steered packet, in the XDP metadata right before its first byte. */
+struct hg_steer_meta {
+	__u32 rule_id;
+	__u16 target; /* id of the steer target */
+	__u16 port;   /* ingress port id */
+	__u16 l3;     /* offset of the network header */
+	__u16 l4;     /* offset of the transport header; of nothing unless HG_KIND_PORTS or HG_KIND_ICMP is in
+			 kind */
+	__u32 kind;   /* enum hg_kind */
+};
+HG_STATIC_ASSERT(sizeof(struct hg_steer_meta) == 16, "metadata is at most 32 bytes before kernel 6.8");
+
+/* By port id * HG_QUEUES_PER_PORT + queue, as the sockets. The worker that reads the queue's socket writes
+ * the time here whenever it comes round; one that has not for HG_BEAT_NS hangs, and packets take the
+ * fallback. */
+struct hg_queue {
+	__u64 beat; /* CLOCK_MONOTONIC, ns; 0: never */
+};
+#define HG_BEAT_NS 1000000000ULL
+
 /* ---- generations ----------------------------------------------------------------------------------- */
 
 enum hg_root_flags {

@@ -13,6 +13,15 @@ struct {
 	__type(value, __u32);
 } hg_xsks SEC(".maps");
 
+/* Written by workers through a memory map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, HG_PORTS *HG_QUEUES_PER_PORT);
+	__type(key, __u32);
+	__type(value, struct hg_queue);
+} hg_queues SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -20,9 +29,50 @@ struct {
 	__type(value, struct hg_target_page);
 } hg_targets SEC(".maps");
 
+static __always_inline bool is_served(__u32 index)
+{
+	struct hg_queue *queue = bpf_map_lookup_elem(&hg_queues, &index);
+
+	/* Signed: a beat may be newer than the clock that is read here, which ticks. */
+	return queue && (__s64)(bpf_ktime_get_coarse_ns() - queue->beat) < (__s64)HG_BEAT_NS;
+}
+
+/* Puts what workers are told before the packet. */
+static __always_inline bool describe(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 target)
+{
+	struct hg_steer_meta *meta;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+		return false;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+		return false;
+	meta->rule_id = pkt->rule_id;
+	meta->target = target;
+	meta->port = pkt->port;
+	meta->l3 = pkt->l3;
+	meta->l4 = pkt->l4;
+	meta->kind = hg_kind(pkt);
+	return true;
+}
+
+/* To the socket of the packet's queue, when a worker reads it. */
+static __always_inline bool hand_over(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 target)
+{
+	__u32 queue = ctx->rx_queue_index, index = pkt->port * HG_QUEUES_PER_PORT + queue;
+
+	if (queue >= HG_QUEUES_PER_PORT || !is_served(index) || !describe(ctx, pkt, target))
+		return false;
+	if (bpf_redirect_map(&hg_xsks, index, XDP_DROP) == XDP_REDIRECT)
+		return true;
+	/* The stack would keep it with the packet. */
+	bpf_xdp_adjust_meta(ctx, sizeof(struct hg_steer_meta));
+	return false;
+}
+
 HG_STAGE int hg_steer(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root, __u32 id)
 {
-	__u32 slot = id / HG_TARGETS_PER_PAGE, number, queue = ctx->rx_queue_index;
+	__u32 slot = id / HG_TARGETS_PER_PAGE, number;
 	const struct hg_target_page *page;
 	const struct hg_target *target;
 
@@ -38,8 +88,7 @@ HG_STAGE int hg_steer(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_ro
 	target = &page->target[id % HG_TARGETS_PER_PAGE];
 
 	pkt->reason = HG_REASON_FORWARD_STEER;
-	if (queue < HG_QUEUES_PER_PORT &&
-	    bpf_redirect_map(&hg_xsks, pkt->port * HG_QUEUES_PER_PORT + queue, XDP_DROP) == XDP_REDIRECT)
+	if (hand_over(ctx, pkt, id))
 		return XDP_REDIRECT;
 	if (target->fallback == HG_VERDICT_PASS) {
 		pkt->reason = HG_REASON_PASS_STEER_FALLBACK;

@@ -220,13 +220,18 @@ std::string NextHopTable(const v1::GetResponse& response, size_t width) {
 }
 
 std::string SteerTargetTable(const v1::GetResponse& response, size_t width) {
-  return Render(Table({{"STEER TARGET"}, {"FALLBACK"}, {"STATUS", Table::Align::kLeft, true}}),
-                v1::KIND_STEER_TARGET, response, width, [](Table& rows, const v1::Object& object) {
-                  const v1::SteerTarget& target = object.steer_target();
-                  rows.Add({target.name(),
-                            target.fallback() == v1::FALLBACK_UNSPECIFIED ? "pass" : EnumName(target.fallback()),
-                            StatusText(object.status())});
-                });
+  return Render(
+      Table({{"STEER TARGET"}, {"HANDLER"}, {"WORKERS"}, {"FALLBACK"}, {"STATUS", Table::Align::kLeft, true}}),
+      v1::KIND_STEER_TARGET, response, width, [](Table& rows, const v1::Object& object) {
+        const v1::SteerTarget& target = object.steer_target();
+        const char* handler = target.handler().has_count()  ? "count"
+                              : target.handler().has_echo() ? "echo"
+                                                            : "none";
+        rows.Add({target.name(), handler,
+                  target.has_handler() ? absl::StrCat(target.has_workers() ? target.workers().count() : 1) : "-",
+                  target.fallback() == v1::FALLBACK_UNSPECIFIED ? "pass" : EnumName(target.fallback()),
+                  StatusText(object.status())});
+      });
 }
 
 std::string SettingsTable(const v1::GetResponse& response, size_t width) {

@@ -110,6 +110,34 @@ std::string CounterTable(const v1::StatsResponse& stats, size_t width) {
   return table.Render(width);
 }
 
+std::string WorkerTable(const v1::StatsResponse& stats, size_t width) {
+  Table table({{"WORKER"},
+               {"RECEIVED", kRight},
+               {"BYTES", kRight},
+               {"CONSUMED", kRight},
+               {"SENT", kRight},
+               {"DROPPED", kRight},
+               {"IN KERNEL", kRight},
+               {"WAKEUPS", kRight},
+               {"FREE FRAMES", kRight},
+               {"QUEUES", Table::Align::kLeft, true}});
+  for (const v1::WorkerStats& s : stats.workers()) {
+    std::vector<std::string> queues;
+    for (const v1::QueueStats& queue : s.queues()) {
+      queues.push_back(
+          absl::StrCat(queue.interface(), "/", queue.queue(), queue.zero_copy() ? " zero-copy" : " copy"));
+    }
+    table.Add(
+        {absl::StrCat(s.index()), absl::StrCat(s.received_packets()), absl::StrCat(s.received_bytes()),
+         absl::StrCat(s.consumed_packets()), absl::StrCat(s.transmitted_packets()),
+         absl::StrCat(s.dropped_handler_packets() + s.dropped_no_handler_packets() + s.dropped_tx_full_packets()),
+         absl::StrCat(s.kernel_rx_ring_full_packets() + s.kernel_fill_ring_empty_packets() +
+                      s.kernel_other_packets()),
+         absl::StrCat(s.wakeups()), absl::StrCat(s.free_frames(), "/", s.frames()), absl::StrJoin(queues, ", ")});
+  }
+  return table.Render(width);
+}
+
 std::string StatsText(const v1::StatsResponse& stats, size_t width) {
   Tables tables;
   tables.Add(InterfaceStatsTable(stats, width), stats.interfaces_size() > 0);
@@ -117,6 +145,7 @@ std::string StatsText(const v1::StatsResponse& stats, size_t width) {
   tables.Add(reasons, !reasons.empty());
   tables.Add(RuleStatsTable(stats, width), stats.rules_size() > 0);
   tables.Add(CounterTable(stats, width), stats.counters_size() > 0);
+  tables.Add(WorkerTable(stats, width), stats.workers_size() > 0);
   if (stats.unconfigured_packets() != 0) {
     tables.Add(absl::StrCat(stats.unconfigured_packets(), " packets arrived on devices that are not interfaces\n"),
                true);

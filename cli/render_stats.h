@@ -20,6 +20,8 @@ std::string InterfaceStatsTable(const v1::StatsResponse& stats, size_t width);
 std::string ReasonTable(const v1::StatsResponse& stats, size_t width);
 std::string RuleStatsTable(const v1::StatsResponse& stats, size_t width);
 std::string CounterTable(const v1::StatsResponse& stats, size_t width);
+// Dropped by workers; "in kernel": dropped before they reached one.
+std::string WorkerTable(const v1::StatsResponse& stats, size_t width);
 // All tables that have rows, and what belongs to no object.
 std::string StatsText(const v1::StatsResponse& stats, size_t width);
 

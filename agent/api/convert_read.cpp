@@ -204,6 +204,18 @@ void ReadInto(const pb::SteerTarget& from, SteerTarget& to, Reader& reader) {
   to.name = from.name();
   CheckEnum("fallback", from.fallback(), pb::Fallback_IsValid, reader);
   to.fallback = from.fallback() == pb::FALLBACK_DROP ? BasicVerdict::kDrop : BasicVerdict::kPass;
+  switch (from.handler().kind_case()) {
+    case pb::SteerHandler::kCount:
+      to.handler = SteerHandler::kCount;
+      break;
+    case pb::SteerHandler::kEcho:
+      to.handler = SteerHandler::kEcho;
+      break;
+    case pb::SteerHandler::KIND_NOT_SET:
+      if (from.has_handler()) reader.Fail("handler", "a handler is needed: count or echo");
+      break;
+  }
+  if (from.has_workers()) to.workers = from.workers().count();
 }
 
 void ReadInto(const pb::Rule& from, Rule& to, ActionPool& actions, Reader& reader) {

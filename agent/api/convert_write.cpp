@@ -122,6 +122,9 @@ void Write(const NextHop& from, pb::NextHop& to) {
 void Write(const SteerTarget& from, pb::SteerTarget& to) {
   to.set_name(from.name);
   to.set_fallback(from.fallback == BasicVerdict::kDrop ? pb::FALLBACK_DROP : pb::FALLBACK_PASS);
+  if (from.handler == SteerHandler::kCount) to.mutable_handler()->mutable_count();
+  if (from.handler == SteerHandler::kEcho) to.mutable_handler()->mutable_echo();
+  if (from.handler != SteerHandler::kNone) to.mutable_workers()->set_count(from.workers);
 }
 
 void Write(const Rule& from, pb::Rule& to) {

@@ -10,6 +10,7 @@
 #include "agent/api/convert.h"
 #include "agent/control/controller.h"
 #include "agent/control/events.h"
+#include "agent/slowpath/worker_status.h"
 #include "headgate/v1/gateway.grpc.pb.h"
 
 namespace headgate::api {
@@ -19,6 +20,8 @@ struct AgentFacts {
   std::chrono::system_clock::time_point started = std::chrono::system_clock::now();
   // Every map of the object, for Status; empty on a fake data plane.
   std::function<std::vector<TableInfo>()> maps = [] { return std::vector<TableInfo>(); };
+  // For Stats; none without a slow path.
+  std::function<std::vector<WorkerStatus>()> workers = [] { return std::vector<WorkerStatus>(); };
 };
 
 class GatewayService final : public pb::Gateway::Service {

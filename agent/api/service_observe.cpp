@@ -120,6 +120,34 @@ void Write(const Stats& from, bool nonzero_only, pb::StatsResponse& to) {
   to.set_samples_lost(from.samples_lost);
 }
 
+void Write(const WorkerStatus& from, const State& state, pb::WorkerStats& to) {
+  to.set_index(from.index);
+  to.set_received_packets(from.received);
+  to.set_received_bytes(from.received_bytes);
+  to.set_consumed_packets(from.consumed);
+  to.set_transmitted_packets(from.transmitted);
+  to.set_dropped_handler_packets(from.dropped_handler);
+  to.set_dropped_no_handler_packets(from.dropped_no_handler);
+  to.set_dropped_tx_full_packets(from.dropped_tx_full);
+  to.set_kernel_rx_ring_full_packets(from.kernel.rx_ring_full);
+  to.set_kernel_fill_ring_empty_packets(from.kernel.fill_ring_empty);
+  to.set_kernel_other_packets(from.kernel.other);
+  to.set_wakeups(from.wakeups);
+  to.set_free_frames(from.frames_free);
+  to.set_frames(from.frames_total);
+  to.set_huge_pages(from.huge_pages);
+  if (from.cpu) to.set_cpu(*from.cpu);
+  for (const QueueStatus& queue : from.queues) {
+    pb::QueueStats* message = to.add_queues();
+    state.interfaces.ForEach([&](const std::shared_ptr<const Interface>& interface) {
+      if (interface->id == queue.port) message->set_interface(interface->name);
+    });
+    message->set_queue(queue.queue);
+    message->set_zero_copy(queue.zero_copy);
+    message->set_multi_buffer(queue.multi_buffer);
+  }
+}
+
 const char* VerdictName(uint32_t xdp_action) {
   switch (xdp_action) {
     case XDP_DROP:
@@ -187,10 +215,14 @@ grpc::Status GatewayService::Stats(grpc::ServerContext*, const pb::StatsRequest*
                                    pb::StatsResponse* response) {
   const Violations violations = CheckValues("kinds", request->kinds(), *pb::Kind_descriptor(), kCountedKinds);
   if (!violations.empty()) return Refuse(violations);
-  const absl::StatusOr<headgate::Stats> stats =
-      ReadStats(controller_.dataplane(), *controller_.desired(), FilterOf(*request));
+  const Snapshot state = controller_.desired();
+  const absl::StatusOr<headgate::Stats> stats = ReadStats(controller_.dataplane(), *state, FilterOf(*request));
   if (!stats.ok()) return ToGrpc(stats.status());
   Write(*stats, request->nonzero_only(), *response);
+  if (request->kinds_size() != 0 || request->names_size() != 0) return grpc::Status::OK;
+  for (const WorkerStatus& worker : facts_.workers()) {
+    if (!request->nonzero_only() || worker.received != 0) Write(worker, *state, *response->add_workers());
+  }
   return grpc::Status::OK;
 }
 

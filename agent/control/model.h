@@ -149,9 +149,16 @@ struct NextHop {
   friend bool operator==(const NextHop&, const NextHop&) = default;
 };
 
+// Threads of the slow path.
+inline constexpr uint32_t kMaxWorkers = 64;
+
+enum class SteerHandler : uint8_t { kNone, kCount, kEcho };
+
 struct SteerTarget {
   std::string name;
   BasicVerdict fallback = BasicVerdict::kPass;
+  SteerHandler handler = SteerHandler::kNone;
+  uint32_t workers = 1;
   uint32_t id = 0;
   friend bool operator==(const SteerTarget&, const SteerTarget&) = default;
 };

@@ -19,7 +19,9 @@ bool SameMeaning(const NextHop& a, const NextHop& b) {
   return a.interface == b.interface && a.mac == b.mac && a.source_mac == b.source_mac && a.vlan == b.vlan &&
          a.decrement_ttl == b.decrement_ttl;
 }
-bool SameMeaning(const SteerTarget& a, const SteerTarget& b) { return a.fallback == b.fallback; }
+bool SameMeaning(const SteerTarget& a, const SteerTarget& b) {
+  return a.fallback == b.fallback && a.handler == b.handler && a.workers == b.workers;
+}
 bool SameMeaning(const Rule& a, const Rule& b) {
   return a.priority == b.priority && a.match == b.match && (a.action == b.action || *a.action == *b.action);
 }

@@ -291,7 +291,11 @@ void CheckNextHop(const NextHop& hop, const std::string& path, const State& stat
 }
 
 void CheckSteerTarget(const SteerTarget& target, const std::string& path, Violations& violations) {
-  Checker(path, violations).Name(target.name);
+  Checker check(path, violations);
+  check.Name(target.name);
+  if (target.workers < 1 || target.workers > kMaxWorkers) {
+    check.Fail("workers.count", absl::StrCat("1 to ", kMaxWorkers, " workers are possible"));
+  }
 }
 
 void CheckManagement(const ManagementAllow& entry, const std::string& path, const State& state,

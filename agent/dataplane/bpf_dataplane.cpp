@@ -164,6 +164,9 @@ absl::Status BpfDataplane::Quiesce() {
   return absl::OkStatus();
 }
 
+int BpfDataplane::sockets_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_xsks); }
+int BpfDataplane::queues_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_queues); }
+
 absl::Status BpfDataplane::TakeOver() {
   HG_RETURN_IF_ERROR(ports_.TakeOver());
   HG_RETURN_IF_ERROR(Quiesce());

@@ -157,6 +157,49 @@ void AddAgent(const Controller& controller, const std::vector<TableInfo>& maps, 
             static_cast<double>(ResidentBytes()));
 }
 
+void AddWorkers(const std::vector<WorkerStatus>& workers, Families& out) {
+  const auto each = [&](auto&& add) {
+    for (const WorkerStatus& worker : workers) add(worker, std::to_string(worker.index));
+  };
+  each([&](const WorkerStatus& worker, const std::string& name) {
+    out.Counter("headgate_worker_received_packets_total", "Steered packets that a worker received.",
+                worker.received, {{"worker", name}});
+  });
+  each([&](const WorkerStatus& worker, const std::string& name) {
+    out.Counter("headgate_worker_received_bytes_total", "Their bytes.", worker.received_bytes, {{"worker", name}});
+  });
+  each([&](const WorkerStatus& worker, const std::string& name) {
+    out.Counter("headgate_worker_consumed_packets_total", "Packets that handlers were done with.", worker.consumed,
+                {{"worker", name}});
+  });
+  each([&](const WorkerStatus& worker, const std::string& name) {
+    out.Counter("headgate_worker_transmitted_packets_total", "Packets handed to the kernel to be sent.",
+                worker.transmitted, {{"worker", name}});
+  });
+  each([&](const WorkerStatus& worker, const std::string& name) {
+    const char* metric = "headgate_worker_dropped_packets_total";
+    const char* help =
+        "Packets that got no further, by reason; those the kernel had no room for were not received.";
+    out.Counter(metric, help, worker.dropped_handler, {{"worker", name}, {"reason", "handler"}});
+    out.Counter(metric, help, worker.dropped_no_handler, {{"worker", name}, {"reason", "no_handler"}});
+    out.Counter(metric, help, worker.dropped_tx_full, {{"worker", name}, {"reason", "tx_full"}});
+    out.Counter(metric, help, worker.kernel.rx_ring_full, {{"worker", name}, {"reason", "rx_ring_full"}});
+    out.Counter(metric, help, worker.kernel.fill_ring_empty, {{"worker", name}, {"reason", "fill_ring_empty"}});
+    out.Counter(metric, help, worker.kernel.other, {{"worker", name}, {"reason", "kernel_other"}});
+  });
+  each([&](const WorkerStatus& worker, const std::string& name) {
+    out.Counter("headgate_worker_wakeups_total", "Waits that ended with something to do.", worker.wakeups,
+                {{"worker", name}});
+  });
+  each([&](const WorkerStatus& worker, const std::string& name) {
+    out.Gauge("headgate_worker_free_frames", "Frames of a worker's pool that nothing holds.", worker.frames_free,
+              {{"worker", name}});
+  });
+  each([&](const WorkerStatus& worker, const std::string& name) {
+    out.Gauge("headgate_worker_frames", "Frames of a worker's pool.", worker.frames_total, {{"worker", name}});
+  });
+}
+
 }  // namespace
 
 Metrics::Metrics() : registry_(std::make_shared<prometheus::Registry>()) {
@@ -177,10 +220,12 @@ ControllerTimes Metrics::Times() {
           .visible_seconds = [this](double seconds) { visible_->Observe(seconds); }};
 }
 
-std::string Metrics::Text(const Controller& controller, const std::vector<TableInfo>& maps) const {
+std::string Metrics::Text(const Controller& controller, const std::vector<TableInfo>& maps,
+                          const std::vector<WorkerStatus>& workers) const {
   Families families;
   AddAgent(controller, maps, families);
   AddInterfaces(controller, families);
+  AddWorkers(workers, families);
   const Snapshot state = controller.desired();
   StatsFilter filter;
   filter.rules = state->rules.size() <= kMaxRules;

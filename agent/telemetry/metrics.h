@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "agent/control/controller.h"
+#include "agent/slowpath/worker_status.h"
 
 namespace headgate {
 
@@ -26,7 +27,8 @@ class Metrics {
 
   // Where the controller puts how long changes took.
   ControllerTimes Times();
-  std::string Text(const Controller& controller, const std::vector<TableInfo>& maps) const;
+  std::string Text(const Controller& controller, const std::vector<TableInfo>& maps,
+                   const std::vector<WorkerStatus>& workers) const;
 
  private:
   std::shared_ptr<prometheus::Registry> registry_;

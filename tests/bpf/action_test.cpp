@@ -256,7 +256,7 @@ TEST_F(ActionTest, Steer) {
   const Bytes frame = kEth / kIp4 / kUdp;
   Program& program = gateway().program();
   const uint32_t in = gateway().Port("in");
-  const Fd sockets = program.OpenMap("hg_xsks");
+  const Fd sockets = program.OpenMap("hg_xsks"), queues_served = program.OpenMap("hg_queues");
   const Fd socket(::socket(AF_XDP, SOCK_RAW, 0));
   ASSERT_TRUE(socket);
   const int number = socket.get();
@@ -274,6 +274,21 @@ TEST_F(ActionTest, Steer) {
     Expect({{"no worker", frame, reason}, {"ARP", kEth / Arp{}, spared}});
     const uint32_t key = in * HG_QUEUES_PER_PORT + 1;
     ASSERT_EQ(bpf_map_update_elem(sockets.get(), &key, &number, BPF_ANY), 0) << strerror(errno);
+    const auto beat = [&](uint64_t time) {
+      const hg_queue queue = {.beat = time};
+      ASSERT_EQ(bpf_map_update_elem(queues_served.get(), &key, &queue, BPF_ANY), 0) << strerror(errno);
+    };
+    program.SetIngress({.ifindex = LabGateway::Index("in0"), .queue = 1});
+    // A worker that never came round, or not for too long.
+    beat(0);
+    EXPECT_EQ(program.Run(frame, in).reason, reason);
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    const uint64_t time = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+    beat(time - 2 * HG_BEAT_NS);
+    EXPECT_EQ(program.Run(frame, in).reason, reason);
+    // Another clock may be ahead.
+    beat(time + 60 * HG_BEAT_NS);
     // The worker of one queue takes that queue alone; queues beyond those there is room for have none.
     const std::pair<uint32_t, const char*> queues[] = {{0, reason},  {1, "forward_steer"}, {2, reason},
                                                        {63, reason}, {64, reason},         {65, reason}};

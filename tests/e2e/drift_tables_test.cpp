@@ -30,6 +30,7 @@ const std::map<std::string, std::string> kNotKept = {
     {"hg_samples", "a ring of events"},
     {"hg_traces", "scratch of one traced packet"},
     {"hg_xsks", "sockets: whoever opens one puts it there"},
+    {"hg_queues", "heartbeats: workers write them all the time"},
 };
 
 // Bytes as bpftool takes them.

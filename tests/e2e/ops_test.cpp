@@ -49,8 +49,8 @@ class OpsTest : public LiveGatewayTest {
 
 // ---- privileges ---------------------------------------------------------------------------------------------
 
-// CAP_NET_ADMIN 12, CAP_NET_RAW 13, CAP_PERFMON 38, CAP_BPF 39.
-constexpr uint64_t kNeeded = 1ULL << 12 | 1ULL << 13 | 1ULL << 38 | 1ULL << 39;
+// CAP_NET_ADMIN 12, CAP_NET_RAW 13, CAP_IPC_LOCK 14, CAP_PERFMON 38, CAP_BPF 39.
+constexpr uint64_t kNeeded = 1ULL << 12 | 1ULL << 13 | 1ULL << 14 | 1ULL << 38 | 1ULL << 39;
 
 std::map<std::string, std::string> StatusOf(const std::string& task) {
   std::ifstream file(task + "/status");

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// An AF_XDP socket of one queue of one device, over the frames of a worker's pool. Every socket registers the
+// pool's memory as a UMEM of its own: so sockets come and go with their devices independently of each other,
+// copying and zero-copy ones may share frames, and a frame received by one can be sent by another (ADR 11).
+//
+// Threads: the worker's alone.
+#pragma once
+
+#include <absl/status/statusor.h>
+#include <absl/types/span.h>
+#include <xdp/xsk.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/slowpath/frame_pool.h"
+#include "agent/slowpath/handler.h"
+#include "agent/slowpath/worker_status.h"
+
+namespace headgate {
+
+class XskSocket {
+ public:
+  // Descriptors of each ring. The fill ring is always full: what it lacks is what is lost.
+  static constexpr uint32_t kRing = 4096;
+  // Frames that a socket can hold at most: those to receive into, those received, those being sent.
+  static constexpr uint32_t kFrames = 2 * kRing;
+
+  static absl::StatusOr<std::unique_ptr<XskSocket>> Open(FramePool& pool, uint32_t ifindex, uint32_t queue);
+  // Frames that the kernel has yet are the pool's again: the kernel is done with them once the socket is closed.
+  ~XskSocket();
+  XskSocket(const XskSocket&) = delete;
+  XskSocket& operator=(const XskSocket&) = delete;
+
+  // Whole packets that have come; spans of `segments`, which has to have room for the largest packet. The caller
+  // owns a reference to each segment.
+  size_t Receive(absl::Span<Packet> packets, absl::Span<Segment> segments);
+  // Takes over the packet's references. False when the ring is full: nothing is taken then.
+  bool Transmit(const Packet& packet);
+  // Has the kernel send what was queued and hands back what it has sent.
+  void Kick();
+  // Gives the kernel frames to receive into.
+  void Fill();
+
+  int fd() const { return xsk_socket__fd(socket_); }
+  bool zero_copy() const { return zero_copy_; }
+  bool multi_buffer() const { return multi_buffer_; }
+  // Packets queued to be sent that the kernel has not handed back yet, in frames.
+  uint32_t in_flight() const { return in_flight_; }
+  XskStatistics Statistics() const;
+
+ private:
+  explicit XskSocket(FramePool& pool) : pool_(pool), held_(pool.total()) {}
+  absl::Status Bind(const char* device, uint32_t queue, uint16_t flags);
+  void Close();
+  void Complete();
+  void Hold(uint64_t address) { ++held_[address / FramePool::kFrameSize]; }
+  void LetGo(uint64_t address) { --held_[address / FramePool::kFrameSize]; }
+
+  FramePool& pool_;
+  std::vector<uint16_t> held_;  // references that the kernel has, by frame
+  xsk_umem* umem_ = nullptr;
+  xsk_socket* socket_ = nullptr;
+  xsk_ring_prod fill_{}, tx_{};
+  xsk_ring_cons completion_{}, rx_{};
+  uint32_t in_flight_ = 0;
+  bool zero_copy_ = false;
+  bool multi_buffer_ = false;
+};
+
+}  // namespace headgate
