@@ -16,14 +16,13 @@ absl::StatusOr<std::unique_ptr<Lab>> MakeFilterLab() {
   return lab;
 }
 
-State MakeFilterState(const std::vector<Rule>& rules) {
-  State state;
+State MakeFilterState(const testing::SetRules& rules) {
+  State state = rules.MakeState();
   state.generation = 1;
   Settings settings;
   settings.default_action = BasicVerdict::kDrop;
   state.settings = std::make_shared<const Settings>(std::move(settings));
   state.interfaces.Set({.name = "in", .device = kFilterDevice, .id = kFilterPort});
-  for (const Rule& rule : rules) state.rules.Set(rule);
   return state;
 }
 
@@ -34,6 +33,17 @@ absl::StatusOr<std::vector<Rule>> LoadFilterRules(const std::string& set, const 
   std::vector<Rule> hundred;
   for (size_t i = 0; i < kRules; ++i) hundred.push_back(thousand[i * thousand.size() / kRules]);
   return hundred;
+}
+
+absl::StatusOr<testing::SetRules> LoadSetRules(const std::string& set, const std::string& size) {
+  constexpr size_t kMixedSets = 32, kPortsSets = 50;
+  constexpr unsigned kPercent = 25;
+  // The same rules in every run.
+  std::mt19937_64 random(1);  // NOLINT(cert-msc51-cpp)
+  HG_ASSIGN_OR_RETURN(std::vector<Rule> rules, LoadFilterRules("acl1", size));
+  if (set == kMixedSet) return testing::NameSets(std::move(rules), kMixedSets, kPercent, random);
+  if (set == kPortsSet) return testing::MakeSetPortRules(rules.size(), kPortsSets, random);
+  return testing::SetRules{.sets = {}, .rules = rules, .drawn = rules};
 }
 
 }  // namespace headgate::bench

@@ -11,6 +11,7 @@
 
 #include "agent/control/state.h"
 #include "bench/lab.h"
+#include "tests/harness/set_rules.h"
 
 namespace headgate::bench {
 
@@ -23,9 +24,15 @@ inline constexpr uint32_t kFilterPort = 1;
 absl::StatusOr<std::unique_ptr<Lab>> MakeFilterLab();
 
 // `rules` on the device; what none matches is dropped too.
-State MakeFilterState(const std::vector<Rule>& rules);
+State MakeFilterState(const testing::SetRules& rules);
 
 // The rules of a set "acl1" at a size: a hundred are every tenth of the first thousand.
 absl::StatusOr<std::vector<Rule>> LoadFilterRules(const std::string& set, const std::string& size);
+
+// Rules that name prefix sets, which no peer has: acl1's, of which a quarter names one of 32 sets, and rules of
+// one of 50 source sets and a range of ports.
+inline constexpr char kMixedSet[] = "acl1-sets", kPortsSet[] = "set-ports";
+inline bool NamesSets(const std::string& set) { return set == kMixedSet || set == kPortsSet; }
+absl::StatusOr<testing::SetRules> LoadSetRules(const std::string& set, const std::string& size);
 
 }  // namespace headgate::bench

@@ -39,7 +39,7 @@ class HeadgateFilter : public Filter {
     HG_ASSIGN_OR_RETURN(
         headgate_, LoadedHeadgate::Start(
                        {.bpffs = PrivateBpffs::kPath, .netns = kFilterNs, .ports = {{kFilterPort, kFilterDevice}}},
-                       MakeFilterState(rules)));
+                       MakeFilterState({.sets = {}, .rules = rules, .drawn = {}})));
     return absl::OkStatus();
   }
   absl::StatusOr<uint64_t> Dropped() override {
@@ -143,6 +143,7 @@ absl::StatusOr<ResultRow> MeasureRow(const FilterOptions& options, const std::st
 absl::Status MeasureRates(const FilterOptions& options, const std::atomic<bool>& stop,
                           absl::FunctionRef<void(const std::string&)> progress, Result& result) {
   for (const std::string& set : options.sets) {
+    if (NamesSets(set)) continue;
     for (const std::string& size : options.rate_sizes) {
       if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
       HG_ASSIGN_OR_RETURN(const std::vector<Rule> rules, LoadDroppingRules(set, size));

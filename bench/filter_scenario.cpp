@@ -51,12 +51,13 @@ class CostMeter {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<CostSample> Measure(const std::string& name, const std::vector<Rule>& rules,
+  absl::StatusOr<CostSample> Measure(const std::string& name, const testing::SetRules& rules,
                                      std::vector<hgb_header> headers) {
     headers_ = std::move(headers);
     HG_ASSIGN_OR_RETURN(feeder_, Feeder::Open(headers_));
     HG_RETURN_IF_ERROR(headgate_->Change(MakeFilterState(rules)).status());
-    HG_RETURN_IF_ERROR(BuildPeer(rules));
+    acl_.reset();  // one at a time: they are large
+    if (rules.sets.empty()) HG_RETURN_IF_ERROR(BuildPeer(rules.rules));
     CostSample sample;
     for (int round = 0; round < options_.rounds; ++round) {
       if (stop_.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
@@ -84,7 +85,6 @@ class CostMeter {
   }
 
   absl::Status BuildPeer(const std::vector<Rule>& rules) {
-    acl_.reset();  // one at a time: they are large
     auto acl = RteAcl::Build(rules);
     if (absl::IsUnavailable(acl.status())) {
       if (!std::exchange(peer_missing_, true))
@@ -153,9 +153,10 @@ class CostMeter {
   }
 
   // The median of changes that turn a rule's verdict round, in microseconds.
-  absl::StatusOr<double> TimeChange(const std::vector<Rule>& rules) {
+  absl::StatusOr<double> TimeChange(const testing::SetRules& given) {
+    const std::vector<Rule>& rules = given.rules;
     std::vector<double> times;
-    State state = MakeFilterState(rules);
+    State state = MakeFilterState(given);
     HG_RETURN_IF_ERROR(headgate_->Change(state).status());
     for (int i = 0; i < kChanges; ++i) {
       Rule rule = rules[static_cast<size_t>(i) * rules.size() / kChanges];
@@ -206,8 +207,8 @@ absl::Status MeasureCosts(const FilterOptions& options, const std::atomic<bool>&
   for (const std::string& set : options.sets) {
     double hundred = 0;
     for (const std::string& size : options.sizes) {
-      HG_ASSIGN_OR_RETURN(const std::vector<Rule> rules, LoadFilterRules(set, size));
-      HG_ASSIGN_OR_RETURN(std::vector<hgb_header> headers, DrawHeaders(rules, options.headers, random));
+      HG_ASSIGN_OR_RETURN(const testing::SetRules rules, LoadSetRules(set, size));
+      HG_ASSIGN_OR_RETURN(std::vector<hgb_header> headers, DrawHeaders(rules.drawn, options.headers, random));
       const std::string name = absl::StrCat(set, "/", size);
       HG_ASSIGN_OR_RETURN(const CostSample sample, meter.Measure(name, rules, std::move(headers)));
       if (size == "100") hundred = Summarize(sample.headgate).median;

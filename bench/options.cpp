@@ -160,9 +160,10 @@ void AddFilter(CLI::App& root, Command& command) {
       ->check(CLI::Range(100u, 1u << 24))
       ->capture_default_str();
   const auto names = [](std::vector<std::string> all) { return CLI::IsMember(std::move(all)); };
-  app->add_option("--sets", filter->sets, "ClassBench sets [acl1 fw1 ipc1]")
+  app->add_option("--sets", filter->sets,
+                  "ClassBench sets, or acl1-sets or set-ports, which name prefix sets [acl1 fw1 ipc1]")
       ->delimiter(',')
-      ->check(names({"acl1", "fw1", "ipc1"}).description(""));
+      ->check(names({"acl1", "fw1", "ipc1", "acl1-sets", "set-ports"}).description(""));
   app->add_option("--sizes", filter->sizes, "Numbers of rules [100 1k 8k 100k]")
       ->delimiter(',')
       ->check(names({"100", "1k", "8k", "100k"}).description(""));
