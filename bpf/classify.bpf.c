@@ -51,17 +51,17 @@ struct {
 /* bpf_loop wants a bound: a chain, of a node and a leaf for every eight entries, could hold eight million. */
 #define MAX_STEPS (1 << 21)
 
-#define LOOKUP_FAILED (~0ULL)
-
 enum walk_result {
 	WALK_ON = 0,
 	WALK_END = 1,
 	WALK_FAILED = 2,
 };
 
+#define FAILED_PLACE (~0U)
+
 /* Where a walk is. Handed from step to step by value, so that it stays in registers. */
 struct place {
-	__u32 at;   /* a subtree, 0: take the next that is pending */
+	__u32 at;   /* a subtree, 0: take the next that is pending; FAILED_PLACE: a table entry is missing */
 	__u32 best; /* priority of the best match so far, 0: none */
 };
 
@@ -79,10 +79,9 @@ HG_STATIC_ASSERT(__builtin_offsetof(struct pending, count) % 8 == 4, "see count"
 struct rule_walk {
 	struct pending pending;
 	struct place place;
-	struct hg_pkt *pkt;
-	const struct hg_sets *sets;
-	__u32 steps;
-	bool failed;
+	/* Volatile, so that there is no other copy of them on the stack. */
+	struct hg_pkt *volatile pkt;
+	const struct hg_sets *volatile sets;
 };
 
 struct prefix_walk {
@@ -195,7 +194,9 @@ static __always_inline bool matches_rest(const struct hg_match *match, struct hg
 		if ((extra & 0xffff) < match->length_min || (extra & 0xffff) > match->length_max)
 			return false;
 	}
-	if (match->src_set && !in_set(sets->src, match->src_set - 1))
+	if (!match->src_set && !match->dst_set)
+		return true;
+	if (!sets || (match->src_set && !in_set(sets->src, match->src_set - 1)))
 		return false;
 	return !match->dst_set || in_set(sets->dst, match->dst_set - 1);
 }
@@ -219,7 +220,7 @@ static __always_inline bool matches(const struct hg_rule *rule, const __u32 *key
 }
 
 /* Takes the leaf's first matching rule above priority `best`. Returns the priority to beat from now on, or
- * LOOKUP_FAILED. A stage of its own, verified once for all leaves. */
+ * HG_NO_ENTRY. A stage of its own, verified once for all leaves. */
 HG_STAGE __u64 hg_scan_rules(struct hg_pkt *pkt, const struct hg_sets *sets, __u32 leaf, __u32 best)
 {
 	__u32 base = leaf >> HG_REF_SHIFT, count = ref_count(leaf), number = base / HG_RULES_PER_PAGE, i;
@@ -227,8 +228,8 @@ HG_STAGE __u64 hg_scan_rules(struct hg_pkt *pkt, const struct hg_sets *sets, __u
 	const struct hg_match *match;
 	const struct hg_rule *rule;
 
-	if (!page || !pkt || !sets)
-		return LOOKUP_FAILED;
+	if (!page || !pkt)
+		return HG_NO_ENTRY;
 	for (i = 0; i < HG_LEAF_ENTRIES && i < count; i++) {
 		rule = &page->rule[(base + i) % HG_RULES_PER_PAGE];
 		if (rule->prio <= best)
@@ -238,7 +239,7 @@ HG_STAGE __u64 hg_scan_rules(struct hg_pkt *pkt, const struct hg_sets *sets, __u
 		if (rule->flags & HG_RULE_MATCH) {
 			match = get_match(rule->src);
 			if (!match)
-				return LOOKUP_FAILED;
+				return HG_NO_ENTRY;
 			if (!matches_rest(match, pkt, sets))
 				continue;
 		}
@@ -258,7 +259,7 @@ static __always_inline int rule_step(struct pending *pending, struct place *plac
 		return next_pending(pending, place);
 	if (ref_count(place->at)) {
 		best = hg_scan_rules(pkt, sets, place->at, place->best);
-		if (best == LOOKUP_FAILED)
+		if (best == HG_NO_ENTRY)
 			return WALK_FAILED;
 		place->best = best;
 		return next_pending(pending, place);
@@ -275,8 +276,9 @@ static long rule_loop(__u32 step __attribute__((unused)), struct rule_walk *walk
 {
 	int result = rule_step(&walk->pending, &walk->place, walk->pkt, walk->sets);
 
-	walk->steps++;
-	walk->failed = result != WALK_END;
+	walk->pkt->steps++;
+	if (result == WALK_FAILED)
+		walk->place.at = FAILED_PLACE;
 	return result != WALK_ON;
 }
 
@@ -373,35 +375,64 @@ HG_STAGE int hg_find_sets(const struct hg_root *root, struct hg_pkt *pkt, struct
 	return !(root->flags & HG_ROOT_DST_SETS) || find_sets(pkt, sets, tree, HG_WORD_DST);
 }
 
-static __always_inline bool walk_rules(struct rule_walk *walk, __u32 tree)
-{
-	struct place place = {.at = tree};
-	int i, result;
-
-	for (i = 0; i < INLINE_STEPS; i++) {
-		result = rule_step(&walk->pending, &place, walk->pkt, walk->sets);
-		if (result != WALK_ON) {
-			walk->steps = i + 1;
-			return result == WALK_END;
-		}
-	}
-	walk->steps = INLINE_STEPS;
-	walk->place = place;
-	bpf_loop(MAX_STEPS, rule_loop, walk, 0);
-	return !walk->failed;
-}
-
-HG_STAGE int hg_classify(const struct hg_root *root, struct hg_pkt *pkt, const struct hg_sets *sets)
+HG_STAGE __u64 hg_search_tree(struct hg_pkt *pkt, const struct hg_sets *sets, __u32 tree, __u32 best)
 {
 	struct rule_walk walk = {.pkt = pkt, .sets = sets};
+	struct place place = {.at = tree, .best = best};
+	int i, result;
 
-	if (!root || !pkt || !sets)
-		return false;
-	pkt->stages |= HG_STAGE_CLASSIFY;
-	if (root->rule_tree && !walk_rules(&walk, root->rule_tree))
-		return false;
-	pkt->steps += walk.steps;
-	if (use_flow_cache && !(pkt->flags & HG_PKT_BY_LENGTH) && !hg_is_traced(pkt))
-		hg_keep_flow(pkt);
-	return true;
+	if (!pkt)
+		return HG_NO_ENTRY;
+	for (i = 0; i < INLINE_STEPS; i++) {
+		result = rule_step(&walk.pending, &place, walk.pkt, walk.sets);
+		if (result != WALK_ON) {
+			walk.pkt->steps += i + 1;
+			return result == WALK_END ? place.best : HG_NO_ENTRY;
+		}
+	}
+	walk.pkt->steps += INLINE_STEPS;
+	walk.place = place;
+	bpf_loop(MAX_STEPS, rule_loop, &walk, 0);
+	return walk.place.at == FAILED_PLACE ? HG_NO_ENTRY : walk.place.best;
+}
+
+/* The number of the lowest bit set, of which there is one: a multiplication by a de Bruijn sequence has those
+ * six bits at the top that only this power of two brings there. */
+static __always_inline __u32 lowest_bit(__u64 bits)
+{
+	static const __u8 numbers[64] = {
+	    0,	1,  48, 2,  57, 49, 28, 3,  61, 58, 50, 42, 38, 29, 17, 4,  62, 55, 59, 36, 53, 51,
+	    43, 22, 45, 39, 33, 30, 24, 18, 12, 5,  63, 47, 56, 27, 60, 41, 37, 16, 54, 35, 52, 21,
+	    44, 32, 23, 11, 46, 26, 40, 15, 34, 20, 31, 10, 25, 14, 19, 9,  13, 8,  7,	6,
+	};
+
+	return numbers[(bits & -bits) * 0x03f79d71b4cb0a89ULL >> 58];
+}
+
+HG_STAGE __u64 hg_search_sets(const struct hg_root *root, struct hg_pkt *pkt, const struct hg_sets *sets,
+			      __u32 word, __u32 best)
+{
+	const struct hg_slot *slot;
+	__u64 found = best, bits;
+	__u32 i, first;
+
+	if (!root || !pkt || !sets || word >= 2 * HG_SET_WORDS)
+		return HG_NO_ENTRY;
+	first = word < HG_SET_WORDS ? root->src_set_slots : root->dst_set_slots;
+	if (!first)
+		return found;
+	first += word % HG_SET_WORDS * 64;
+	bits = sets->words[word];
+	for (i = 0; i < 64 && bits; i++) {
+		slot = get_slot(first + lowest_bit(bits));
+		if (!slot)
+			return HG_NO_ENTRY;
+		bits &= bits - 1;
+		if (slot->prio <= found)
+			continue;
+		found = hg_search_tree(pkt, sets, slot->ref, found);
+		if (found == HG_NO_ENTRY)
+			break;
+	}
+	return found;
 }

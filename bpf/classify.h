@@ -6,18 +6,29 @@
 
 /* The prefix sets that hold a packet's addresses. */
 struct hg_sets {
-	__u64 src[HG_SET_WORDS];
-	__u64 dst[HG_SET_WORDS];
+	union {
+		struct {
+			__u64 src[HG_SET_WORDS];
+			__u64 dst[HG_SET_WORDS];
+		};
+		__u64 words[2 * HG_SET_WORDS];
+	};
 };
 
-/* Both return false when a table entry is missing, which no configuration should cause. */
+/* What is returned when a table entry is missing, which no configuration should cause. */
+#define HG_NO_ENTRY (~0ULL)
 
-/* Finds the packet's sets; for generations with rules that ask. */
+/* Walks a tree of rules. Sets pkt's rule_id, rule_flags and action to those of the matching entry of highest
+ * priority, if that is above `best`. Returns the priority to beat from now on, or HG_NO_ENTRY. Without `sets`
+ * no entry that names one matches. */
+HG_STAGE __u64 hg_search_tree(struct hg_pkt *pkt, const struct hg_sets *sets, __u32 tree, __u32 best);
+
+/* For generations with rules that name sets. Finds the packet's; false when a table entry is missing. */
 HG_STAGE int hg_find_sets(const struct hg_root *root, struct hg_pkt *pkt, struct hg_sets *sets);
 
-/* Sets pkt's rule_id, rule_flags and action to those of the matching entry of highest priority, or
- * leaves them zero; remembers that for the flow. */
-HG_STAGE int hg_classify(const struct hg_root *root, struct hg_pkt *pkt, const struct hg_sets *sets);
+/* As hg_search_tree, of the trees of those of these sets that are in `word`. */
+HG_STAGE __u64 hg_search_sets(const struct hg_root *root, struct hg_pkt *pkt, const struct hg_sets *sets,
+			      __u32 word, __u32 best);
 
 static __always_inline void hg_take_rule(struct hg_pkt *pkt, const struct hg_rule *rule)
 {

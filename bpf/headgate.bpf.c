@@ -95,12 +95,33 @@ static __always_inline int apply_rule(struct xdp_md *ctx, struct hg_pkt *pkt)
 	return leave(pkt, HG_REASON_DROP_INTERNAL, XDP_DROP);
 }
 
+/* Searches the trees of the sets that the packet's addresses are in. */
+static __always_inline __u64 search_sets(const struct hg_root *root, struct hg_pkt *pkt, __u64 best)
+{
+	struct hg_sets sets = {};
+	__u32 word;
+
+	if (!hg_find_sets(root, pkt, &sets))
+		return HG_NO_ENTRY;
+#pragma unroll /* a counter would not fit this frame, see HG_TREE_STACK */
+	for (word = 0; word < 2 * HG_SET_WORDS && best != HG_NO_ENTRY; word++)
+		if (sets.words[word])
+			best = hg_search_sets(root, pkt, &sets, word, best);
+	return best;
+}
+
 static __always_inline bool search(struct hg_pkt *pkt)
 {
 	const struct hg_root *root = hg_generation(pkt->stamp);
-	struct hg_sets sets = {};
+	__u64 best = 0;
 
-	return root && (!root->flags || hg_find_sets(root, pkt, &sets)) && hg_classify(root, pkt, &sets);
+	if (!root)
+		return false;
+	if (root->rule_tree)
+		best = hg_search_tree(pkt, NULL, root->rule_tree, 0);
+	if (root->flags && best != HG_NO_ENTRY)
+		best = search_sets(root, pkt, best);
+	return best != HG_NO_ENTRY;
 }
 
 /* By what was found for an earlier packet of the flow, if it is remembered. A trace shows the search. */
@@ -108,9 +129,15 @@ static __always_inline bool classify(struct hg_pkt *pkt)
 {
 	const struct hg_flow *flow = use_flow_cache && !hg_is_traced(pkt) ? hg_find_flow(pkt) : NULL;
 
-	if (!flow)
-		return search(pkt);
-	hg_take_flow(pkt, flow);
+	if (flow) {
+		hg_take_flow(pkt, flow);
+		return true;
+	}
+	pkt->stages |= HG_STAGE_CLASSIFY;
+	if (!search(pkt))
+		return false;
+	if (use_flow_cache && !(pkt->flags & HG_PKT_BY_LENGTH) && !hg_is_traced(pkt))
+		hg_keep_flow(pkt);
 	return true;
 }
 

@@ -24,7 +24,7 @@
 /* Raised whenever a struct, a limit or the meaning of a field below changes: pinned tables written under
  * another number are rebuilt beside the old ones instead of being adopted. Counters are adopted whatever the
  * number is, when their tables have the same shape: what they count stays, so a row's fields never change. */
-#define HG_ABI_VERSION 2
+#define HG_ABI_VERSION 3
 
 /* ---- limits ---------------------------------------------------------------------------------------- */
 
@@ -303,16 +303,20 @@ enum hg_root_flags {
  * of its generation from the record that names; what a record reaches is never changed in place. */
 struct hg_root {
 	__u64 generation; /* the desired state's */
-	__u32 rule_tree;  /* a subtree, 0: no rules */
+	__u32 rule_tree;  /* a subtree, 0: empty */
 	__u32 set_tree4;
 	__u32 set_tree6;
+	/* HG_SETS slots from there on in hg_slots, 0: none: the trees of rules that name the source set, and
+	 * of those that name the destination set and no source set. All other rules are in rule_tree. */
+	__u32 src_set_slots;
+	__u32 dst_set_slots;
 	__u32 default_verdict;			/* HG_VERDICT_PASS or HG_VERDICT_DROP */
 	__u32 flags;				/* enum hg_root_flags */
 	__u32 target_page[HG_TARGET_PAGES];	/* index into hg_targets */
 	__u32 next_hop_page[HG_NEXT_HOP_PAGES]; /* index into hg_next_hops */
 	__u32 extent[HG_TABLES]; /* values of each table that may be in use: what a restarted agent reads */
 };
-HG_STATIC_ASSERT(sizeof(struct hg_root) == 8 + 20 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_TABLES),
+HG_STATIC_ASSERT(sizeof(struct hg_root) == 8 + 28 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_TABLES),
 		 "hg_root has no hidden padding");
 
 /* Which root record packets use. Written through a memory map; root and serial with one 64-bit store. */

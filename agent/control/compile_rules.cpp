@@ -61,40 +61,66 @@ void RuleTable::Release(const hg_rule& rule) {
 }
 
 void RuleTable::Add(absl::Span<const RuleEntry> entries, const hg_action& action) {
-  for (const RuleEntry& entry : entries) root_ = tree_.Insert(root_, Acquire(entry, action));
+  for (const RuleEntry& entry : entries) {
+    const uint32_t tree = RuleRoots::TreeOf(entry);
+    roots_.Put(tree, tree_.Insert(roots_.Get(tree), Acquire(entry, action)));
+  }
 }
 
 void RuleTable::Remove(absl::Span<const RuleEntry> entries) {
   for (const RuleEntry& entry : entries) {
     hg_rule gone{};
-    root_ = tree_.Erase(root_, headgate::KeyOf(entry), [&](const hg_rule& rule) {
+    const uint32_t tree = RuleRoots::TreeOf(entry);
+    const auto is_it = [&](const hg_rule& rule) {
       if (rule.id != entry.id || EntryOf(rule) != entry) return false;
       gone = rule;
       return true;
-    });
+    };
+    roots_.Put(tree, tree_.Erase(roots_.Get(tree), headgate::KeyOf(entry), entry.prio, is_it));
     Release(gone);
   }
 }
 
 void RuleTable::RemoveRecord(const hg_rule& record) {
-  root_ = tree_.Erase(root_, KeyOf(record),
-                      [&](const hg_rule& rule) { return std::memcmp(&rule, &record, sizeof(rule)) == 0; });
+  const RuleEntry entry = EntryOf(record);
+  const uint32_t tree = RuleRoots::TreeOf(entry);
+  const auto is_it = [&](const hg_rule& rule) { return std::memcmp(&rule, &record, sizeof(rule)) == 0; };
+  roots_.Put(tree, tree_.Erase(roots_.Get(tree), headgate::KeyOf(entry), entry.prio, is_it));
   Release(record);
 }
 
+void RuleTable::ForEachRecord(absl::FunctionRef<void(const hg_rule&)> visit) const {
+  roots_.ForEach([&](uint32_t, const hg_slot& root) { tree_.ForEach(root.ref, visit); });
+}
+
+TreeShape RuleTable::Shape() const {
+  TreeShape all;
+  roots_.ForEach([&](uint32_t, const hg_slot& root) {
+    const TreeShape one = tree_.Shape(root.ref);
+    all.records += one.records;
+    all.depth = std::max(all.depth, one.depth);
+    all.longest_walk = std::max(all.longest_walk, one.longest_walk);
+    all.largest_leaf = std::max(all.largest_leaf, one.largest_leaf);
+  });
+  return all;
+}
+
 void RuleTable::Rebuild(const State& state) {
-  tree_.ForEach(root_, [this](const hg_rule& rule) { Release(rule); });
-  tree_.Free(root_);
-  std::vector<hg_rule> all;
-  all.reserve(state.entry_count);
+  ForEachRecord([this](const hg_rule& rule) { Release(rule); });
+  for (uint32_t tree = 0; tree < RuleRoots::kTrees; ++tree) {
+    tree_.Free(roots_.Get(tree).ref);
+    roots_.Put(tree, {});
+  }
+  std::array<std::vector<hg_rule>, RuleRoots::kTrees> records;
+  records[RuleRoots::kMain].reserve(state.entry_count);
   const auto add = [&](absl::Span<const RuleEntry> entries, const hg_action& action) {
-    for (const RuleEntry& entry : entries) all.push_back(Acquire(entry, action));
+    for (const RuleEntry& entry : entries) records[RuleRoots::TreeOf(entry)].push_back(Acquire(entry, action));
   };
   add(CompileAllManagement(state), ManagementAction());
   state.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
     add(CompileRule(*rule, state), CompileAction(*rule->action, state));
   });
-  root_ = tree_.Build(all);
+  for (uint32_t tree = 0; tree < RuleRoots::kTrees; ++tree) roots_.Put(tree, tree_.Build(records[tree]));
 }
 
 void RuleTable::Apply(const State& before, const State& after) {
@@ -140,7 +166,7 @@ bool RuleTable::Holds(absl::Span<const hg_rule> held, absl::Span<const RuleEntry
 uint64_t RuleTable::Reconcile(const State& state) {
   std::vector<hg_rule> held;
   held.reserve(entries_);
-  tree_.ForEach(root_, [&](const hg_rule& rule) { held.push_back(rule); });
+  ForEachRecord([&held](const hg_rule& rule) { held.push_back(rule); });
   const auto by_id = [](const hg_rule& a, const hg_rule& b) { return a.id < b.id; };
   std::sort(held.begin(), held.end(), by_id);
   std::vector<bool> kept(held.size());
@@ -177,18 +203,24 @@ uint64_t RuleTable::Reconcile(const State& state) {
   return different.size();
 }
 
-bool RuleTable::Adopt(uint32_t root, uint32_t ids) {
-  root_ = root;
-  return tree_.Adopt(root, [this, ids](const hg_rule& rule) {
-    if (rule.id >= ids) return false;
-    if ((rule.flags & HG_RULE_MATCH) != 0) {
-      if (rule.src == 0 || rule.src >= matches.size() || !matches.CanClaim(rule.src, 0)) return false;
-      matches.Claim(rule.src, 0);
-    }
-    if (!actions_.Adopt(rule.action)) return false;
-    Count(EntryOf(rule), 1);
-    return true;
+bool RuleTable::Adopt(const hg_root& root, uint32_t ids) {
+  if (!roots_.Adopt(tree_.RootOf(root.rule_tree), root.src_set_slots, root.dst_set_slots)) return false;
+  bool sound = true;
+  roots_.ForEach([&](uint32_t tree, const hg_slot& top) {
+    sound = sound && tree_.Adopt(top, [&](const hg_rule& rule) {
+      if (rule.id >= ids) return false;
+      if ((rule.flags & HG_RULE_MATCH) != 0) {
+        if (rule.src == 0 || rule.src >= matches.size() || !matches.CanClaim(rule.src, 0)) return false;
+        matches.Claim(rule.src, 0);
+      }
+      const RuleEntry entry = EntryOf(rule);
+      // Packets look for it in the tree of the set it names.
+      if (RuleRoots::TreeOf(entry) != tree || !actions_.Adopt(rule.action)) return false;
+      Count(entry, 1);
+      return true;
+    });
   });
+  return sound;
 }
 
 }  // namespace headgate

@@ -50,7 +50,7 @@ Ternary<4> PrefixTable::KeyOf(const hg_prefix& prefix) const {
 
 bool PrefixTable::Holds(const Prefix& prefix, uint32_t set) const {
   const hg_prefix wanted = CompilePrefix(prefix, set);
-  return tree_.Find(roots_[TreeOf(prefix.address.family)], KeyOf(wanted),
+  return tree_.Find(roots_[TreeOf(prefix.address.family)].ref, KeyOf(wanted),
                     [&](const hg_prefix& held) { return Same(held, wanted); }) != nullptr;
 }
 
@@ -62,8 +62,8 @@ void PrefixTable::Rebuild(const State& state) {
         if (prefix.address.family == family) all.push_back(CompilePrefix(prefix, set->id));
       });
     });
-    uint32_t& root = roots_[TreeOf(family)];
-    tree_.Free(root);
+    hg_slot& root = roots_[TreeOf(family)];
+    tree_.Free(root.ref);
     root = tree_.Build(all);
   }
 }
@@ -77,10 +77,11 @@ void PrefixTable::Apply(const State& before, const State& after) {
     return;
   }
   ForEachPrefixDifference(before, after, [&](const Prefix& prefix, uint32_t set, bool added) {
-    uint32_t& root = roots_[TreeOf(prefix.address.family)];
+    hg_slot& root = roots_[TreeOf(prefix.address.family)];
     const hg_prefix cell = CompilePrefix(prefix, set);
     root = added ? tree_.Insert(root, cell)
-                 : tree_.Erase(root, KeyOf(cell), [&](const hg_prefix& held) { return Same(held, cell); });
+                 : tree_.Erase(root, KeyOf(cell), PriorityOf(cell),
+                               [&](const hg_prefix& held) { return Same(held, cell); });
   });
 }
 
@@ -89,19 +90,19 @@ uint64_t PrefixTable::Reconcile(const State& state) {
   state.prefix_sets.ForEach([&](const std::shared_ptr<const PrefixSet>& set) {
     set->prefixes.ForEach([&](const Prefix& prefix) { ++(Holds(prefix, set->id) ? present : missing); });
   });
-  for (const uint32_t root : roots_) tree_.ForEach(root, [&](const hg_prefix&) { ++held; });
+  for (const hg_slot& root : roots_) tree_.ForEach(root.ref, [&](const hg_prefix&) { ++held; });
   if (missing == 0 && held == present) return 0;
   Rebuild(state);
   return missing + (held - present);
 }
 
 bool PrefixTable::Adopt(uint32_t root4, uint32_t root6) {
-  roots_ = {root4, root6};
-  const auto adopt = [this](uint32_t root, uint32_t bits) {
+  roots_ = {tree_.RootOf(root4), tree_.RootOf(root6)};
+  const auto adopt = [this](const hg_slot& root, uint32_t bits) {
     return tree_.Adopt(root,
                        [bits](const hg_prefix& prefix) { return prefix.length <= bits && prefix.set < HG_SETS; });
   };
-  return adopt(root4, 32) && adopt(root6, 128);
+  return adopt(roots_[0], 32) && adopt(roots_[1], 128);
 }
 
 }  // namespace headgate

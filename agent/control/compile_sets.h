@@ -23,8 +23,8 @@ class PrefixTable : public RecordSource<hg_prefix, 4> {
   uint64_t Reconcile(const State& state);
   bool Adopt(uint32_t root4, uint32_t root6);
 
-  uint32_t root4() const { return roots_[0]; }
-  uint32_t root6() const { return roots_[1]; }
+  uint32_t root4() const { return roots_[0].ref; }
+  uint32_t root6() const { return roots_[1].ref; }
 
   Ternary<4> KeyOf(const hg_prefix& prefix) const override;
   // All the same: membership is the union of all matches.
@@ -38,7 +38,7 @@ class PrefixTable : public RecordSource<hg_prefix, 4> {
   void Rebuild(const State& state);
 
   PrefixTree tree_;
-  std::array<uint32_t, 2> roots_{};
+  std::array<hg_slot, 2> roots_{};
 };
 
 }  // namespace headgate

@@ -70,7 +70,9 @@ bool Compiler::Crowded(const Dataplane& dataplane) const {
 void Compiler::WriteRoot(const State& state) {
   hg_root root{};
   root.generation = state.generation;
-  root.rule_tree = rules_.root();
+  root.rule_tree = rules_.roots().main();
+  root.src_set_slots = rules_.roots().source_slots();
+  root.dst_set_slots = rules_.roots().destination_slots();
   root.set_tree4 = prefixes_.root4();
   root.set_tree6 = prefixes_.root6();
   root.default_verdict = state.settings->default_action == BasicVerdict::kPass ? HG_VERDICT_PASS : HG_VERDICT_DROP;
@@ -129,7 +131,7 @@ absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State
   });
   HG_RETURN_IF_ERROR(status);
   // A rule's id is the number of a row of counters.
-  if (!rules_.Adopt(root.rule_tree, dataplane.CounterRows(CounterId::kRules)) ||
+  if (!rules_.Adopt(root, dataplane.CounterRows(CounterId::kRules)) ||
       !prefixes_.Adopt(root.set_tree4, root.set_tree6) || !next_hops_.Adopt(root.next_hop_page) ||
       !targets_.Adopt(root.target_page)) {
     return garbage;

@@ -14,6 +14,14 @@ constexpr uint32_t kLeafRecords = 4;
 
 }  // namespace
 
+uint32_t TreeStore::OwnSlots(uint32_t base, unsigned order) {
+  if (slots.IsFresh(base)) return base;
+  const uint32_t copy = slots.Allocate(order);
+  for (uint32_t i = 0; i < (1U << order); ++i) slots.Write(copy + i) = hg_slot(slots[base + i]);
+  slots.Release(base, order);
+  return copy;
+}
+
 template <typename Record, unsigned kWords, uint32_t kPerPage>
 uint32_t Tree<Record, kWords, kPerPage>::Own(uint32_t node, bool with_slots) {
   if (!store_.nodes.IsFresh(node)) {
@@ -24,12 +32,7 @@ uint32_t Tree<Record, kWords, kPerPage>::Own(uint32_t node, bool with_slots) {
     node = copy;
   }
   const hg_node n = store_.nodes[node];
-  if (with_slots && !store_.slots.IsFresh(n.base)) {
-    const uint32_t copy = store_.slots.Allocate(n.bits);
-    for (uint32_t i = 0; i < (1U << n.bits); ++i) store_.slots.Write(copy + i) = hg_slot(store_.slots[n.base + i]);
-    store_.slots.Release(n.base, n.bits);
-    store_.nodes.Write(node).base = copy;
-  }
+  if (with_slots && !store_.slots.IsFresh(n.base)) store_.nodes.Write(node).base = store_.OwnSlots(n.base, n.bits);
   return node;
 }
 
@@ -72,6 +75,27 @@ hg_slot Tree<Record, kWords, kPerPage>::RebuildAt(uint32_t ref, unsigned depth, 
 }
 
 template <typename Record, unsigned kWords, uint32_t kPerPage>
+uint32_t Tree<Record, kWords, kPerPage>::ChangeBelow(
+    uint32_t node, const Ternary<kWords>& key, int added, unsigned depth,
+    absl::FunctionRef<hg_slot(const hg_slot&, unsigned)> change_below) {
+  uint32_t child = 0;
+  const bool selected = Selects(key, WindowOf(store_.nodes[node]), child);
+  node = Own(node, selected);
+  store_.sizes[node].records += static_cast<uint32_t>(added);
+  const hg_node n = store_.nodes[node];
+  if (selected) {
+    const hg_slot below = change_below(hg_slot(store_.slots[n.base + child]), depth + 1);
+    store_.slots.Write(n.base + child) = below;
+  } else {
+    const hg_slot rest = change_below({n.rest_prio, n.rest}, depth);
+    hg_node& owned = store_.nodes.Write(node);
+    owned.rest = rest.ref;
+    owned.rest_prio = rest.prio;
+  }
+  return node;
+}
+
+template <typename Record, unsigned kWords, uint32_t kPerPage>
 hg_slot Tree<Record, kWords, kPerPage>::InsertAt(hg_slot slot, const Keyed& record, unsigned depth) {
   if (!TreeRef::IsNode(slot.ref)) {
     if (TreeRef::Count(slot.ref) >= HG_LEAF_ENTRIES) return RebuildAt(slot.ref, depth, &record, nullptr);
@@ -97,26 +121,14 @@ hg_slot Tree<Record, kWords, kPerPage>::InsertAt(hg_slot slot, const Keyed& reco
   if (size.records >= size.built * kRebuildFactor + kRebuildSlack) {
     return RebuildAt(slot.ref, depth, &record, nullptr);
   }
-  uint32_t child = 0;
-  const bool selected = Selects(record.key, WindowOf(store_.nodes[node]), child);
-  node = Own(node, selected);
-  ++store_.sizes[node].records;
-  const hg_node n = store_.nodes[node];
-  if (selected) {
-    const hg_slot below = InsertAt(store_.slots[n.base + child], record, depth + 1);
-    store_.slots.Write(n.base + child) = below;
-  } else {
-    const hg_slot rest = InsertAt({n.rest_prio, n.rest}, record, depth);
-    hg_node& owned = store_.nodes.Write(node);
-    owned.rest = rest.ref;
-    owned.rest_prio = rest.prio;
-  }
+  node = ChangeBelow(node, record.key, 1, depth,
+                     [&](const hg_slot& below, unsigned its_depth) { return InsertAt(below, record, its_depth); });
   return {std::max(slot.prio, record.prio), TreeRef::OfNode(node)};
 }
 
 template <typename Record, unsigned kWords, uint32_t kPerPage>
-uint32_t Tree<Record, kWords, kPerPage>::Insert(uint32_t root, const Record& record) {
-  return InsertAt({0, root}, Load(record), 0).ref;
+hg_slot Tree<Record, kWords, kPerPage>::Insert(hg_slot root, const Record& record) {
+  return InsertAt(root, Load(record), 0);
 }
 
 template <typename Record, unsigned kWords, uint32_t kPerPage>
@@ -135,36 +147,25 @@ hg_slot Tree<Record, kWords, kPerPage>::EraseAt(hg_slot slot, const Erasure& era
       size.records * kRebuildFactor + kRebuildSlack < size.built) {
     return RebuildAt(slot.ref, depth, nullptr, &erasure);
   }
-  uint32_t child = 0;
-  const bool selected = Selects(erasure.key, WindowOf(store_.nodes[node]), child);
-  node = Own(node, selected);
-  --store_.sizes[node].records;
-  const hg_node n = store_.nodes[node];
-  if (selected) {
-    const hg_slot below = EraseAt(store_.slots[n.base + child], erasure, depth + 1);
-    store_.slots.Write(n.base + child) = below;
-  } else {
-    const hg_slot rest = EraseAt({n.rest_prio, n.rest}, erasure, depth);
-    hg_node& owned = store_.nodes.Write(node);
-    owned.rest = rest.ref;
-    owned.rest_prio = rest.prio;
-  }
+  node = ChangeBelow(node, erasure.key, -1, depth,
+                     [&](const hg_slot& below, unsigned its_depth) { return EraseAt(below, erasure, its_depth); });
   return {Highest(store_.nodes[node]), TreeRef::OfNode(node)};
 }
 
 template <typename Record, unsigned kWords, uint32_t kPerPage>
-uint32_t Tree<Record, kWords, kPerPage>::Erase(uint32_t root, const Ternary<kWords>& key,
-                                               absl::FunctionRef<bool(const Record&)> is_it) {
-  return EraseAt({0, root}, {key, is_it}, 0).ref;
+hg_slot Tree<Record, kWords, kPerPage>::Erase(hg_slot root, const Ternary<kWords>& key, uint32_t prio,
+                                              absl::FunctionRef<bool(const Record&)> is_it) {
+  return EraseAt(root, {key, prio, is_it}, 0);
 }
 
-template uint32_t RuleTree::Insert(uint32_t, const hg_rule&);
-template uint32_t RuleTree::Erase(uint32_t, const Ternary<HG_WORDS_USED>&,
-                                  absl::FunctionRef<bool(const hg_rule&)>);
+template hg_slot RuleTree::Insert(hg_slot, const hg_rule&);
+template hg_slot RuleTree::Erase(hg_slot, const Ternary<HG_WORDS_USED>&, uint32_t,
+                                 absl::FunctionRef<bool(const hg_rule&)>);
 template void RuleTree::Free(uint32_t);
 template uint32_t RuleTree::Highest(const hg_node&) const;
-template uint32_t PrefixTree::Insert(uint32_t, const hg_prefix&);
-template uint32_t PrefixTree::Erase(uint32_t, const Ternary<4>&, absl::FunctionRef<bool(const hg_prefix&)>);
+template hg_slot PrefixTree::Insert(hg_slot, const hg_prefix&);
+template hg_slot PrefixTree::Erase(hg_slot, const Ternary<4>&, uint32_t,
+                                   absl::FunctionRef<bool(const hg_prefix&)>);
 template void PrefixTree::Free(uint32_t);
 template uint32_t PrefixTree::Highest(const hg_node&) const;
 

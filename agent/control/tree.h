@@ -57,6 +57,8 @@ struct TreeStore {
   }
   // References to sizes hold until the next call.
   void CoverNodes() { sizes.resize(nodes.size()); }
+  // The run of slots itself when fresh, else a fresh copy in its place.
+  uint32_t OwnSlots(uint32_t base, unsigned order);
 };
 
 // A subtree as nodes and slots name it.
@@ -81,8 +83,8 @@ struct TreeShape {
 // Whether so many changes to a tree of `records` cost more than a new one, which is better shaped besides.
 constexpr bool RebuildPays(uint64_t changes, uint64_t records) { return changes > 64 && changes * 4 > records; }
 
-// A tree is named by its root, a subtree; 0 is the empty tree. Functions that change a tree return its new root.
-// Windows are of the first kWords words of the key.
+// A tree is named by its root: a subtree, 0 for the empty one, with the highest priority in it. Functions that
+// change a tree return its new root. Windows are of the first kWords words of the key.
 template <typename Record, unsigned kWords, uint32_t kPerPage>
 class Tree {
  public:
@@ -92,10 +94,11 @@ class Tree {
   Tree(TreeStore& store, Records& records, const Source& source)
       : store_(store), records_(records), source_(source) {}
 
-  uint32_t Build(absl::Span<const Record> records);
-  uint32_t Insert(uint32_t root, const Record& record);
-  // Takes out the record with this key for which `is_it` holds; it must be there.
-  uint32_t Erase(uint32_t root, const Ternary<kWords>& key, absl::FunctionRef<bool(const Record&)> is_it);
+  hg_slot Build(absl::Span<const Record> records);
+  hg_slot Insert(hg_slot root, const Record& record);
+  // Takes out the record with this key and priority for which `is_it` holds; it must be there.
+  hg_slot Erase(hg_slot root, const Ternary<kWords>& key, uint32_t prio,
+                absl::FunctionRef<bool(const Record&)> is_it);
   void Free(uint32_t root);
 
   // The record with this key for which `is_it` holds, until the tree changes; null when there is none.
@@ -106,7 +109,9 @@ class Tree {
 
   // Takes over a tree that was read back from the kernel: claims its runs and restores sizes. False when it is not
   // one this class could have made; then the whole image must be built anew.
-  bool Adopt(uint32_t root, absl::FunctionRef<bool(const Record&)> claim);
+  bool Adopt(hg_slot root, absl::FunctionRef<bool(const Record&)> claim);
+  // The root of a tree that was read back and whose priority is nowhere written; any, when the tree is garbage.
+  hg_slot RootOf(uint32_t ref) const;
 
  private:
   struct Keyed {
@@ -119,6 +124,7 @@ class Tree {
   };
   struct Erasure {
     const Ternary<kWords>& key;
+    uint32_t prio;
     absl::FunctionRef<bool(const Record&)> is_it;
   };
 
@@ -151,6 +157,8 @@ class Tree {
   hg_slot BuildAt(absl::Span<Keyed> records, unsigned depth);
   hg_slot BuildNode(absl::Span<Keyed> records, const Window& window, unsigned depth);
   hg_slot WriteLeaf(absl::Span<Keyed> records);
+  hg_slot WriteOneLeaf(absl::Span<const Keyed> records);
+  hg_slot WriteChainNode(const hg_slot& leaf, const hg_slot& rest);
   bool ChooseWindow(absl::Span<const Keyed> records, Window& window) const;
   double CostOf(absl::Span<const Ternary<kWords>* const> sample, double scale, const Window& window) const;
 
@@ -158,6 +166,10 @@ class Tree {
   hg_slot InsertAt(hg_slot slot, const Keyed& record, unsigned depth);
   hg_slot EraseAt(hg_slot slot, const Erasure& erasure, unsigned depth);
   hg_slot RebuildAt(uint32_t ref, unsigned depth, const Keyed* extra, const Erasure* erasure);
+  // Changes what the node has below it where the key belongs, by `change_below`, which gets that subtree and its
+  // depth. Returns the node that is in its place.
+  uint32_t ChangeBelow(uint32_t node, const Ternary<kWords>& key, int added, unsigned depth,
+                       absl::FunctionRef<hg_slot(const hg_slot&, unsigned)> change_below);
   void Collect(uint32_t ref, std::vector<Keyed>& out) const;
   // The node itself when fresh, else a fresh copy in its place, with slots that are fresh too if asked for.
   uint32_t Own(uint32_t node, bool with_slots);
@@ -170,7 +182,6 @@ class Tree {
   bool AdoptChain(hg_slot slot, const Path& path, absl::FunctionRef<bool(const Record&)> claim);
   bool AdoptNode(const hg_slot& slot, unsigned depth, Path& path, absl::FunctionRef<bool(const Record&)> claim);
   bool ClaimNode(uint32_t node);
-  uint32_t PriorityOfRoot(uint32_t root) const;
   // Whether an insertion of the key would have come this way.
   static bool LeadsTo(const Path& path, const Ternary<kWords>& key);
 

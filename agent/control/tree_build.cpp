@@ -88,28 +88,35 @@ bool Tree<Record, kWords, kPerPage>::ChooseWindow(absl::Span<const Keyed> record
   return found;
 }
 
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+hg_slot Tree<Record, kWords, kPerPage>::WriteOneLeaf(absl::Span<const Keyed> records) {
+  const uint32_t first = records_.Allocate(OrderFor(records.size()));
+  for (uint32_t i = 0; i < records.size(); ++i) records_.Write(first + i) = records[i].record;
+  return {records[0].prio, TreeRef::OfLeaf(first, records.size())};
+}
+
+template <typename Record, unsigned kWords, uint32_t kPerPage>
+hg_slot Tree<Record, kWords, kPerPage>::WriteChainNode(const hg_slot& leaf, const hg_slot& rest) {
+  const uint32_t base = store_.slots.Allocate(0);
+  store_.slots.Write(base) = leaf;
+  const uint32_t node = store_.AllocateNode();
+  store_.nodes.Write(node) = {.base = base, .rest = rest.ref, .rest_prio = rest.prio};
+  const uint32_t size = RecordsOf(leaf.ref) + RecordsOf(rest.ref);
+  store_.sizes[node] = {size, size};
+  return {leaf.prio, TreeRef::OfNode(node)};
+}
+
 // A list of any length: a leaf, or a chain of nodes without a window, each with a leaf as its child.
 template <typename Record, unsigned kWords, uint32_t kPerPage>
 hg_slot Tree<Record, kWords, kPerPage>::WriteLeaf(absl::Span<Keyed> records) {
   if (records.empty()) return {};
   std::sort(records.begin(), records.end(), [](const Keyed& a, const Keyed& b) { return a.prio > b.prio; });
-  const auto write = [this](absl::Span<const Keyed> some) -> hg_slot {
-    const uint32_t first = records_.Allocate(OrderFor(some.size()));
-    for (uint32_t i = 0; i < some.size(); ++i) records_.Write(first + i) = some[i].record;
-    return {some[0].prio, TreeRef::OfLeaf(first, some.size())};
-  };
   // From the end, so that each node can name its rest.
   const size_t last = (records.size() - 1) / HG_LEAF_ENTRIES * HG_LEAF_ENTRIES;
-  hg_slot rest = write(records.subspan(last));
+  hg_slot rest = WriteOneLeaf(records.subspan(last));
   for (size_t from = last; from != 0;) {
     from -= HG_LEAF_ENTRIES;
-    const uint32_t base = store_.slots.Allocate(0);
-    store_.slots.Write(base) = write(records.subspan(from, HG_LEAF_ENTRIES));
-    const uint32_t node = store_.AllocateNode();
-    store_.nodes.Write(node) = {.base = base, .rest = rest.ref, .rest_prio = rest.prio};
-    const auto size = static_cast<uint32_t>(records.size() - from);
-    store_.sizes[node] = {size, size};
-    rest = {store_.slots[base].prio, TreeRef::OfNode(node)};
+    rest = WriteChainNode(WriteOneLeaf(records.subspan(from, HG_LEAF_ENTRIES)), rest);
   }
   return rest;
 }
@@ -158,18 +165,22 @@ hg_slot Tree<Record, kWords, kPerPage>::BuildAt(absl::Span<Keyed> records, unsig
 }
 
 template <typename Record, unsigned kWords, uint32_t kPerPage>
-uint32_t Tree<Record, kWords, kPerPage>::Build(absl::Span<const Record> records) {
+hg_slot Tree<Record, kWords, kPerPage>::Build(absl::Span<const Record> records) {
   std::vector<Keyed> keyed;
   keyed.reserve(records.size());
   for (const Record& record : records) keyed.push_back(Load(record));
-  return BuildAt(absl::MakeSpan(keyed), 0).ref;
+  return BuildAt(absl::MakeSpan(keyed), 0);
 }
 
 template hg_slot RuleTree::BuildAt(absl::Span<Keyed>, unsigned);
 template hg_slot RuleTree::WriteLeaf(absl::Span<Keyed>);
-template uint32_t RuleTree::Build(absl::Span<const hg_rule>);
+template hg_slot RuleTree::WriteOneLeaf(absl::Span<const Keyed>);
+template hg_slot RuleTree::WriteChainNode(const hg_slot&, const hg_slot&);
+template hg_slot RuleTree::Build(absl::Span<const hg_rule>);
 template hg_slot PrefixTree::BuildAt(absl::Span<Keyed>, unsigned);
 template hg_slot PrefixTree::WriteLeaf(absl::Span<Keyed>);
-template uint32_t PrefixTree::Build(absl::Span<const hg_prefix>);
+template hg_slot PrefixTree::WriteOneLeaf(absl::Span<const Keyed>);
+template hg_slot PrefixTree::WriteChainNode(const hg_slot&, const hg_slot&);
+template hg_slot PrefixTree::Build(absl::Span<const hg_prefix>);
 
 }  // namespace headgate

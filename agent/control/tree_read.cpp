@@ -180,35 +180,37 @@ bool Tree<Record, kWords, kPerPage>::AdoptAt(const hg_slot& slot, unsigned depth
   return IsChain(store_.nodes[node]) ? AdoptChain(slot, path, claim) : AdoptNode(slot, depth, path, claim);
 }
 
-// Of a root the priority is nowhere written.
 template <typename Record, unsigned kWords, uint32_t kPerPage>
-uint32_t Tree<Record, kWords, kPerPage>::PriorityOfRoot(uint32_t root) const {
-  if (!TreeRef::IsNode(root)) {
-    const uint32_t first = TreeRef::Index(root);
-    return Fits(first, 1, records_.size()) ? source_.PriorityOf(records_[first]) : 0;
+hg_slot Tree<Record, kWords, kPerPage>::RootOf(uint32_t ref) const {
+  if (!TreeRef::IsNode(ref)) {
+    const uint32_t first = TreeRef::Index(ref);
+    return {Fits(first, 1, records_.size()) ? source_.PriorityOf(records_[first]) : 0, ref};
   }
-  const uint32_t node = TreeRef::Index(root);
-  if (!Fits(node, 1, store_.nodes.size())) return 0;
+  const uint32_t node = TreeRef::Index(ref);
+  if (!Fits(node, 1, store_.nodes.size())) return {0, ref};
   const hg_node& n = store_.nodes[node];
-  return n.bits <= HG_WINDOW_BITS && Fits(n.base, 1U << n.bits, store_.slots.size()) ? Highest(n) : 0;
+  const bool sound = n.bits <= HG_WINDOW_BITS && Fits(n.base, 1U << n.bits, store_.slots.size());
+  return {sound ? Highest(n) : 0, ref};
 }
 
 template <typename Record, unsigned kWords, uint32_t kPerPage>
-bool Tree<Record, kWords, kPerPage>::Adopt(uint32_t root, absl::FunctionRef<bool(const Record&)> claim) {
+bool Tree<Record, kWords, kPerPage>::Adopt(hg_slot root, absl::FunctionRef<bool(const Record&)> claim) {
   store_.CoverNodes();
   Path path;
-  return root == 0 || AdoptAt({PriorityOfRoot(root), root}, 0, path, claim);
+  return AdoptAt(root, 0, path, claim);
 }
 
 template const hg_rule* RuleTree::Find(uint32_t, const Ternary<HG_WORDS_USED>&,
                                        absl::FunctionRef<bool(const hg_rule&)>) const;
 template void RuleTree::ForEach(uint32_t, absl::FunctionRef<void(const hg_rule&)>) const;
 template TreeShape RuleTree::Shape(uint32_t) const;
-template bool RuleTree::Adopt(uint32_t, absl::FunctionRef<bool(const hg_rule&)>);
+template hg_slot RuleTree::RootOf(uint32_t) const;
+template bool RuleTree::Adopt(hg_slot, absl::FunctionRef<bool(const hg_rule&)>);
 template const hg_prefix* PrefixTree::Find(uint32_t, const Ternary<4>&,
                                            absl::FunctionRef<bool(const hg_prefix&)>) const;
 template void PrefixTree::ForEach(uint32_t, absl::FunctionRef<void(const hg_prefix&)>) const;
 template TreeShape PrefixTree::Shape(uint32_t) const;
-template bool PrefixTree::Adopt(uint32_t, absl::FunctionRef<bool(const hg_prefix&)>);
+template hg_slot PrefixTree::RootOf(uint32_t) const;
+template bool PrefixTree::Adopt(hg_slot, absl::FunctionRef<bool(const hg_prefix&)>);
 
 }  // namespace headgate

@@ -126,7 +126,9 @@ void Loader::SetSizes() {
     return static_cast<uint32_t>((cells / HG_RUN_CELLS + 2) * HG_RUN_CELLS / per_page);
   };
   bpf_map__set_max_entries(maps.hg_nodes, pages(entries + prefixes, HG_NODES_PER_PAGE));
-  bpf_map__set_max_entries(maps.hg_slots, pages(4 * entries + 2 * prefixes, HG_SLOTS_PER_PAGE));
+  // Besides, a slot for each set as source and as destination, and room for what changes copy of them.
+  constexpr uint64_t kSetSlots = 8 * HG_SETS;
+  bpf_map__set_max_entries(maps.hg_slots, pages(4 * entries + 2 * prefixes + kSetSlots, HG_SLOTS_PER_PAGE));
   bpf_map__set_max_entries(maps.hg_rules, pages(4 * entries, HG_RULES_PER_PAGE));
   bpf_map__set_max_entries(maps.hg_matches, pages(2 * entries, HG_MATCHES_PER_PAGE));
   bpf_map__set_max_entries(maps.hg_prefixes, pages(4 * prefixes, HG_PREFIXES_PER_PAGE));

@@ -313,5 +313,34 @@ TEST_F(SetTest, AllIds) {
   EXPECT_EQ(gateway_->Run(Frame(*ParseAddress("10.0.5.1"), *ParseAddress("192.0.2.1"))).rule, "");
 }
 
+// Both addresses in every set there is: each tree is searched, as source and as destination.
+TEST_F(SetTest, InEverySet) {
+  std::string sets = "prefix_sets:\n", rules = "rules:\n";
+  const auto name = [&](const char* kind, int set, int priority, int port) {
+    rules += std::string("  - {name: ") + kind[0] + std::to_string(set) +
+             ", priority: " + std::to_string(priority) + ", match: {" + kind + "_set: s" + std::to_string(set) +
+             ", destination_ports: ['" + std::to_string(port) + "']}, action: {drop: {}}}\n";
+  };
+  for (int i = 0; i < HG_SETS; ++i) {
+    sets += "  - {name: s" + std::to_string(i) + ", prefixes: [10.0.0.0/8]}\n";
+    name("source", i, 1001 + i, 1000 + i);
+    // Above or below the source set's rule for the same port.
+    name("destination", i, (i % 2 == 0 ? 1 : 2001) + i, 1000 + i);
+  }
+  rules += "  - {name: m, priority: 900, match: {destination: 10.0.0.1}, action: {drop: {}}}\n";
+  gateway_->Configure("");  // room for all ids
+  gateway_->Configure(sets + rules);
+  const auto run = [this](int port, const char* source = "10.0.0.2") {
+    return gateway_->Run(Ethernet{} / Ipv4{.source = source, .destination = "10.0.0.1"} /
+                         Udp{.destination_port = static_cast<uint16_t>(port)});
+  };
+  for (int i = 0; i < HG_SETS; ++i) {
+    const std::string n = std::to_string(i);
+    EXPECT_EQ(run(1000 + i).rule, (i % 2 == 0 ? "s" : "d") + n);
+    EXPECT_EQ(run(1000 + i, "192.0.2.1").rule, i % 2 == 0 ? "m" : "d" + n);
+  }
+  EXPECT_EQ(run(999).rule, "m");
+}
+
 }  // namespace
 }  // namespace headgate::testing

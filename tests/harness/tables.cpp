@@ -27,11 +27,12 @@ Value ReadValue(const Dataplane& dataplane, TableId table, uint32_t index) {
 }
 
 // One walk over one tree; `scan` is called for every leaf with the priority to beat, and returns the new one.
+// Begins and ends with the priority to beat.
 template <typename Scan>
-void WalkTree(const Dataplane& dataplane, uint32_t root, const Key& key, unsigned first_word, bool prune,
-              Scan&& scan) {
-  std::vector<hg_slot> pending = {{std::numeric_limits<uint32_t>::max(), root}};
-  uint32_t best = 0, steps = 0;
+uint32_t WalkTree(const Dataplane& dataplane, const hg_slot& root, const Key& key, unsigned first_word, bool prune,
+                  uint32_t best, Scan&& scan) {
+  std::vector<hg_slot> pending = {root};
+  uint32_t steps = 0;
   while (!pending.empty()) {
     const hg_slot at = pending.back();
     pending.pop_back();
@@ -51,7 +52,11 @@ void WalkTree(const Dataplane& dataplane, uint32_t root, const Key& key, unsigne
     const auto slots = ReadValue<hg_slot_page>(dataplane, TableId::kSlots, slot / HG_SLOTS_PER_PAGE);
     pending.push_back(slots.slot[slot % HG_SLOTS_PER_PAGE]);
   }
+  return best;
 }
+
+// For a root whose priority is nowhere written.
+hg_slot RootOf(uint32_t tree) { return {std::numeric_limits<uint32_t>::max(), tree}; }
 
 std::vector<bool> FindSets(const Dataplane& dataplane, const hg_root& root, const Key& key, unsigned word) {
   std::vector<bool> sets(HG_SETS);
@@ -68,7 +73,7 @@ std::vector<bool> FindSets(const Dataplane& dataplane, const hg_root& root, cons
     }
     return 0;
   };
-  WalkTree(dataplane, ipv4 ? root.set_tree4 : root.set_tree6, key, word, false, scan);
+  WalkTree(dataplane, RootOf(ipv4 ? root.set_tree4 : root.set_tree6), key, word, false, 0, scan);
   return sets;
 }
 
@@ -129,7 +134,16 @@ std::optional<hg_rule> Classify(const Dataplane& dataplane, uint32_t root_index,
     }
     return best;
   };
-  WalkTree(dataplane, root.rule_tree, key, 0, true, scan);
+  uint32_t best = WalkTree(dataplane, RootOf(root.rule_tree), key, 0, true, 0, scan);
+  const auto walk_sets = [&](uint32_t base, const std::vector<bool>& sets) {
+    for (uint32_t set = 0; set < HG_SETS && base != 0; ++set) {
+      if (!sets[set]) continue;
+      const auto page = ReadValue<hg_slot_page>(dataplane, TableId::kSlots, (base + set) / HG_SLOTS_PER_PAGE);
+      best = WalkTree(dataplane, page.slot[(base + set) % HG_SLOTS_PER_PAGE], key, 0, true, best, scan);
+    }
+  };
+  walk_sets(root.src_set_slots, source_sets);
+  walk_sets(root.dst_set_slots, destination_sets);
   return found;
 }
 

@@ -3,6 +3,8 @@
 // The walk of classify.bpf.c in user space, over an image: for tests of the tree alone.
 #pragma once
 
+#include <absl/types/span.h>
+
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -17,15 +19,16 @@ struct WalkResult {
   uint32_t steps = 0;  // nodes and leaves visited
 };
 
+// Walks one tree for a match above that in `result`.
 template <typename Matches>
-WalkResult Walk(const TreeStore& store, const RuleTable& table, const std::array<uint32_t, HG_WORDS>& key,
-                Matches&& matches) {
-  WalkResult result;
+void WalkTree(const TreeStore& store, const RuleTable& table, const hg_slot& root,
+              const std::array<uint32_t, HG_WORDS>& key, Matches&& matches, WalkResult& result) {
   std::array<hg_slot, HG_TREE_STACK> stack{};
-  uint32_t pending = 0, best = 0, at = table.root();
+  uint32_t pending = 0, best = result.rule ? result.rule->prio : 0;
+  uint32_t at = root.prio > best ? root.ref : 0;
   while (true) {
     if (at == 0) {
-      if (pending == 0) return result;
+      if (pending == 0) return;
       const hg_slot next = stack[--pending];
       at = next.prio > best ? next.ref : 0;
       continue;
@@ -51,6 +54,16 @@ WalkResult Walk(const TreeStore& store, const RuleTable& table, const std::array
     }
     at = 0;
   }
+}
+
+// `trees` are those of the sets that the packet is in.
+template <typename Matches>
+WalkResult Walk(const TreeStore& store, const RuleTable& table, const std::array<uint32_t, HG_WORDS>& key,
+                Matches&& matches, absl::Span<const uint32_t> trees = {}) {
+  WalkResult result;
+  WalkTree(store, table, table.roots().Get(RuleRoots::kMain), key, matches, result);
+  for (const uint32_t tree : trees) WalkTree(store, table, table.roots().Get(tree), key, matches, result);
+  return result;
 }
 
 // Whether a packet with the key matches, but for prefix sets: as the program compares.

@@ -60,7 +60,10 @@ class Rules {
     Publish();
     const TreeShape now = table_.Shape();
     Cells cells;
-    CountCells(table_.root(), cells);
+    table_.roots().ForEach([&](uint32_t, const hg_slot& root) { CountCells(root.ref, cells); });
+    for (const uint32_t run : {table_.roots().source_slots(), table_.roots().destination_slots()}) {
+      if (run != 0) cells.slots += HG_SETS;
+    }
     EXPECT_EQ(now.records, cells.records);
     EXPECT_EQ(trees_.nodes.used(), cells.nodes);
     EXPECT_EQ(trees_.slots.used(), cells.slots);
