@@ -31,6 +31,7 @@ constexpr size_t kCheckedHeaders = 2000;
 // A set at one size, measured.
 struct CostSample {
   std::vector<double> headgate, scalar, vector;  // ns, by round
+  std::vector<double> whole;                     // ns of a packet, with what it costs without rules
   double change_us = 0;                          // one rule, until packets see it
   double build_seconds = 0;                      // of rte_acl
   std::string vector_method;
@@ -139,6 +140,7 @@ class CostMeter {
     std::rotate(turns.begin(), turns.begin() + round % static_cast<int>(turns.size()), turns.end());
     for (const auto& turn : turns) HG_RETURN_IF_ERROR(turn());
     sample.headgate.push_back(full - empty);
+    sample.whole.push_back(full);
     return absl::OkStatus();
   }
 
@@ -184,6 +186,7 @@ class CostMeter {
 void AddCostRows(const std::string& name, const CostSample& sample, double hundred, Result& result) {
   ResultRow row{.name = name, .unit = kUnit, .headgate = sample.headgate};
   if (hundred > 0) row.details.emplace_back("of_100", Summarize(sample.headgate).median / hundred);
+  row.details.emplace_back("whole_ns", Summarize(sample.whole).median);
   row.details.emplace_back("change_us", sample.change_us);
   if (sample.scalar.empty()) {
     result.rows.push_back(std::move(row));
