@@ -41,7 +41,8 @@ absl::StatusOr<testing::SetRules> LoadSetRules(const std::string& set, const std
   // The same rules in every run.
   std::mt19937_64 random(1);  // NOLINT(cert-msc51-cpp)
   HG_ASSIGN_OR_RETURN(std::vector<Rule> rules, LoadFilterRules("acl1", size));
-  if (set == kMixedSet) return testing::NameSets(std::move(rules), kMixedSets, kPercent, random);
+  if (set == kMixedSet)
+    return testing::NameSets(std::move(rules), kMixedSets, kPercent, testing::SetOverlap::kDealt, random);
   if (set == kPortsSet) return testing::MakeSetPortRules(rules.size(), kPortsSets, random);
   return testing::SetRules{.sets = {}, .rules = rules, .drawn = rules};
 }
