@@ -430,7 +430,13 @@ HG_STAGE __u64 hg_search_sets(const struct hg_root *root, struct hg_pkt *pkt, co
 		bits &= bits - 1;
 		if (slot->prio <= found)
 			continue;
-		found = hg_search_tree(pkt, sets, slot->ref, found);
+		if (ref_count(slot->ref)) {
+			/* Most sets are named by few rules, and a walk costs more than a leaf. */
+			pkt->steps++;
+			found = hg_scan_rules(pkt, sets, slot->ref, found);
+		} else {
+			found = hg_search_tree(pkt, sets, slot->ref, found);
+		}
 		if (found == HG_NO_ENTRY)
 			break;
 	}

@@ -110,13 +110,7 @@ hg_slot Tree<Record, kWords, kPerPage>::InsertAt(hg_slot slot, const Keyed& reco
   if (IsChain(store_.nodes[node])) {
     // Records that no window told apart: tried again when there are half as many more.
     if (size.records >= size.built + size.built / 2) return RebuildAt(slot.ref, depth, &record, nullptr);
-    std::vector<Keyed> records;
-    Collect(slot.ref, records);
-    records.push_back(record);
-    Free(slot.ref);
-    slot = WriteLeaf(absl::MakeSpan(records));
-    store_.sizes[TreeRef::Index(slot.ref)].built = size.built;
-    return slot;
+    return InsertInChain(slot, record);
   }
   if (size.records >= size.built * kRebuildFactor + kRebuildSlack) {
     return RebuildAt(slot.ref, depth, &record, nullptr);
@@ -143,10 +137,10 @@ hg_slot Tree<Record, kWords, kPerPage>::EraseAt(hg_slot slot, const Erasure& era
   if (!TreeRef::IsNode(slot.ref)) return RebuildAt(slot.ref, depth, nullptr, &erasure);
   uint32_t node = TreeRef::Index(slot.ref);
   const TreeStore::Size size = store_.sizes[node];
-  if (IsChain(store_.nodes[node]) || size.records <= kLeafRecords + 1 ||
-      size.records * kRebuildFactor + kRebuildSlack < size.built) {
+  if (size.records <= kLeafRecords + 1 || size.records * kRebuildFactor + kRebuildSlack < size.built) {
     return RebuildAt(slot.ref, depth, nullptr, &erasure);
   }
+  if (IsChain(store_.nodes[node])) return EraseFromChain(slot, erasure);
   node = ChangeBelow(node, erasure.key, -1, depth,
                      [&](const hg_slot& below, unsigned its_depth) { return EraseAt(below, erasure, its_depth); });
   return {Highest(store_.nodes[node]), TreeRef::OfNode(node)};
@@ -162,11 +156,15 @@ template hg_slot RuleTree::Insert(hg_slot, const hg_rule&);
 template hg_slot RuleTree::Erase(hg_slot, const Ternary<HG_WORDS_USED>&, uint32_t,
                                  absl::FunctionRef<bool(const hg_rule&)>);
 template void RuleTree::Free(uint32_t);
+template void RuleTree::Collect(uint32_t, std::vector<Keyed>&) const;
+template uint32_t RuleTree::Own(uint32_t, bool);
 template uint32_t RuleTree::Highest(const hg_node&) const;
 template hg_slot PrefixTree::Insert(hg_slot, const hg_prefix&);
 template hg_slot PrefixTree::Erase(hg_slot, const Ternary<4>&, uint32_t,
                                    absl::FunctionRef<bool(const hg_prefix&)>);
 template void PrefixTree::Free(uint32_t);
+template void PrefixTree::Collect(uint32_t, std::vector<Keyed>&) const;
+template uint32_t PrefixTree::Own(uint32_t, bool);
 template uint32_t PrefixTree::Highest(const hg_node&) const;
 
 }  // namespace headgate

@@ -135,6 +135,11 @@ class Tree {
   };
   using Path = std::vector<Step>;
 
+  // A leaf of a chain and what is behind it.
+  struct Link {
+    hg_slot leaf, rest;
+  };
+
   // Whether the key fixes all bits of the window, and then their value.
   static bool Selects(const Ternary<kWords>& key, const Window& window, uint32_t& child) {
     const uint32_t bits = ((1U << window.bits) - 1) << window.shift;
@@ -174,6 +179,14 @@ class Tree {
   // The node itself when fresh, else a fresh copy in its place, with slots that are fresh too if asked for.
   uint32_t Own(uint32_t node, bool with_slots);
   uint32_t Highest(const hg_node& node) const;
+
+  // tree_chain.cpp. A chain is named by its first node, with the highest priority in it.
+  hg_slot InsertInChain(const hg_slot& chain, const Keyed& record);
+  hg_slot EraseFromChain(const hg_slot& chain, const Erasure& erasure);
+  Link TakeLeaf(const hg_slot& chain);
+  hg_slot SkipAbove(hg_slot chain, uint32_t prio, std::vector<uint32_t>& passed) const;
+  hg_slot WriteBefore(std::vector<Keyed>& records, const hg_slot& rest);
+  hg_slot Relink(std::vector<uint32_t>& passed, hg_slot behind, uint32_t built);
 
   // tree_read.cpp
   void ShapeOf(uint32_t ref, uint32_t depth, TreeShape& shape, uint32_t& walk) const;

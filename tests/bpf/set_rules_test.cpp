@@ -29,9 +29,11 @@ std::vector<Rule> LoadRules(size_t count) {
   rules.resize(std::min(rules.size(), count));
   return rules;
 }
-SetRules MakeMixed(size_t rules, std::mt19937_64& random) { return NameSets(LoadRules(rules), 50, 25, random); }
+SetRules MakeMixed(size_t rules, std::mt19937_64& random) {
+  return NameSets(LoadRules(rules), 50, 25, SetOverlap::kDealt, random);
+}
 SetRules MakeAllInSets(size_t rules, std::mt19937_64& random) {
-  return NameSets(LoadRules(rules), 200, 100, random);
+  return NameSets(LoadRules(rules), 200, 100, SetOverlap::kOverlapping, random);
 }
 SetRules MakePorts(size_t rules, std::mt19937_64& random) { return MakeSetPortRules(rules, 50, random); }
 

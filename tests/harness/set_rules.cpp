@@ -68,13 +68,26 @@ State SetRules::MakeState() const {
   return state;
 }
 
-SetRules NameSets(std::vector<Rule> rules, size_t count, unsigned percent, std::mt19937_64& random) {
-  constexpr int kShortest = 8;
+SetRules NameSets(std::vector<Rule> rules, size_t count, unsigned percent, SetOverlap overlap,
+                  std::mt19937_64& random) {
+  const bool dealt = overlap == SetOverlap::kDealt;
+  const int shortest = dealt ? 20 : 8;
+  PrefixMap distinct;
+  for (const Rule& rule : rules) {
+    for (const auto& prefix : {rule.match.source, rule.match.destination}) {
+      if (prefix && prefix->length >= shortest) distinct.Put(*prefix);
+    }
+  }
+  std::vector<Prefix> pool;
+  distinct.ForEach([&pool](const Prefix& prefix) { pool.push_back(prefix); });
+  std::shuffle(pool.begin(), pool.end(), random);
   SetRules made;
+  // Dealt, each set gets as many as any other; what it lacks is from nowhere.
+  const size_t share = std::min(kPrefixesPerSet, pool.size() / count);
+  size_t draws = 0, next = 0;
   made.sets = MakeSets(count, [&] {
-    const Match& match = rules[random() % rules.size()].match;
-    const auto& prefix = random() % 2 == 0 ? match.source : match.destination;
-    return prefix && prefix->length >= kShortest ? *prefix : DrawPrefix(random, 24);
+    if (dealt) return draws++ % kPrefixesPerSet < share ? pool[next++] : DrawPrefix(random, 24);
+    return pool.empty() || random() % 8 == 0 ? DrawPrefix(random, 24) : pool[random() % pool.size()];
   });
   for (Rule& rule : rules) {
     if (random() % 100 >= percent) continue;

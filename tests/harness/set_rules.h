@@ -25,9 +25,13 @@ struct SetRules {
   State MakeState() const;
 };
 
+// How sets are made of the prefixes of rules. Overlapping: any prefix may be in several sets, and within short
+// ones of others, so that an address is in many sets. Dealt: a prefix is in one set, and there are no short ones.
+enum class SetOverlap { kOverlapping, kDealt };
+
 // `percent` of the rules name one of `count` sets, as source, as destination or both, in place of their prefixes.
-// The sets are made of prefixes of the rules, so that they overlap each other and what other rules name.
-SetRules NameSets(std::vector<Rule> rules, size_t count, unsigned percent, std::mt19937_64& random);
+SetRules NameSets(std::vector<Rule> rules, size_t count, unsigned percent, SetOverlap overlap,
+                  std::mt19937_64& random);
 
 // Rules of a source set of `sets`, TCP or UDP and a range of destination ports: nothing else tells them apart.
 SetRules MakeSetPortRules(size_t count, size_t sets, std::mt19937_64& random);

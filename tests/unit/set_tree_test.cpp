@@ -27,7 +27,7 @@ class SetTree : public ::testing::Test {
   SetTree() {
     std::vector<Rule> rules = LoadClassBench("acl1_1k");
     rules.resize(kRules);
-    made_ = NameSets(std::move(rules), kSets, 60, random_);
+    made_ = NameSets(std::move(rules), kSets, 60, SetOverlap::kOverlapping, random_);
     state_ = made_.MakeState();
     Publish();
   }

@@ -31,19 +31,19 @@ class Rules {
     state_ = next;
     Publish();
   }
-  void Put(const Rule& rule) {
+  // Cells that a change wrote anew, at most.
+  struct Written {
+    uint64_t nodes = 0, records = 0;
+  };
+  Written Put(const Rule& rule) {
     State next = state_;
     next.rules.Set(rule);
-    table_.Apply(state_, next);
-    state_ = next;
-    Publish();
+    return Change(next);
   }
-  void Erase(const std::string& name) {
+  Written Erase(const std::string& name) {
     State next = state_;
     next.rules.Erase(absl::string_view(name));
-    table_.Apply(state_, next);
-    state_ = next;
-    Publish();
+    return Change(next);
   }
   // Id of the rule that matches, 0 for none.
   uint32_t Lookup(const Header& header) {
@@ -72,6 +72,15 @@ class Rules {
   }
 
  private:
+  Written Change(const State& next) {
+    const uint64_t nodes = trees_.nodes.used(), runs = table_.rules.used();
+    table_.Apply(state_, next);
+    state_ = next;
+    // Nothing is free again before it is published.
+    const Written written{trees_.nodes.used() - nodes, table_.rules.used() - runs};
+    Publish();
+    return written;
+  }
   struct Cells {
     uint64_t nodes = 0, slots = 0, records = 0, runs = 0, matches = 0;
   };
@@ -188,6 +197,56 @@ TEST(TreeTest, ManyRulesThatNoBitTellsApart) {
   for (const Rule& rule : rules) tree.Put(rule);
   ExpectSameAsLinearSearch(tree, rules, 500, random);
   tree.CheckAccounts();
+}
+
+// Of such a list a change copies one leaf and the nodes before it; leaves may be uneven, but not without bound.
+TEST(TreeTest, ChangesToRulesThatNoBitTellsApart) {
+  std::mt19937_64 random = MakeRandom();
+  std::vector<Rule> pool = testing::LoadClassBench("acl1_1k");
+  for (size_t i = 0; i < pool.size(); ++i) {
+    pool[i].match = Match{};
+    pool[i].match.protocol = 17;
+    pool[i].match.destination_ports = {
+        PortRange{static_cast<uint16_t>(30000 - 20 * i), static_cast<uint16_t>(33000 + 20 * i)}};
+  }
+  Rules tree;
+  std::vector<Rule> present;
+  const auto by_priority = [](const Rule& a, const Rule& b) { return a.priority > b.priority; };
+  for (int step = 0; step < 6000; ++step) {
+    const bool grow = step % 2000 < 1000 ? random() % 8 != 0 : random() % 8 == 0;
+    if (present.empty() || (grow && !pool.empty())) {
+      // Anywhere, or for a while in falling or in rising order of priority.
+      const auto next = step / 300 % 3 == 0   ? pool.begin() + static_cast<long>(random() % pool.size())
+                        : step / 300 % 3 == 1 ? std::min_element(pool.begin(), pool.end(), by_priority)
+                                              : std::max_element(pool.begin(), pool.end(), by_priority);
+      present.insert(std::upper_bound(present.begin(), present.end(), *next, by_priority), *next);
+      const uint32_t below = static_cast<uint32_t>(std::count_if(
+          present.begin(), present.end(), [&](const Rule& r) { return r.priority >= next->priority; }));
+      const Rules::Written written = tree.Put(*next);
+      if (present.size() > 100) {
+        EXPECT_TRUE(written.records <= 2 * HG_LEAF_ENTRIES || written.records >= present.size())
+            << written.records;
+        EXPECT_TRUE(written.nodes <= below + 3 || written.records >= present.size()) << written.nodes;
+      }
+      pool.erase(next);
+    } else {
+      const size_t i = random() % present.size();
+      const Rules::Written written = tree.Erase(present[i].name);
+      if (present.size() > 100) {
+        EXPECT_TRUE(written.records <= HG_LEAF_ENTRIES || written.records + 1 >= present.size())
+            << written.records;
+      }
+      pool.push_back(present[i]);
+      present.erase(present.begin() + static_cast<long>(i));
+    }
+    if (step % 20 == 0 && !present.empty()) ExpectSameAsLinearSearch(tree, present, 10, random);
+    if (step % 50 == 0) {
+      tree.CheckAccounts();
+      // A node and a leaf for every eight records when they are even.
+      EXPECT_LE(tree.shape().longest_walk, present.size() + 8) << present.size();
+    }
+    if (HasFailure()) return;
+  }
 }
 
 }  // namespace
