@@ -37,22 +37,31 @@ static __always_inline bool is_served(__u32 index)
 	return queue && (__s64)(bpf_ktime_get_coarse_ns() - queue->beat) < (__s64)HG_BEAT_NS;
 }
 
-/* Puts what workers are told before the packet. */
-static __always_inline bool describe(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 target)
+/* A function of its own so that BTF has struct hg_steer_meta, for who reads frames by it. */
+static __attribute__((noinline)) void fill_meta(struct hg_steer_meta *meta, const struct hg_pkt *pkt,
+						__u32 target)
 {
-	struct hg_steer_meta *meta;
-
-	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
-		return false;
-	meta = (void *)(long)ctx->data_meta;
-	if ((void *)(meta + 1) > (void *)(long)ctx->data)
-		return false;
 	meta->rule_id = pkt->rule_id;
 	meta->target = target;
 	meta->port = pkt->port;
 	meta->l3 = pkt->l3;
 	meta->l4 = pkt->l4;
 	meta->kind = hg_kind(pkt);
+}
+
+/* Puts what workers are told before the packet. Not into a trace's output, which nobody receives. */
+static __always_inline bool describe(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 target)
+{
+	struct hg_steer_meta *meta;
+
+	if (hg_is_traced(pkt))
+		return true;
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+		return false;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+		return false;
+	fill_meta(meta, pkt, target);
 	return true;
 }
 
@@ -66,7 +75,8 @@ static __always_inline bool hand_over(struct xdp_md *ctx, const struct hg_pkt *p
 	if (bpf_redirect_map(&hg_xsks, index, XDP_DROP) == XDP_REDIRECT)
 		return true;
 	/* The stack would keep it with the packet. */
-	bpf_xdp_adjust_meta(ctx, sizeof(struct hg_steer_meta));
+	if (!hg_is_traced(pkt))
+		bpf_xdp_adjust_meta(ctx, sizeof(struct hg_steer_meta));
 	return false;
 }
 

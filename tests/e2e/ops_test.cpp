@@ -76,7 +76,7 @@ void ExpectOnlyNeeded(pid_t pid) {
   EXPECT_GT(threads, 3U);
 }
 
-TEST_F(OpsTest, EveryThreadHasTheFourCapabilitiesAndNoMore) {
+TEST_F(OpsTest, EveryThreadHasTheNeededCapabilitiesAndNoMore) {
   NowAndAfterRestart([&] {
     ExpectDocumentInForce();
     ExpectOnlyNeeded(agent().pid());
@@ -87,16 +87,16 @@ TEST_F(OpsTest, EveryThreadHasTheFourCapabilitiesAndNoMore) {
   ExpectDocumentInForce();
 }
 
-TEST_F(OpsTest, AnUnprivilegedUserWithTheFourIsEnough) {
+TEST_F(OpsTest, AnUnprivilegedUserWithTheNeededIsEnough) {
   // As a service manager does with User= and AmbientCapabilities=; the BPF file system is there and the user's.
   agent().Kill();
   Shell("chown -R nobody " + agent().directory());
   AgentOptions options = Options({});
   options.prefix =
       "setpriv --reuid nobody --regid nogroup --clear-groups --no-new-privs --inh-caps "
-      "-all,+bpf,+perfmon,+net_admin,+net_raw "
-      "--ambient-caps -all,+bpf,+perfmon,+net_admin,+net_raw --bounding-set "
-      "-all,+bpf,+perfmon,+net_admin,+net_raw";
+      "-all,+bpf,+perfmon,+net_admin,+net_raw,+ipc_lock "
+      "--ambient-caps -all,+bpf,+perfmon,+net_admin,+net_raw,+ipc_lock --bounding-set "
+      "-all,+bpf,+perfmon,+net_admin,+net_raw,+ipc_lock";
   agent().Start(options);
   NowAndAfterRestart([&] {
     ExpectOnlyNeeded(agent().pid());
