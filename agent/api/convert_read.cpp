@@ -215,7 +215,10 @@ void ReadInto(const pb::SteerTarget& from, SteerTarget& to, Reader& reader) {
       if (from.has_handler()) reader.Fail("handler", "a handler is needed: count or echo");
       break;
   }
-  if (from.has_workers()) to.workers = from.workers().count();
+  if (from.has_workers()) {
+    to.workers = from.workers().count();
+    if (!from.has_handler()) reader.Fail("workers", "only a target with a handler has workers");
+  }
 }
 
 void ReadInto(const pb::Rule& from, Rule& to, ActionPool& actions, Reader& reader) {

@@ -167,6 +167,9 @@ pb::GatewayConfig ApiMessages::Config(uint64_t objects) {
         pb::SteerTarget& target = *config.add_steer_targets();
         target.set_name(Pick(kTargets));
         target.set_fallback(static_cast<pb::Fallback>(Below(3)));
+        if (Below(3) == 0) target.mutable_handler()->mutable_count();
+        if (Below(3) == 0) target.mutable_handler()->mutable_echo();
+        if (Below(4) == 0) target.mutable_workers()->set_count(static_cast<uint32_t>(Below(4)));
         break;
       }
       case 4:

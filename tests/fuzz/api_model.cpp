@@ -115,6 +115,7 @@ pb::NextHop Canonical(pb::NextHop hop) {
 
 pb::SteerTarget Canonical(pb::SteerTarget target) {
   if (target.fallback() == pb::FALLBACK_UNSPECIFIED) target.set_fallback(pb::FALLBACK_PASS);
+  if (target.has_handler() && !target.has_workers()) target.mutable_workers()->set_count(1);
   return target;
 }
 
