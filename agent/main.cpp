@@ -124,6 +124,7 @@ absl::Status Run(const Options& options) {
              .metrics = [&] { return metrics.Text(controller, dataplane->AllMaps(), slow_path->Status()); }}));
   }
   api::AgentFacts facts;
+  facts.worker_failures = [&slow_path] { return slow_path->Failures(); };
   facts.workers = [&slow_path] { return slow_path->Status(); };
   facts.maps = [&dataplane] { return dataplane->AllMaps(); };
   HG_ASSIGN_OR_RETURN(const auto server,

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 
 #include "agent/api/byte_budget.h"
 #include "agent/api/convert.h"
@@ -22,6 +23,10 @@ struct AgentFacts {
   std::function<std::vector<TableInfo>()> maps = [] { return std::vector<TableInfo>(); };
   // For Stats; none without a slow path.
   std::function<std::vector<WorkerStatus>()> workers = [] { return std::vector<WorkerStatus>(); };
+  // Why workers do not read the queues of a port, by port id; for Status.
+  std::function<std::map<uint32_t, absl::Status>()> worker_failures = [] {
+    return std::map<uint32_t, absl::Status>();
+  };
 };
 
 class GatewayService final : public pb::Gateway::Service {

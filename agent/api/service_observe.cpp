@@ -120,6 +120,15 @@ void Write(const Stats& from, bool nonzero_only, pb::StatsResponse& to) {
   to.set_samples_lost(from.samples_lost);
 }
 
+// Empty when the port is no interface's any more.
+std::string InterfaceOf(uint32_t port, const State& state) {
+  std::string name;
+  state.interfaces.ForEach([&](const std::shared_ptr<const Interface>& interface) {
+    if (interface->id == port) name = interface->name;
+  });
+  return name;
+}
+
 void Write(const WorkerStatus& from, const State& state, pb::WorkerStats& to) {
   to.set_index(from.index);
   to.set_received_packets(from.received);
@@ -139,9 +148,7 @@ void Write(const WorkerStatus& from, const State& state, pb::WorkerStats& to) {
   if (from.cpu) to.set_cpu(*from.cpu);
   for (const QueueStatus& queue : from.queues) {
     pb::QueueStats* message = to.add_queues();
-    state.interfaces.ForEach([&](const std::shared_ptr<const Interface>& interface) {
-      if (interface->id == queue.port) message->set_interface(interface->name);
-    });
+    message->set_interface(InterfaceOf(queue.port, state));
     message->set_queue(queue.queue);
     message->set_zero_copy(queue.zero_copy);
     message->set_multi_buffer(queue.multi_buffer);
@@ -177,9 +184,7 @@ void WriteTrace(const TraceResult& from, const State& state, pb::TraceResponse& 
       if (rule->id == from.record.rule_id) to.set_rule(rule->name);
     });
   }
-  state.interfaces.ForEach([&](const std::shared_ptr<const Interface>& interface) {
-    if (interface->id == from.record.egress_port) to.set_egress_interface(interface->name);
-  });
+  to.set_egress_interface(InterfaceOf(from.record.egress_port, state));
   to.set_verdict(VerdictName(from.xdp_action));
   to.set_reason(ReasonOf(from.record.reason).name);
   to.set_output(from.output.data(), from.output.size());
@@ -307,6 +312,10 @@ grpc::Status GatewayService::Status(grpc::ServerContext*, const pb::StatusReques
   if (const absl::Status counting = controller_.dataplane().EgressCounting(); !counting.ok()) {
     response->add_warnings(
         absl::StrCat("what devices refuse after a redirect is not counted: ", counting.message()));
+  }
+  for (const auto& [port, failure] : facts_.worker_failures()) {
+    response->add_warnings(absl::StrCat("steered packets of interface ", InterfaceOf(port, *status.desired),
+                                        " take the fallback: ", failure.message()));
   }
   for (const TableInfo& map : facts_.maps()) {
     pb::TableStatus* table = response->add_tables();

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "agent/base/log.h"
 #include "agent/base/status.h"
@@ -109,7 +110,7 @@ SlowPath::Assignment SlowPath::Assign(const SlowPathConfig& config) {
 bool SlowPath::Reconcile(const SlowPathConfig& config) {
   const std::lock_guard lock(workers_mutex_);
   const Assignment wanted = Assign(config);
-  failures_.clear();
+  const std::map<uint32_t, absl::Status> before = std::exchange(failures_, {});
   std::vector<QueueId> leaving;
   for (const auto& [id, assigned] : open_) {
     const auto found = wanted.find(id);
@@ -117,8 +118,8 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
   }
   for (const QueueId& id : leaving) Close(id);
   if (const absl::Status status = FitWorkers(config, wanted); !status.ok()) {
-    Log(spdlog::level::err, "cannot start workers", {{"reason", status}});
     for (const SlowPathConfig::Port& port : config.ports) failures_[port.id] = status;
+    Announce(before);
     return false;
   }
   SetHandlers(config);
@@ -134,6 +135,16 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
     }
   }
   return failures_.empty();
+}
+
+// Once, however often it is tried again.
+void SlowPath::Announce(const std::map<uint32_t, absl::Status>& before) const {
+  for (const auto& [port, failure] : failures_) {
+    const auto known = before.find(port);
+    if (known != before.end() && known->second == failure) continue;
+    Log(spdlog::level::warn, "workers do not read queues, steered packets take the fallback",
+        {{"port", port}, {"reason", failure}});
+  }
 }
 
 // Workers keep the frames they started with: one that is to have more queues is started anew.

@@ -59,7 +59,7 @@ class SlowPath {
 
   void Want(SlowPathConfig config);
   std::vector<WorkerStatus> Status();
-  // What cannot be had at the moment, by port; empty: all is as wanted.
+  // Why queues of a port are not read at the moment, by port; empty: all is as wanted.
   std::map<uint32_t, absl::Status> Failures();
 
  private:
@@ -77,6 +77,7 @@ class SlowPath {
   static Assignment Assign(const SlowPathConfig& config);
   // True when all is as wanted.
   bool Reconcile(const SlowPathConfig& config);
+  void Announce(const std::map<uint32_t, absl::Status>& before) const;
   absl::Status FitWorkers(const SlowPathConfig& config, const Assignment& wanted);
   void SetHandlers(const SlowPathConfig& config);
   absl::Status Open(const QueueId& id, const Assigned& assigned);
