@@ -36,7 +36,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const Options& options) {
   worker->wake_ = Fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!worker->wake_) return ErrnoStatus("make an eventfd for worker ", options.index);
   worker->polled_ = {{worker->wake_.get(), POLLIN, 0}};
-  worker->thread_ = std::jthread([raw = worker.get()](const std::stop_token& stop) { raw->Run(stop); });
+  worker->thread_ = std::thread([raw = worker.get()] { raw->Run(); });
   const std::string name = absl::StrCat("hg-worker-", options.index);
   pthread_setname_np(worker->thread_.native_handle(), name.c_str());
   if (options.cpu) {
@@ -53,8 +53,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const Options& options) {
 
 Worker::~Worker() {
   if (!thread_.joinable()) return;
-  thread_.request_stop();
-  Do([] {});
+  Do([this] { ending_ = true; });
   thread_.join();
 }
 
@@ -144,14 +143,12 @@ WorkerStatus Worker::Status() {
   return status;
 }
 
-void Worker::Run(const std::stop_token& stop) {
-  while (!stop.stop_requested()) {
+void Worker::Run() {
+  while (!ending_) {
     RunCommand();
     Beat();
-    if (Serve() == 0) Wait();
+    if (Serve() == 0 && !ending_) Wait();
   }
-  // The command that woke it up to stop.
-  RunCommand();
 }
 
 void Worker::Beat() {

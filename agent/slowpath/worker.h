@@ -65,7 +65,7 @@ class Worker {
   // Runs it on the worker's thread, and waits.
   void Do(absl::FunctionRef<void()> command);
   void RunCommand();
-  void Run(const std::stop_token& stop);
+  void Run();
   // One round over all queues; the number of packets.
   size_t Serve();
   size_t ServeQueue(Queue& queue);
@@ -92,7 +92,8 @@ class Worker {
   std::condition_variable done_;
   absl::FunctionRef<void()>* command_ = nullptr;  // null again when it is done
   std::atomic<bool> has_command_ = false;
-  std::jthread thread_;
+  bool ending_ = false;  // of the worker's thread
+  std::thread thread_;
 };
 
 }  // namespace headgate
