@@ -108,8 +108,9 @@ absl::Status Run(const Options& options) {
   HG_ASSIGN_OR_RETURN(const std::unique_ptr<SlowPath> slow_path,
                       SlowPath::Start({.sockets = dataplane->sockets_map(),
                                        .queues = dataplane->queues_map(),
+                                       .target_states = dataplane->target_states_map(),
                                        .quiesce = [&dataplane] { return dataplane->Quiesce(); }},
-                                      options.worker_cpus));
+                                      options.slow_path));
   const SlowPathFeed slow_path_feed(controller, events, *slow_path);
 
   const SamplePump samples(*dataplane, controller, events);
@@ -124,7 +125,7 @@ absl::Status Run(const Options& options) {
              .metrics = [&] { return metrics.Text(controller, dataplane->AllMaps(), slow_path->Status()); }}));
   }
   api::AgentFacts facts;
-  facts.worker_failures = [&slow_path] { return slow_path->Failures(); };
+  facts.slow_path_troubles = [&slow_path] { return slow_path->Troubles(); };
   facts.workers = [&slow_path] { return slow_path->Status(); };
   facts.maps = [&dataplane] { return dataplane->AllMaps(); };
   HG_ASSIGN_OR_RETURN(const auto server,

@@ -9,6 +9,7 @@ namespace headgate {
 std::optional<Options> ParseOptions(int argc, char** argv, int& exit_code) {
   Options options;
   double drift_seconds = 30;
+  uint32_t busy_poll_us = 0;
   CLI::App app("headgated: the Headgate agent");
   app.set_version_flag("--version", std::string("headgated ") + HG_VERSION);
   const auto add = [&app](const char* flag, auto& value, const char* help, const char* environment) {
@@ -44,10 +45,16 @@ std::optional<Options> ParseOptions(int argc, char** argv, int& exit_code) {
   app.add_flag("--flow-cache,!--no-flow-cache", options.load.flow_cache,
                "Remember by flow what classification found (default: on)")
       ->envname("HEADGATE_FLOW_CACHE");
-  app.add_option("--worker-cpus", options.worker_cpus,
+  app.add_option("--worker-cpus", options.slow_path.cpus,
                  "CPUs that workers of steer targets are pinned to, in turn: 2,3,4 (default: not pinned)")
       ->envname("HEADGATE_WORKER_CPUS")
       ->delimiter(',');
+  add("--worker-busy-poll", busy_poll_us,
+      "Microseconds that workers go on looking for packets before they sleep; 0: not at all (default)",
+      "HEADGATE_WORKER_BUSY_POLL")
+      ->check(CLI::Range(0, 1'000'000));
+  add("--app-socket", options.slow_path.app_socket,
+      "Unix socket where applications ask for the packets of targets; empty for none", "HEADGATE_APP_SOCKET");
   add("--drift-interval", drift_seconds, "Seconds between comparisons of the kernel's tables with the state",
       "HEADGATE_DRIFT_INTERVAL")
       ->check(CLI::Range(0.05, 86'400.0));
@@ -68,6 +75,7 @@ std::optional<Options> ParseOptions(int argc, char** argv, int& exit_code) {
     exit_code = app.exit(error) == 0 ? 0 : 2;
     return std::nullopt;
   }
+  options.slow_path.busy_poll = std::chrono::microseconds(busy_poll_us);
   options.drift_interval = std::chrono::milliseconds(static_cast<int64_t>(drift_seconds * 1000));
   return options;
 }

@@ -11,6 +11,7 @@
 #include "agent/api/server.h"
 #include "agent/base/log.h"
 #include "agent/dataplane/loader.h"
+#include "agent/slowpath/slow_path_config.h"
 
 namespace headgate {
 
@@ -23,7 +24,7 @@ struct Options {
   LogFormat log_format = LogFormat::kText;
   std::string log_level = "info";
   std::chrono::milliseconds drift_interval{30'000};
-  std::vector<unsigned> worker_cpus;  // that workers are pinned to in turn; empty: not pinned
+  SlowPathOptions slow_path{.app_socket = "/run/headgate/app.sock"};
   bool keep_privileges = false;
   bool check_config = false;  // say whether `config` is valid, and end
   bool detach = false;        // take Headgate off all devices, and end

@@ -24,7 +24,7 @@
 /* Raised whenever a struct, a limit or the meaning of a field below changes: pinned tables written under
  * another number are rebuilt beside the old ones instead of being adopted. Counters are adopted whatever the
  * number is, when their tables have the same shape: what they count stays, so a row's fields never change. */
-#define HG_ABI_VERSION 3
+#define HG_ABI_VERSION 4
 
 /* ---- limits ---------------------------------------------------------------------------------------- */
 
@@ -261,10 +261,11 @@ struct hg_next_hop_page {
 	struct hg_next_hop hop[HG_NEXT_HOPS_PER_PAGE];
 };
 
-/* Where steered packets go when no worker's socket takes them. */
+/* What becomes of steered packets that no worker's socket is to take. */
 struct hg_target {
 	__u8 fallback; /* HG_VERDICT_PASS or HG_VERDICT_DROP */
-	__u8 pad[7];
+	__u8 shed_at;  /* hg_queue.waiting from which packets are dropped; 0: never */
+	__u8 pad[6];
 };
 HG_STATIC_ASSERT(sizeof(struct hg_target) == 8, "hg_target has no hidden padding");
 
@@ -288,9 +289,16 @@ HG_STATIC_ASSERT(sizeof(struct hg_steer_meta) == 16, "metadata is at most 32 byt
  * the time here whenever it comes round; one that has not for HG_BEAT_NS hangs, and packets take the
  * fallback. */
 struct hg_queue {
-	__u64 beat; /* CLOCK_MONOTONIC, ns; 0: never */
+	__u64 beat;    /* CLOCK_MONOTONIC, ns; 0: never */
+	__u32 waiting; /* how much of the socket's receive ring waits for the worker, in 256ths */
+	__u32 pad;
 };
 #define HG_BEAT_NS 1000000000ULL
+
+/* By target id. */
+struct hg_target_state {
+	__u32 absent; /* 1: nobody takes its packets, as an application that is not there */
+};
 
 /* ---- generations ----------------------------------------------------------------------------------- */
 

@@ -77,6 +77,8 @@
 	X(UDP_SHORT, "udp_short", MALFORMED, "ends within the UDP header")                                   \
 	X(UDP_LENGTH, "udp_length", MALFORMED, "UDP length below 8 bytes or beyond the packet")              \
 	X(ICMP_SHORT, "icmp_short", MALFORMED, "ends within the ICMP or ICMPv6 header")                      \
-	X(L4_SHORT, "l4_short", MALFORMED, "ends within the SCTP, DCCP or UDP-Lite ports")
+	X(L4_SHORT, "l4_short", MALFORMED, "ends within the SCTP, DCCP or UDP-Lite ports")                   \
+	X(DROP_STEER_OVERLOAD, "drop_steer_overload", DROP,                                                  \
+	  "steer: the queue's worker falls behind, and the target is of low priority")
 
 #endif /* HG_REASONS_H */

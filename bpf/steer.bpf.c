@@ -22,6 +22,15 @@ struct {
 	__type(value, struct hg_queue);
 } hg_queues SEC(".maps");
 
+/* Written by the agent through a memory map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, HG_TARGET_PAGES *HG_TARGETS_PER_PAGE);
+	__type(key, __u32);
+	__type(value, struct hg_target_state);
+} hg_target_states SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -29,12 +38,17 @@ struct {
 	__type(value, struct hg_target_page);
 } hg_targets SEC(".maps");
 
-static __always_inline bool is_served(__u32 index)
+static __always_inline bool is_served(const struct hg_queue *queue)
 {
-	struct hg_queue *queue = bpf_map_lookup_elem(&hg_queues, &index);
-
 	/* Signed: a beat may be newer than the clock that is read here, which ticks. */
-	return queue && (__s64)(bpf_ktime_get_coarse_ns() - queue->beat) < (__s64)HG_BEAT_NS;
+	return (__s64)(bpf_ktime_get_coarse_ns() - queue->beat) < (__s64)HG_BEAT_NS;
+}
+
+static __always_inline bool is_absent(__u32 target)
+{
+	struct hg_target_state *state = bpf_map_lookup_elem(&hg_target_states, &target);
+
+	return !state || state->absent;
 }
 
 /* A function of its own so that BTF has struct hg_steer_meta, for who reads frames by it. */
@@ -65,15 +79,26 @@ static __always_inline bool describe(struct xdp_md *ctx, const struct hg_pkt *pk
 	return true;
 }
 
-/* To the socket of the packet's queue, when a worker reads it. */
-static __always_inline bool hand_over(struct xdp_md *ctx, const struct hg_pkt *pkt, __u32 target)
+/* To the socket of the packet's queue, when a worker reads it. Also when the packet was dropped here. */
+static __always_inline bool hand_over(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_target *target,
+				      __u32 id)
 {
-	__u32 queue = ctx->rx_queue_index, index = pkt->port * HG_QUEUES_PER_PORT + queue;
+	__u32 number = ctx->rx_queue_index, index = pkt->port * HG_QUEUES_PER_PORT + number;
+	const struct hg_queue *queue = bpf_map_lookup_elem(&hg_queues, &index);
 
-	if (queue >= HG_QUEUES_PER_PORT || !is_served(index) || !describe(ctx, pkt, target))
+	if (number >= HG_QUEUES_PER_PORT || !queue || !is_served(queue) || is_absent(id))
 		return false;
-	if (bpf_redirect_map(&hg_xsks, index, XDP_DROP) == XDP_REDIRECT)
+	/* Here and not by the worker, which would have it copied first. */
+	if (target->shed_at && queue->waiting >= target->shed_at && !hg_spares(pkt)) {
+		pkt->reason = HG_REASON_DROP_STEER_OVERLOAD;
 		return true;
+	}
+	if (!describe(ctx, pkt, id))
+		return false;
+	if (bpf_redirect_map(&hg_xsks, index, XDP_DROP) == XDP_REDIRECT) {
+		pkt->reason = HG_REASON_FORWARD_STEER;
+		return true;
+	}
 	/* The stack would keep it with the packet. */
 	if (!hg_is_traced(pkt))
 		bpf_xdp_adjust_meta(ctx, sizeof(struct hg_steer_meta));
@@ -97,9 +122,8 @@ HG_STAGE int hg_steer(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_ro
 		goto missing;
 	target = &page->target[id % HG_TARGETS_PER_PAGE];
 
-	pkt->reason = HG_REASON_FORWARD_STEER;
-	if (hand_over(ctx, pkt, id))
-		return XDP_REDIRECT;
+	if (hand_over(ctx, pkt, target, id))
+		return pkt->reason == HG_REASON_FORWARD_STEER ? XDP_REDIRECT : XDP_DROP;
 	if (target->fallback == HG_VERDICT_PASS) {
 		pkt->reason = HG_REASON_PASS_STEER_FALLBACK;
 		return XDP_PASS;

@@ -219,19 +219,49 @@ std::string NextHopTable(const v1::GetResponse& response, size_t width) {
       });
 }
 
+namespace {
+
+// Of a target that gives none.
+constexpr uint32_t kTopPriority = 7;
+
+std::string HandlerText(const v1::SteerHandler& handler) {
+  switch (handler.kind_case()) {
+    case v1::SteerHandler::kCount:
+      return "count";
+    case v1::SteerHandler::kEcho:
+      return "echo";
+    case v1::SteerHandler::kTap:
+      return absl::StrCat(handler.tap().kind() == v1::TAP_KIND_TUN ? "tun " : "tap ", handler.tap().device());
+    case v1::SteerHandler::kApp:
+      return "app";
+    case v1::SteerHandler::KIND_NOT_SET:
+      break;
+  }
+  return "none";
+}
+
+}  // namespace
+
 std::string SteerTargetTable(const v1::GetResponse& response, size_t width) {
-  return Render(
-      Table({{"STEER TARGET"}, {"HANDLER"}, {"WORKERS"}, {"FALLBACK"}, {"STATUS", Table::Align::kLeft, true}}),
-      v1::KIND_STEER_TARGET, response, width, [](Table& rows, const v1::Object& object) {
-        const v1::SteerTarget& target = object.steer_target();
-        const char* handler = target.handler().has_count()  ? "count"
-                              : target.handler().has_echo() ? "echo"
-                                                            : "none";
-        rows.Add({target.name(), handler,
-                  target.has_handler() ? absl::StrCat(target.has_workers() ? target.workers().count() : 1) : "-",
-                  target.fallback() == v1::FALLBACK_UNSPECIFIED ? "pass" : EnumName(target.fallback()),
-                  StatusText(object.status())});
-      });
+  return Render(Table({{"STEER TARGET"},
+                       {"HANDLER"},
+                       {"WORKERS"},
+                       {"SPREAD"},
+                       {"PRIORITY"},
+                       {"FALLBACK"},
+                       {"STATUS", Table::Align::kLeft, true}}),
+                v1::KIND_STEER_TARGET, response, width, [](Table& rows, const v1::Object& object) {
+                  const v1::SteerTarget& target = object.steer_target();
+                  const bool handled = target.has_handler();
+                  rows.Add({target.name(), HandlerText(target.handler()),
+                            handled ? absl::StrCat(target.has_workers() ? target.workers().count() : 1) : "-",
+                            !handled                                    ? "-"
+                            : target.spread() == v1::SPREAD_UNSPECIFIED ? "auto"
+                                                                        : EnumName(target.spread()),
+                            handled ? absl::StrCat(target.has_priority() ? target.priority() : kTopPriority) : "-",
+                            target.fallback() == v1::FALLBACK_UNSPECIFIED ? "pass" : EnumName(target.fallback()),
+                            StatusText(object.status())});
+                });
 }
 
 std::string SettingsTable(const v1::GetResponse& response, size_t width) {

@@ -200,25 +200,56 @@ void ReadInto(const pb::NextHop& from, NextHop& to, Reader& reader) {
   to.decrement_ttl = from.decrement_ttl();
 }
 
+HandlerSpec Read(const pb::SteerHandler& from, Reader& reader) {
+  switch (from.kind_case()) {
+    case pb::SteerHandler::kCount:
+      return CountHandlerSpec{};
+    case pb::SteerHandler::kEcho:
+      return EchoHandlerSpec{};
+    case pb::SteerHandler::kTap:
+      CheckEnum("handler.tap.kind", from.tap().kind(), pb::TapKind_IsValid, reader);
+      return TapHandlerSpec{.device = from.tap().device(),
+                            .tun = from.tap().kind() == pb::TAP_KIND_TUN,
+                            .interface = from.tap().interface()};
+    case pb::SteerHandler::kApp:
+      return AppHandlerSpec{.group = from.app().group()};
+    case pb::SteerHandler::KIND_NOT_SET:
+      break;
+  }
+  reader.Fail("handler", "a handler is needed: count, echo, tap or app");
+  return {};
+}
+
+Spread Read(pb::Spread from) {
+  switch (from) {
+    case pb::SPREAD_QUEUE:
+      return Spread::kQueue;
+    case pb::SPREAD_FLOW:
+      return Spread::kFlow;
+    case pb::SPREAD_FLOW_SYMMETRIC:
+      return Spread::kFlowSymmetric;
+    case pb::SPREAD_SOURCE:
+      return Spread::kSource;
+    case pb::SPREAD_ROUND_ROBIN:
+      return Spread::kRoundRobin;
+    default:
+      return Spread::kAuto;
+  }
+}
+
 void ReadInto(const pb::SteerTarget& from, SteerTarget& to, Reader& reader) {
   to.name = from.name();
   CheckEnum("fallback", from.fallback(), pb::Fallback_IsValid, reader);
   to.fallback = from.fallback() == pb::FALLBACK_DROP ? BasicVerdict::kDrop : BasicVerdict::kPass;
-  switch (from.handler().kind_case()) {
-    case pb::SteerHandler::kCount:
-      to.handler = SteerHandler::kCount;
-      break;
-    case pb::SteerHandler::kEcho:
-      to.handler = SteerHandler::kEcho;
-      break;
-    case pb::SteerHandler::KIND_NOT_SET:
-      if (from.has_handler()) reader.Fail("handler", "a handler is needed: count or echo");
-      break;
-  }
-  if (from.has_workers()) {
-    to.workers = from.workers().count();
-    if (!from.has_handler()) reader.Fail("workers", "only a target with a handler has workers");
-  }
+  CheckEnum("spread", from.spread(), pb::Spread_IsValid, reader);
+  to.spread = Read(from.spread());
+  if (from.has_handler()) to.handler = Read(from.handler(), reader);
+  if (from.has_workers()) to.workers = from.workers().count();
+  if (from.has_priority()) to.priority = from.priority();
+  if (from.has_handler()) return;
+  if (from.has_workers()) reader.Fail("workers", "only a target with a handler has workers");
+  if (from.spread() != pb::SPREAD_UNSPECIFIED) reader.Fail("spread", "only a target with a handler has workers");
+  if (from.has_priority()) reader.Fail("priority", "only a target with a handler has workers");
 }
 
 void ReadInto(const pb::Rule& from, Rule& to, ActionPool& actions, Reader& reader) {

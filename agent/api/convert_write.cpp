@@ -119,12 +119,46 @@ void Write(const NextHop& from, pb::NextHop& to) {
   to.set_decrement_ttl(from.decrement_ttl);
 }
 
+struct HandlerWriter {
+  pb::SteerTarget& to;
+  void operator()(std::monostate) const {}
+  void operator()(const CountHandlerSpec&) const { to.mutable_handler()->mutable_count(); }
+  void operator()(const EchoHandlerSpec&) const { to.mutable_handler()->mutable_echo(); }
+  void operator()(const TapHandlerSpec& tap) const {
+    pb::TapHandler* message = to.mutable_handler()->mutable_tap();
+    message->set_device(tap.device);
+    message->set_kind(tap.tun ? pb::TAP_KIND_TUN : pb::TAP_KIND_TAP);
+    message->set_interface(tap.interface);
+  }
+  void operator()(const AppHandlerSpec& app) const { to.mutable_handler()->mutable_app()->set_group(app.group); }
+};
+
+pb::Spread ToProto(Spread spread) {
+  switch (spread) {
+    case Spread::kAuto:
+      return pb::SPREAD_UNSPECIFIED;
+    case Spread::kQueue:
+      return pb::SPREAD_QUEUE;
+    case Spread::kFlow:
+      return pb::SPREAD_FLOW;
+    case Spread::kFlowSymmetric:
+      return pb::SPREAD_FLOW_SYMMETRIC;
+    case Spread::kSource:
+      return pb::SPREAD_SOURCE;
+    case Spread::kRoundRobin:
+      return pb::SPREAD_ROUND_ROBIN;
+  }
+  return pb::SPREAD_UNSPECIFIED;
+}
+
 void Write(const SteerTarget& from, pb::SteerTarget& to) {
   to.set_name(from.name);
   to.set_fallback(from.fallback == BasicVerdict::kDrop ? pb::FALLBACK_DROP : pb::FALLBACK_PASS);
-  if (from.handler == SteerHandler::kCount) to.mutable_handler()->mutable_count();
-  if (from.handler == SteerHandler::kEcho) to.mutable_handler()->mutable_echo();
-  if (from.handler != SteerHandler::kNone) to.mutable_workers()->set_count(from.workers);
+  std::visit(HandlerWriter{to}, from.handler);
+  if (!to.has_handler()) return;
+  to.mutable_workers()->set_count(from.workers);
+  to.set_spread(ToProto(from.spread));
+  to.set_priority(from.priority);
 }
 
 void Write(const Rule& from, pb::Rule& to) {

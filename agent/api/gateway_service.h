@@ -23,10 +23,8 @@ struct AgentFacts {
   std::function<std::vector<TableInfo>()> maps = [] { return std::vector<TableInfo>(); };
   // For Stats; none without a slow path.
   std::function<std::vector<WorkerStatus>()> workers = [] { return std::vector<WorkerStatus>(); };
-  // Why workers do not read the queues of a port, by port id; for Status.
-  std::function<std::map<uint32_t, absl::Status>()> worker_failures = [] {
-    return std::map<uint32_t, absl::Status>();
-  };
+  // For Status.
+  std::function<SlowPathTroubles()> slow_path_troubles = [] { return SlowPathTroubles(); };
 };
 
 class GatewayService final : public pb::Gateway::Service {

@@ -129,6 +129,29 @@ std::string InterfaceOf(uint32_t port, const State& state) {
   return name;
 }
 
+std::string TargetOf(uint32_t id, const State& state) {
+  std::string name;
+  state.steer_targets.ForEach([&](const std::shared_ptr<const SteerTarget>& target) {
+    if (target->id == id) name = target->name;
+  });
+  return name;
+}
+
+void AddWarnings(const SlowPathTroubles& troubles, const State& state, pb::StatusResponse& to) {
+  for (const auto& [port, failure] : troubles.ports) {
+    to.add_warnings(absl::StrCat("steered packets of interface ", InterfaceOf(port, state),
+                                 " take the fallback: ", failure.message()));
+  }
+  for (const auto& [target, failure] : troubles.targets) {
+    to.add_warnings(absl::StrCat("packets of steer target ", TargetOf(target, state),
+                                 " take the fallback: ", failure.message()));
+  }
+  for (const auto& [port, reason] : troubles.spread) {
+    to.add_warnings(absl::StrCat("steered packets of interface ", InterfaceOf(port, state),
+                                 " are spread over workers in software: ", reason));
+  }
+}
+
 void Write(const WorkerStatus& from, const State& state, pb::WorkerStats& to) {
   to.set_index(from.index);
   to.set_received_packets(from.received);
@@ -146,12 +169,22 @@ void Write(const WorkerStatus& from, const State& state, pb::WorkerStats& to) {
   to.set_frames(from.frames_total);
   to.set_huge_pages(from.huge_pages);
   if (from.cpu) to.set_cpu(*from.cpu);
+  to.set_originated_packets(from.originated);
+  to.set_processed_packets(from.processed);
+  to.set_dropped_overload_packets(from.dropped_overload);
+  to.set_dropped_handover_packets(from.dropped_handover);
+  to.set_lent_packets(from.lent);
+  to.set_cpu_seconds(from.cpu_seconds);
+  to.set_waiting_packets(from.waiting);
+  to.set_receive_ring_packets(static_cast<uint32_t>(from.queues.size()) * kReceiveRing);
   for (const QueueStatus& queue : from.queues) {
     pb::QueueStats* message = to.add_queues();
     message->set_interface(InterfaceOf(queue.port, state));
     message->set_queue(queue.queue);
     message->set_zero_copy(queue.zero_copy);
     message->set_multi_buffer(queue.multi_buffer);
+    message->set_software_spread(queue.in_software);
+    message->set_received_packets(queue.received);
   }
 }
 
@@ -313,10 +346,7 @@ grpc::Status GatewayService::Status(grpc::ServerContext*, const pb::StatusReques
     response->add_warnings(
         absl::StrCat("what devices refuse after a redirect is not counted: ", counting.message()));
   }
-  for (const auto& [port, failure] : facts_.worker_failures()) {
-    response->add_warnings(absl::StrCat("steered packets of interface ", InterfaceOf(port, *status.desired),
-                                        " take the fallback: ", failure.message()));
-  }
+  AddWarnings(facts_.slow_path_troubles(), *status.desired, *response);
   for (const TableInfo& map : facts_.maps()) {
     pb::TableStatus* table = response->add_tables();
     table->set_name(map.name);

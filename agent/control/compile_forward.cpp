@@ -95,6 +95,8 @@ hg_next_hop CompileNextHop(const NextHop& hop, const State& state) {
 hg_target CompileTarget(const SteerTarget& target) {
   hg_target cell{};
   cell.fallback = target.fallback == BasicVerdict::kPass ? HG_VERDICT_PASS : HG_VERDICT_DROP;
+  // A quarter of the ring for the lowest, and a part more for each above it.
+  if (target.priority < kTopSteerPriority) cell.shed_at = static_cast<uint8_t>(64 + 24 * target.priority);
   return cell;
 }
 

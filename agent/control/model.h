@@ -152,13 +152,37 @@ struct NextHop {
 // Threads of the slow path.
 inline constexpr uint32_t kMaxWorkers = 64;
 
-enum class SteerHandler : uint8_t { kNone, kCount, kEcho };
+struct CountHandlerSpec {
+  friend bool operator==(const CountHandlerSpec&, const CountHandlerSpec&) = default;
+};
+struct EchoHandlerSpec {
+  friend bool operator==(const EchoHandlerSpec&, const EchoHandlerSpec&) = default;
+};
+struct TapHandlerSpec {
+  std::string device;
+  bool tun = false;
+  std::string interface;  // empty: frames of unknown destination are dropped
+  friend bool operator==(const TapHandlerSpec&, const TapHandlerSpec&) = default;
+};
+struct AppHandlerSpec {
+  std::string group;  // empty: root's
+  friend bool operator==(const AppHandlerSpec&, const AppHandlerSpec&) = default;
+};
+// monostate: the target has none.
+using HandlerSpec =
+    std::variant<std::monostate, CountHandlerSpec, EchoHandlerSpec, TapHandlerSpec, AppHandlerSpec>;
+
+enum class Spread : uint8_t { kAuto, kQueue, kFlow, kFlowSymmetric, kSource, kRoundRobin };
+
+inline constexpr uint32_t kTopSteerPriority = 7;
 
 struct SteerTarget {
   std::string name;
   BasicVerdict fallback = BasicVerdict::kPass;
-  SteerHandler handler = SteerHandler::kNone;
+  HandlerSpec handler;
   uint32_t workers = 1;
+  Spread spread = Spread::kAuto;
+  uint32_t priority = kTopSteerPriority;  // higher is kept longer under overload
   uint32_t id = 0;
   friend bool operator==(const SteerTarget&, const SteerTarget&) = default;
 };

@@ -20,7 +20,8 @@ bool SameMeaning(const NextHop& a, const NextHop& b) {
          a.decrement_ttl == b.decrement_ttl;
 }
 bool SameMeaning(const SteerTarget& a, const SteerTarget& b) {
-  return a.fallback == b.fallback && a.handler == b.handler && a.workers == b.workers;
+  return a.fallback == b.fallback && a.handler == b.handler && a.workers == b.workers && a.spread == b.spread &&
+         a.priority == b.priority;
 }
 bool SameMeaning(const Rule& a, const Rule& b) {
   return a.priority == b.priority && a.match == b.match && (a.action == b.action || *a.action == *b.action);
@@ -194,7 +195,7 @@ void StateBuilder::CheckObjects() {
   for (const auto& u : change_.interfaces) CheckInterface(u.object, u.path, found), report(u.path);
   for (const auto& u : change_.prefix_sets) CheckPrefixSet(u.object, u.path, found), report(u.path);
   for (const auto& u : change_.next_hops) CheckNextHop(u.object, u.path, next_, found), report(u.path);
-  for (const auto& u : change_.steer_targets) CheckSteerTarget(u.object, u.path, found), report(u.path);
+  for (const auto& u : change_.steer_targets) CheckSteerTarget(u.object, u.path, next_, found), report(u.path);
   for (const auto& u : change_.rules) CheckRule(u.object, u.path, next_, found), report(u.path);
   if (!change_.management) return;
   for (size_t i = 0; i < change_.management->size(); ++i) {
@@ -231,6 +232,7 @@ void StateBuilder::CheckReferences() {
   absl::flat_hash_set<std::string> checked;
   for (const auto& u : change_.rules) checked.insert(RulePath(u.object.name));
   for (const auto& u : change_.next_hops) checked.insert(NextHopPath(u.object.name));
+  for (const auto& u : change_.steer_targets) checked.insert(SteerTargetPath(u.object.name));
   if (change_.management) checked.insert("management");
   ForEachReference(next_,
                    [&](const std::string& path, absl::string_view field, Kind kind, const std::string& name) {

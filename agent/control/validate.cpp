@@ -176,6 +176,7 @@ void CheckAction(const Action& action, const State& state, Checker& check) {
 
 std::string RulePath(absl::string_view name) { return absl::StrCat("rules[\"", name, "\"]"); }
 std::string NextHopPath(absl::string_view name) { return absl::StrCat("next_hops[\"", name, "\"]"); }
+std::string SteerTargetPath(absl::string_view name) { return absl::StrCat("steer_targets[\"", name, "\"]"); }
 
 void ForEachReference(const State& state, const ReferenceVisitor& visit) {
   state.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
@@ -197,6 +198,11 @@ void ForEachReference(const State& state, const ReferenceVisitor& visit) {
   });
   state.next_hops.ForEach([&](const std::shared_ptr<const NextHop>& hop) {
     visit(NextHopPath(hop->name), ".interface", Kind::kInterface, hop->interface);
+  });
+  state.steer_targets.ForEach([&](const std::shared_ptr<const SteerTarget>& target) {
+    if (const auto* tap = std::get_if<TapHandlerSpec>(&target->handler)) {
+      visit(SteerTargetPath(target->name), ".handler.tap.interface", Kind::kInterface, tap->interface);
+    }
   });
   const auto& allow = state.settings->management;
   for (size_t i = 0; i < allow.size(); ++i) {
@@ -263,17 +269,39 @@ bool HasPorts(uint8_t protocol) {
          protocol == IPPROTO_DCCP || protocol == IPPROTO_UDPLITE;
 }
 
-void CheckInterface(const Interface& interface, const std::string& path, Violations& violations) {
-  Checker check(path, violations);
-  check.Name(interface.name);
-  const absl::string_view device = interface.device;
+namespace {
+
+void CheckDevice(absl::string_view field, absl::string_view device, Checker& check) {
   if (device.empty() || device.size() > kMaxDeviceName || device == "." || device == ".." ||
       std::any_of(device.begin(), device.end(), [](char c) {
         return c == '/' || c == ':' || absl::ascii_isspace(static_cast<unsigned char>(c)) ||
                !absl::ascii_isprint(static_cast<unsigned char>(c));
       })) {
-    check.Fail("device", "\"", device, "\" cannot be a network device's name");
+    check.Fail(field, "\"", device, "\" cannot be a network device's name");
   }
+}
+
+void CheckTap(const SteerTarget& target, const TapHandlerSpec& tap, const State& state, Checker& check) {
+  CheckDevice("handler.tap.device", tap.device, check);
+  state.steer_targets.ForEach([&](const std::shared_ptr<const SteerTarget>& other) {
+    const auto* same = std::get_if<TapHandlerSpec>(&other->handler);
+    if (same != nullptr && same->device == tap.device && other->name != target.name) {
+      check.Fail("handler.tap.device", "target \"", other->name, "\" has device \"", tap.device, "\" already");
+    }
+  });
+  if (tap.tun && !tap.interface.empty()) {
+    check.Fail("handler.tap.interface", "packets of a TUN leave by where their destination was seen");
+  }
+  check.Exists("handler.tap.interface", "interface", state.interfaces, tap.interface);
+  if (target.workers > 1) check.Fail("workers.count", "a tap has one worker");
+}
+
+}  // namespace
+
+void CheckInterface(const Interface& interface, const std::string& path, Violations& violations) {
+  Checker check(path, violations);
+  check.Name(interface.name);
+  CheckDevice("device", interface.device, check);
 }
 
 void CheckPrefixSet(const PrefixSet& set, const std::string& path, Violations& violations) {
@@ -290,9 +318,15 @@ void CheckNextHop(const NextHop& hop, const std::string& path, const State& stat
   check.Vlan("vlan", hop.vlan);
 }
 
-void CheckSteerTarget(const SteerTarget& target, const std::string& path, Violations& violations) {
+void CheckSteerTarget(const SteerTarget& target, const std::string& path, const State& state,
+                      Violations& violations) {
   Checker check(path, violations);
   check.Name(target.name);
+  if (target.priority > kTopSteerPriority) {
+    check.Fail("priority", target.priority, ": priorities are 0 to ", kTopSteerPriority,
+               ", higher is kept longer");
+  }
+  if (const auto* tap = std::get_if<TapHandlerSpec>(&target.handler)) CheckTap(target, *tap, state, check);
   if (target.workers < 1 || target.workers > kMaxWorkers) {
     check.Fail("workers.count", absl::StrCat("1 to ", kMaxWorkers, " workers are possible"));
   }

@@ -18,7 +18,8 @@ namespace headgate {
 void CheckInterface(const Interface& interface, const std::string& path, Violations& violations);
 void CheckPrefixSet(const PrefixSet& set, const std::string& path, Violations& violations);
 void CheckNextHop(const NextHop& hop, const std::string& path, const State& state, Violations& violations);
-void CheckSteerTarget(const SteerTarget& target, const std::string& path, Violations& violations);
+void CheckSteerTarget(const SteerTarget& target, const std::string& path, const State& state,
+                      Violations& violations);
 void CheckManagement(const ManagementAllow& entry, const std::string& path, const State& state,
                      Violations& violations);
 void CheckRule(const Rule& rule, const std::string& path, const State& state, Violations& violations);
@@ -26,6 +27,7 @@ void CheckRule(const Rule& rule, const std::string& path, const State& state, Vi
 // How objects of a state are called where no request names them: rules["a"].
 std::string RulePath(absl::string_view name);
 std::string NextHopPath(absl::string_view name);
+std::string SteerTargetPath(absl::string_view name);
 
 // Calls visit(object's path, field below it, kind and name of what it refers to) for every reference of a state;
 // the name may be empty.

@@ -7,6 +7,7 @@
 
 #include <absl/types/span.h>
 
+#include <cstddef>
 #include <cstdint>
 
 #include "bpf/hg_abi.h"
@@ -21,10 +22,16 @@ struct Segment {
 };
 
 enum class Disposition : uint8_t {
-  kConsumed,   // done with
-  kReply,      // to be sent out of the queue it came in by
-  kDropped,    // not what the handler can deal with
-  kUnhandled,  // the worker's alone: the target has no handler
+  kConsumed,  // done with
+  kReply,     // to be sent out of the queue it came in by
+  kDropped,   // not what the handler can deal with
+  // The worker's alone:
+  kUnhandled,    // the target has no handler
+  kLent,         // another worker has it
+  kShed,         // another was to have it, and has too much for the target's priority
+  kNoRoom,       // another was to have it, and has no room for more
+  kTransmitted,  // sent on behalf of another worker
+  kTxFull,       // not sent on behalf of another worker
 };
 
 struct Packet {
@@ -34,11 +41,29 @@ struct Packet {
   Disposition disposition = Disposition::kConsumed;
 };
 
+// Where handlers send frames of their own making.
+class Output {
+ public:
+  virtual ~Output() = default;
+  // An empty frame to be filled: `length` is what it has room for. False when none is free.
+  virtual bool Take(Segment& segment) = 0;
+  // Sends a frame, whose segments are in order, out of an interface. Takes the segments, whatever becomes of them.
+  // `port`: the interface's id.
+  virtual void Transmit(uint32_t port, absl::Span<const Segment> segments) = 0;
+};
+
 class Handler {
  public:
   virtual ~Handler() = default;
-  // Sets the packets' dispositions; may change their bytes. No heap, lock or system call.
+  // Sets the packets' dispositions; may change their bytes. No heap or lock; system calls only where the handler
+  // exists for them (a TAP device).
   virtual void Handle(absl::Span<Packet> packets) = 0;
+  // For handlers that send frames of their own: becomes readable when Originate has something to do while the
+  // worker sleeps. -1: none.
+  virtual int fd() const { return -1; }
+  // Sends what there is, at most about as much as a batch: called once a round, if fd() is not -1. How many
+  // frames.
+  virtual size_t Originate(Output&) { return 0; }
 };
 
 }  // namespace headgate

@@ -10,46 +10,40 @@
 
 #include "agent/base/log.h"
 #include "agent/base/status.h"
-#include "agent/slowpath/count_handler.h"
-#include "agent/slowpath/echo_handler.h"
 
 namespace headgate {
 namespace {
 
-constexpr size_t kBeatBytes = sizeof(hg_queue) * HG_PORTS * HG_QUEUES_PER_PORT;
+constexpr size_t kQueueBytes = sizeof(hg_queue) * HG_PORTS * HG_QUEUES_PER_PORT;
+constexpr size_t kTargetBytes = sizeof(hg_target_state) * kMaxTargets;
 constexpr auto kFirstRetry = std::chrono::milliseconds(50);
 constexpr auto kLastRetry = std::chrono::milliseconds(2000);
-
-std::unique_ptr<Handler> Make(HandlerKind kind) {
-  if (kind == HandlerKind::kEcho) return std::make_unique<EchoHandler>();
-  return std::make_unique<CountHandler>();
-}
+// How often it is looked whether the load is even.
+constexpr auto kBalance = std::chrono::milliseconds(1000);
 
 uint32_t MapKey(const std::pair<uint32_t, uint32_t>& id) { return id.first * HG_QUEUES_PER_PORT + id.second; }
 
-// What a worker counts, and one before it in its place counted.
-WorkerStatus Sum(WorkerStatus now, const WorkerStatus& before) {
-  now.received += before.received;
-  now.received_bytes += before.received_bytes;
-  now.consumed += before.consumed;
-  now.transmitted += before.transmitted;
-  now.dropped_handler += before.dropped_handler;
-  now.dropped_no_handler += before.dropped_no_handler;
-  now.dropped_tx_full += before.dropped_tx_full;
-  now.wakeups += before.wakeups;
-  now.kernel = now.kernel + before.kernel;
-  return now;
+template <typename T>
+absl::Status Map(int map, size_t bytes, const char* name, T*& mapped) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
+  if (memory == MAP_FAILED) return ErrnoStatus("map ", name);
+  mapped = static_cast<T*>(memory);
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SlowPath>> SlowPath::Start(DataPath data_path, std::vector<unsigned> cpus) {
-  std::unique_ptr<SlowPath> slow_path(new SlowPath(std::move(data_path), std::move(cpus)));
-  void* beats = mmap(nullptr, kBeatBytes, PROT_READ | PROT_WRITE, MAP_SHARED, slow_path->data_path_.queues, 0);
-  if (beats == MAP_FAILED) return ErrnoStatus("map hg_queues");
-  slow_path->beats_ = static_cast<hg_queue*>(beats);
+absl::StatusOr<std::unique_ptr<SlowPath>> SlowPath::Start(DataPath data_path, SlowPathOptions options) {
+  std::unique_ptr<SlowPath> slow_path(new SlowPath(std::move(data_path), std::move(options)));
+  HG_RETURN_IF_ERROR(slow_path->MapGauges());
+  slow_path->ShowTargets({});
   slow_path->thread_ = std::jthread([raw = slow_path.get()](const std::stop_token& stop) { raw->Run(stop); });
   return slow_path;
+}
+
+absl::Status SlowPath::MapGauges() {
+  HG_RETURN_IF_ERROR(Map(data_path_.queues, kQueueBytes, "hg_queues", queues_));
+  return Map(data_path_.target_states, kTargetBytes, "hg_target_states", target_states_);
 }
 
 SlowPath::~SlowPath() {
@@ -58,8 +52,11 @@ SlowPath::~SlowPath() {
     thread_.join();
   }
   while (!open_.empty()) Close(QueueId(open_.begin()->first));
-  workers_.clear();
-  if (beats_ != nullptr) munmap(beats_, kBeatBytes);
+  if (queues_ != nullptr && target_states_ != nullptr) {
+    static_cast<void>(crew_.Resize({}, [](uint32_t) {}));
+    munmap(target_states_, kTargetBytes);
+  }
+  if (queues_ != nullptr) munmap(queues_, kQueueBytes);
 }
 
 void SlowPath::Want(SlowPathConfig config) {
@@ -73,35 +70,36 @@ void SlowPath::Want(SlowPathConfig config) {
 }
 
 void SlowPath::Run(const std::stop_token& stop) {
-  auto retry = kFirstRetry;
+  std::chrono::milliseconds retry = kFirstRetry;
   bool complete = true;
   SlowPathConfig config;
   while (!stop.stop_requested()) {
+    bool changed = false;
     {
       std::unique_lock lock(mutex_);
-      const auto changed = [this] { return changed_; };
-      if (complete) {
-        wake_.wait(lock, stop, changed);
-      } else {
-        wake_.wait_for(lock, stop, retry, changed);
-      }
+      wake_.wait_for(lock, stop, complete ? kBalance : retry, [this] { return changed_; });
       if (stop.stop_requested()) return;
-      retry = changed_ ? kFirstRetry : std::min(2 * retry, kLastRetry);
-      changed_ = false;
+      changed = std::exchange(changed_, false);
       config = wanted_;
     }
-    complete = Reconcile(config);
+    if (changed || !complete) {
+      retry = changed ? kFirstRetry : std::min(2 * retry, std::chrono::milliseconds(kLastRetry));
+      complete = Reconcile(config);
+    } else {
+      LookAtBalance();
+    }
   }
 }
 
 // Queues in turn, so that those of one device go to different workers.
 SlowPath::Assignment SlowPath::Assign(const SlowPathConfig& config) {
   Assignment assignment;
-  if (config.workers == 0) return assignment;
+  const uint32_t workers = WorkersOf(config);
+  if (workers == 0) return assignment;
   uint32_t next = 0;
   for (const SlowPathConfig::Port& port : config.ports) {
     for (uint32_t queue = 0; queue < std::min<uint32_t>(port.queues, HG_QUEUES_PER_PORT); ++queue) {
-      assignment[{port.id, queue}] = {port.ifindex, next++ % config.workers};
+      assignment[{port.id, queue}] = {port.ifindex, next++ % workers};
     }
   }
   return assignment;
@@ -110,113 +108,124 @@ SlowPath::Assignment SlowPath::Assign(const SlowPathConfig& config) {
 bool SlowPath::Reconcile(const SlowPathConfig& config) {
   const std::lock_guard lock(workers_mutex_);
   const Assignment wanted = Assign(config);
-  const std::map<uint32_t, absl::Status> before = std::exchange(failures_, {});
+  const SlowPathTroubles before = std::exchange(troubles_, {});
   std::vector<QueueId> leaving;
-  for (const auto& [id, assigned] : open_) {
+  for (const auto& [id, queue] : open_) {
     const auto found = wanted.find(id);
-    if (found == wanted.end() || found->second != assigned) leaving.push_back(id);
+    if (found == wanted.end() || found->second != queue.assigned) leaving.push_back(id);
   }
   for (const QueueId& id : leaving) Close(id);
-  if (const absl::Status status = FitWorkers(config, wanted); !status.ok()) {
-    for (const SlowPathConfig::Port& port : config.ports) failures_[port.id] = status;
+  if (const absl::Status status = Resize(config, wanted); !status.ok()) {
+    for (const SlowPathConfig::Port& port : config.ports) troubles_.ports[port.id] = status;
+    ShowTargets({});
     Announce(before);
     return false;
   }
-  SetHandlers(config);
+  troubles_.targets = crew_.SetTargets(config.targets);
+  balance_.Reset(config);
   for (const auto& [id, assigned] : wanted) {
     if (open_.contains(id)) continue;
-    const absl::Status status = Open(id, assigned);
-    if (!status.ok()) {
-      Log(spdlog::level::warn, "a queue is not read by a worker",
-          {{"port", id.first}, {"queue", id.second}, {"reason", status}});
-      failures_[id.first] = status;
-    } else {
-      Log(spdlog::level::info, "queue opened", {{"port", id.first}, {"queue", id.second}});
-    }
+    if (const absl::Status status = Open(id, assigned); !status.ok()) troubles_.ports[id.first] = status;
   }
-  return failures_.empty();
+  SetSenders();
+  SpreadInSoftware();
+  ShowTargets(config);
+  Announce(before);
+  return troubles_.ports.empty() && troubles_.targets.empty();
+}
+
+absl::Status SlowPath::Resize(const SlowPathConfig& config, const Assignment& wanted) {
+  std::vector<uint32_t> queues(WorkersOf(config));
+  for (const auto& [id, assigned] : wanted) ++queues[assigned.worker];
+  return crew_.Resize(queues, [this](uint32_t worker) {
+    std::vector<QueueId> leaving;
+    for (const auto& [id, queue] : open_) {
+      if (queue.assigned.worker == worker) leaving.push_back(id);
+    }
+    for (const QueueId& id : leaving) Close(id);
+  });
+}
+
+void SlowPath::ShowTargets(const SlowPathConfig& config) {
+  std::array<bool, kMaxTargets> present{};
+  for (const SlowPathConfig::Target& target : config.targets) {
+    present[target.id] = !troubles_.targets.contains(target.id);
+  }
+  for (size_t id = 0; id < kMaxTargets; ++id) {
+    std::atomic_ref(target_states_[id].absent).store(present[id] ? 0 : 1, std::memory_order_relaxed);
+  }
 }
 
 // Once, however often it is tried again.
-void SlowPath::Announce(const std::map<uint32_t, absl::Status>& before) const {
-  for (const auto& [port, failure] : failures_) {
-    const auto known = before.find(port);
-    if (known != before.end() && known->second == failure) continue;
-    Log(spdlog::level::warn, "workers do not read queues, steered packets take the fallback",
-        {{"port", port}, {"reason", failure}});
-  }
-}
-
-// Workers keep the frames they started with: one that is to have more queues is started anew.
-absl::Status SlowPath::FitWorkers(const SlowPathConfig& config, const Assignment& wanted) {
-  std::vector<uint32_t> queues(config.workers);
-  for (const auto& [id, assigned] : wanted) ++queues[assigned.worker];
-  // Counts what it counted from now on; the worker has no queues any more.
-  const auto retire = [this](uint32_t index) {
-    std::vector<QueueId> leaving;
-    for (const auto& [id, assigned] : open_) {
-      if (assigned.worker == index) leaving.push_back(id);
+void SlowPath::Announce(const SlowPathTroubles& before) const {
+  const auto announce = [](const auto& now, const auto& known, const char* what, const char* key) {
+    for (const auto& [id, trouble] : now) {
+      const auto found = known.find(id);
+      if (found != known.end() && found->second == trouble) continue;
+      Log(spdlog::level::warn, what, {{key, id}, {"reason", trouble}});
     }
-    for (const QueueId& id : leaving) Close(id);
-    WorkerStatus last = Sum(workers_[index]->Status(), past_[index]);
-    last.frames_free = last.frames_total = 0;
-    past_[index] = std::move(last);
   };
-  while (workers_.size() > config.workers) {
-    retire(static_cast<uint32_t>(workers_.size()) - 1);
-    workers_.pop_back();
-  }
-  for (uint32_t index = 0; index < config.workers; ++index) {
-    if (index < workers_.size() && workers_[index]->options().queues >= queues[index]) continue;
-    if (index < workers_.size()) retire(index);
-    Worker::Options options{.index = index, .queues = std::max(1U, queues[index])};
-    if (!cpus_.empty()) options.cpu = cpus_[index % cpus_.size()];
-    HG_ASSIGN_OR_RETURN(std::unique_ptr<Worker> worker, Worker::Start(options));
-    if (!worker->Status().huge_pages) {
-      Log(spdlog::level::info, "no huge pages for a worker's frames", {{"worker", index}});
-    }
-    for (const SlowPathConfig::Target& target : handlers_) worker->SetHandler(target.id, Make(target.handler));
-    if (index < workers_.size()) {
-      workers_[index] = std::move(worker);
-    } else {
-      workers_.push_back(std::move(worker));
-    }
-  }
-  return absl::OkStatus();
+  announce(troubles_.ports, before.ports, "workers do not read queues, steered packets take the fallback", "port");
+  announce(troubles_.targets, before.targets, "a target has no handler, its packets take the fallback", "target");
 }
 
-void SlowPath::SetHandlers(const SlowPathConfig& config) {
-  const auto same_id = [](const auto& list, uint32_t id) {
-    return std::find_if(list.begin(), list.end(), [id](const auto& target) { return target.id == id; });
+void SlowPath::SetSenders() {
+  std::vector<uint16_t> senders(HG_PORTS, Worker::kNobody);
+  for (const auto& [id, queue] : open_) {
+    uint16_t& sender = senders[id.first];
+    if (sender == Worker::kNobody) sender = static_cast<uint16_t>(queue.assigned.worker);
+  }
+  crew_.SetSenders(senders);
+}
+
+void SlowPath::LookAtBalance() {
+  const std::lock_guard lock(workers_mutex_);
+  if (crew_.size() < 2) return;
+  std::vector<QueueLoad> loads;
+  for (const auto& [id, queue] : open_) {
+    const XskStatistics kernel = ReadStatistics(queue.socket);
+    loads.push_back({.port = id.first,
+                     .queue = id.second,
+                     .worker = queue.assigned.worker,
+                     .received = queue.received->load(std::memory_order_relaxed),
+                     .lost = kernel.rx_ring_full + kernel.fill_ring_empty,
+                     .waiting = std::atomic_ref(queues_[MapKey(id)].waiting).load(std::memory_order_relaxed)});
+  }
+  balance_.Look(loads);
+  SpreadInSoftware();
+}
+
+void SlowPath::SpreadInSoftware() {
+  const Balance::Reasons before = std::exchange(spread_, balance_.reasons());
+  troubles_.spread = spread_;
+  const auto tell = [this](uint32_t port, bool in_software) {
+    for (size_t worker = 0; worker < crew_.size(); ++worker) crew_[worker].SpreadInSoftware(port, in_software);
   };
-  for (const std::unique_ptr<Worker>& worker : workers_) {
-    for (const SlowPathConfig::Target& target : config.targets) {
-      const auto had = same_id(handlers_, target.id);
-      if (had == handlers_.end() || *had != target) worker->SetHandler(target.id, Make(target.handler));
-    }
-    for (const SlowPathConfig::Target& target : handlers_) {
-      if (same_id(config.targets, target.id) == config.targets.end()) worker->SetHandler(target.id, nullptr);
-    }
+  for (const auto& [port, reason] : before) {
+    if (!spread_.contains(port)) tell(port, false);
   }
-  handlers_ = config.targets;
-}
-
-std::atomic<uint64_t>* SlowPath::BeatOf(const QueueId& id) {
-  static_assert(sizeof(std::atomic<uint64_t>) == sizeof(uint64_t) && std::atomic<uint64_t>::is_always_lock_free);
-  return reinterpret_cast<std::atomic<uint64_t>*>(&beats_[MapKey(id)].beat);
+  for (const auto& [port, reason] : spread_) {
+    if (const auto known = before.find(port); known != before.end() && known->second == reason) continue;
+    Log(spdlog::level::info, "packets are spread over workers in software", {{"port", port}, {"reason", reason}});
+    tell(port, true);
+  }
 }
 
 absl::Status SlowPath::Open(const QueueId& id, const Assigned& assigned) {
-  HG_ASSIGN_OR_RETURN(const int socket,
-                      workers_[assigned.worker]->AddQueue(id.first, assigned.ifindex, id.second, BeatOf(id)));
+  auto received = std::make_unique<std::atomic<uint64_t>>(0);
   const uint32_t key = MapKey(id);
+  Worker& worker = crew_[assigned.worker];
+  HG_ASSIGN_OR_RETURN(const int socket, worker.AddQueue(id.first, assigned.ifindex, id.second,
+                                                        {.shown = &queues_[key], .received = received.get()},
+                                                        spread_.contains(id.first)));
   if (bpf_map_update_elem(data_path_.sockets, &key, &socket, BPF_ANY) != 0) {
     const absl::Status status =
         ErrnoStatus("put the socket of port ", id.first, " queue ", id.second, " in hg_xsks");
-    workers_[assigned.worker]->RemoveQueue(id.first, id.second);
+    worker.RemoveQueue(id.first, id.second);
     return status;
   }
-  open_[id] = assigned;
+  Log(spdlog::level::info, "queue opened", {{"port", id.first}, {"queue", id.second}});
+  open_[id] = {assigned, socket, std::move(received)};
   return absl::OkStatus();
 }
 
@@ -228,26 +237,19 @@ void SlowPath::Close(const QueueId& id) {
   if (const absl::Status status = data_path_.quiesce(); !status.ok()) {
     Log(spdlog::level::warn, "packets that come while a socket is closed may be lost", {{"reason", status}});
   }
-  workers_[open_[id].worker]->RemoveQueue(id.first, id.second);
-  BeatOf(id)->store(0, std::memory_order_relaxed);
+  crew_[open_[id].assigned.worker].RemoveQueue(id.first, id.second);
+  std::atomic_ref(queues_[key].beat).store(0, std::memory_order_relaxed);
   open_.erase(id);
 }
 
 std::vector<WorkerStatus> SlowPath::Status() {
   const std::lock_guard lock(workers_mutex_);
-  std::map<uint32_t, WorkerStatus> statuses = past_;
-  for (const std::unique_ptr<Worker>& worker : workers_) {
-    WorkerStatus& status = statuses[worker->options().index];
-    status = Sum(worker->Status(), status);
-  }
-  std::vector<WorkerStatus> list;
-  for (auto& [index, status] : statuses) list.push_back(std::move(status));
-  return list;
+  return crew_.Status();
 }
 
-std::map<uint32_t, absl::Status> SlowPath::Failures() {
+SlowPathTroubles SlowPath::Troubles() {
   const std::lock_guard lock(workers_mutex_);
-  return failures_;
+  return troubles_;
 }
 
 }  // namespace headgate

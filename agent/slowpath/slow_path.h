@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The slow path: which workers there are, which queues of which devices each reads, and what handlers they have. A
-// thread of its own brings the workers to what is wanted, and tries again what failed: a queue's last owner may
-// take a while to let go of it (EBUSY), a device may be down.
+// The slow path: which queues of which devices workers read, and what handlers they have. A thread of its own
+// brings the workers to what is wanted, and tries again what failed: a queue's last owner may take a while to let
+// go of it (EBUSY), a device may be down.
 //
-// Threads: Want and Status from any.
+// Threads: Want, Status and what else is public from any.
 #pragma once
 
 #include <absl/status/statusor.h>
 
-#include <chrono>
+#include <array>
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -17,50 +18,32 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
-#include "agent/slowpath/worker.h"
+#include "agent/slowpath/balance.h"
+#include "agent/slowpath/crew.h"
+#include "agent/slowpath/slow_path_config.h"
 
 namespace headgate {
-
-enum class HandlerKind : uint8_t { kCount, kEcho };
-
-struct SlowPathConfig {
-  struct Target {
-    uint32_t id = 0;
-    HandlerKind handler = HandlerKind::kCount;
-    friend bool operator==(const Target&, const Target&) = default;
-  };
-  struct Port {
-    uint32_t id = 0;
-    uint32_t ifindex = 0;
-    uint32_t queues = 1;
-    friend bool operator==(const Port&, const Port&) = default;
-  };
-  uint32_t workers = 0;  // 0: none are needed
-  std::vector<Target> targets;
-  std::vector<Port> ports;
-  friend bool operator==(const SlowPathConfig&, const SlowPathConfig&) = default;
-};
 
 class SlowPath {
  public:
   struct DataPath {
-    int sockets = -1;  // hg_xsks
-    int queues = -1;   // hg_queues
+    int sockets = -1;        // hg_xsks
+    int queues = -1;         // hg_queues
+    int target_states = -1;  // hg_target_states
     // Returns when packets that began before the call have ended.
     std::function<absl::Status()> quiesce;
   };
 
-  // `cpus`: workers are pinned to these in turn; empty: not pinned.
-  static absl::StatusOr<std::unique_ptr<SlowPath>> Start(DataPath data_path, std::vector<unsigned> cpus);
+  static absl::StatusOr<std::unique_ptr<SlowPath>> Start(DataPath data_path, SlowPathOptions options);
   // Packets take their fallback from then on.
   ~SlowPath();
 
   void Want(SlowPathConfig config);
   std::vector<WorkerStatus> Status();
-  // Why queues of a port are not read at the moment, by port; empty: all is as wanted.
-  std::map<uint32_t, absl::Status> Failures();
+  SlowPathTroubles Troubles();
 
  private:
   using QueueId = std::pair<uint32_t, uint32_t>;  // port, queue
@@ -70,30 +53,40 @@ class SlowPath {
     friend bool operator==(const Assigned&, const Assigned&) = default;
   };
   using Assignment = std::map<QueueId, Assigned>;
+  struct OpenQueue {
+    Assigned assigned;
+    int socket = -1;  // the worker's, for its statistics
+    std::unique_ptr<std::atomic<uint64_t>> received;
+  };
 
-  SlowPath(DataPath data_path, std::vector<unsigned> cpus)
-      : data_path_(std::move(data_path)), cpus_(std::move(cpus)) {}
+  SlowPath(DataPath data_path, SlowPathOptions options)
+      : data_path_(std::move(data_path)), options_(std::move(options)), crew_(options_) {}
+  absl::Status MapGauges();
   void Run(const std::stop_token& stop);
   static Assignment Assign(const SlowPathConfig& config);
   // True when all is as wanted.
   bool Reconcile(const SlowPathConfig& config);
-  void Announce(const std::map<uint32_t, absl::Status>& before) const;
-  absl::Status FitWorkers(const SlowPathConfig& config, const Assignment& wanted);
-  void SetHandlers(const SlowPathConfig& config);
+  absl::Status Resize(const SlowPathConfig& config, const Assignment& wanted);
+  // Targets whose handlers are there are present in the data path, and no others.
+  void ShowTargets(const SlowPathConfig& config);
+  void Announce(const SlowPathTroubles& before) const;
+  void SetSenders();
+  void LookAtBalance();
+  void SpreadInSoftware();
   absl::Status Open(const QueueId& id, const Assigned& assigned);
   void Close(const QueueId& id);
-  std::atomic<uint64_t>* BeatOf(const QueueId& id);
 
   const DataPath data_path_;
-  const std::vector<unsigned> cpus_;
-  hg_queue* beats_ = nullptr;  // hg_queues, mapped
+  const SlowPathOptions options_;
+  hg_queue* queues_ = nullptr;                // hg_queues, mapped
+  hg_target_state* target_states_ = nullptr;  // hg_target_states, mapped
 
-  std::mutex workers_mutex_;  // guards the four below
-  std::vector<std::unique_ptr<Worker>> workers_;
-  std::map<uint32_t, WorkerStatus> past_;  // what workers counted that are no more, by index
-  Assignment open_;
-  std::map<uint32_t, absl::Status> failures_;
-  std::vector<SlowPathConfig::Target> handlers_;  // as the workers have them; of the thread
+  std::mutex workers_mutex_;  // guards the five below
+  Crew crew_;
+  std::map<QueueId, OpenQueue> open_;
+  SlowPathTroubles troubles_;
+  Balance balance_;
+  Balance::Reasons spread_;  // as the workers have it
 
   std::mutex mutex_;  // guards wanted_ and changed_
   std::condition_variable_any wake_;

@@ -19,6 +19,8 @@ namespace {
 constexpr int kIdleMs = 200;
 // While frames are being sent, nothing but a look tells that they have been.
 constexpr int kSendingMs = 1;
+// For what handlers send, and what other workers have in hand.
+constexpr uint32_t kSpareFrames = 4096;
 // What is being sent when a socket is to be closed has so long to leave.
 constexpr auto kDrain = std::chrono::milliseconds(500);
 
@@ -30,12 +32,17 @@ uint64_t Now() {
 
 }  // namespace
 
+Worker::Worker(const Options& options, std::unique_ptr<FramePool> pool, Fd wake)
+    : options_(options), wake_(std::move(wake)), bell_(wake_.get()), pool_(std::move(pool)) {
+  WatchFiles();
+}
+
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const Options& options) {
-  HG_ASSIGN_OR_RETURN(std::unique_ptr<FramePool> pool, FramePool::Create(options.queues * XskSocket::kFrames));
-  std::unique_ptr<Worker> worker(new Worker(options, std::move(pool)));
-  worker->wake_ = Fd(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!worker->wake_) return ErrnoStatus("make an eventfd for worker ", options.index);
-  worker->polled_ = {{worker->wake_.get(), POLLIN, 0}};
+  HG_ASSIGN_OR_RETURN(std::unique_ptr<FramePool> pool,
+                      FramePool::Create(options.queues * XskSocket::kFrames + kSpareFrames));
+  Fd wake(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!wake) return ErrnoStatus("make an eventfd for worker ", options.index);
+  std::unique_ptr<Worker> worker(new Worker(options, std::move(pool), std::move(wake)));
   worker->thread_ = std::thread([raw = worker.get()] { raw->Run(); });
   const std::string name = absl::StrCat("hg-worker-", options.index);
   pthread_setname_np(worker->thread_.native_handle(), name.c_str());
@@ -71,8 +78,6 @@ void Worker::RunCommand() {
   if (!has_command_.load(std::memory_order_acquire)) return;
   {
     const std::lock_guard lock(mutex_);
-    uint64_t count = 0;
-    static_cast<void>(read(wake_.get(), &count, sizeof(count)) == sizeof(count));
     (*command_)();
     command_ = nullptr;
     has_command_.store(false, std::memory_order_relaxed);
@@ -80,8 +85,8 @@ void Worker::RunCommand() {
   done_.notify_all();
 }
 
-absl::StatusOr<int> Worker::AddQueue(uint32_t port, uint32_t ifindex, uint32_t queue,
-                                     std::atomic<uint64_t>* beat) {
+absl::StatusOr<int> Worker::AddQueue(uint32_t port, uint32_t ifindex, uint32_t queue, const QueueGauge& gauge,
+                                     bool in_software) {
   absl::StatusOr<int> result;
   Do([&] {
     if (queues_.size() == options_.queues) {
@@ -89,14 +94,15 @@ absl::StatusOr<int> Worker::AddQueue(uint32_t port, uint32_t ifindex, uint32_t q
           absl::StrCat("worker ", options_.index, " has frames for ", options_.queues, " queues"));
       return;
     }
-    absl::StatusOr<std::unique_ptr<XskSocket>> socket = XskSocket::Open(*pool_, ifindex, queue);
+    absl::StatusOr<std::unique_ptr<XskSocket>> socket =
+        XskSocket::Open(*pool_, ifindex, queue, options_.busy_poll.count() != 0);
     if (!socket.ok()) {
       result = socket.status();
       return;
     }
     result = (*socket)->fd();
-    queues_.push_back({port, queue, std::move(*socket), beat});
-    polled_.push_back({*result, POLLIN, 0});
+    queues_.push_back({port, queue, std::move(*socket), gauge, in_software});
+    WatchFiles();
     Beat();
   });
   return result;
@@ -104,25 +110,70 @@ absl::StatusOr<int> Worker::AddQueue(uint32_t port, uint32_t ifindex, uint32_t q
 
 void Worker::RemoveQueue(uint32_t port, uint32_t queue) {
   Do([&] {
-    const auto found = std::find_if(queues_.begin(), queues_.end(),
-                                    [&](const Queue& q) { return q.port == port && q.queue == queue; });
-    if (found == queues_.end()) return;
+    Queue* found = Find(port, queue);
+    if (found == nullptr) return;
     const auto deadline = std::chrono::steady_clock::now() + kDrain;
     while (ServeQueue(*found) != 0) Beat();
-    // A device that is gone never hands back what it was sending.
-    while (found->socket->in_flight() != 0 && std::chrono::steady_clock::now() < deadline) {
+    exchange_.RingBells();
+    // A device that is gone never hands back what it was sending; a worker that hangs has what was lent to it.
+    while ((found->socket->in_flight() != 0 || exchange_.lent() != 0) &&
+           std::chrono::steady_clock::now() < deadline) {
+      TakeBack();
+      Borrow();
+      exchange_.RingBells();
       found->socket->Kick();
       Beat();
     }
     closed_ = closed_ + found->socket->Statistics();
-    polled_.erase(polled_.begin() + 1 + (found - queues_.begin()));
-    queues_.erase(found);
+    queues_.erase(queues_.begin() + (found - queues_.data()));
+    WatchFiles();
+  });
+}
+
+void Worker::SpreadInSoftware(uint32_t port, bool in_software) {
+  Do([&] {
+    for (Queue& queue : queues_) {
+      if (queue.port == port) queue.in_software = in_software;
+    }
   });
 }
 
 void Worker::SetHandler(uint32_t target, std::unique_ptr<Handler> handler) {
   // Swapped, so that the former is freed by the caller and not by the worker.
-  Do([&] { std::swap(handlers_[target], handler); });
+  Do([&] {
+    std::swap(targets_[target].handler, handler);
+    originators_.clear();
+    for (const Target& known : targets_) {
+      if (known.handler != nullptr && known.handler->fd() >= 0) originators_.push_back(known.handler.get());
+    }
+    WatchFiles();
+  });
+}
+
+void Worker::SetSpread(uint32_t target, const TargetSpread& spread) {
+  Do([&] { targets_[target].spread = spread; });
+}
+
+void Worker::SetSenders(std::vector<uint16_t> senders) {
+  Do([&] { std::swap(senders_, senders); });
+}
+
+void Worker::AddPeer(const Exchange::Peer& peer) {
+  Do([&] { exchange_.Add(peer); });
+}
+
+void Worker::RemovePeer(uint32_t worker) {
+  Do([&] {
+    const auto deadline = std::chrono::steady_clock::now() + kDrain;
+    while (exchange_.lent_to(worker) != 0 && std::chrono::steady_clock::now() < deadline) {
+      TakeBack();
+      Borrow();
+      exchange_.RingBells();
+      Kick();
+      Beat();
+    }
+    exchange_.Remove(worker);
+  });
 }
 
 WorkerStatus Worker::Status() {
@@ -134,95 +185,69 @@ WorkerStatus Worker::Status() {
     status.huge_pages = pool_->huge_pages();
     status.frames_free = pool_->free();
     status.frames_total = pool_->total();
+    status.lent = exchange_.lent();
     status.kernel = closed_;
+    timespec cpu{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
+    status.cpu_seconds = static_cast<double>(cpu.tv_sec) + static_cast<double>(cpu.tv_nsec) / 1e9;
     for (const Queue& queue : queues_) {
       status.kernel = status.kernel + queue.socket->Statistics();
-      status.queues.push_back({queue.port, queue.queue, queue.socket->zero_copy(), queue.socket->multi_buffer()});
+      status.waiting += queue.socket->waiting();
+      status.queues.push_back({queue.port, queue.queue, queue.socket->zero_copy(), queue.socket->multi_buffer(),
+                               queue.in_software, queue.received});
     }
   });
   return status;
 }
 
 void Worker::Run() {
+  auto worked = std::chrono::steady_clock::now();
   while (!ending_) {
     RunCommand();
     Beat();
-    if (Serve() == 0 && !ending_) Wait();
+    if (ending_) return;
+    const bool busy = Serve() != 0;
+    if (options_.busy_poll.count() == 0) {
+      if (!busy) Wait();
+      continue;
+    }
+    const auto now = std::chrono::steady_clock::now();
+    if (busy) {
+      worked = now;
+    } else if (now - worked < options_.busy_poll) {
+      for (Queue& queue : queues_) queue.socket->BusyPoll();
+    } else {
+      Wait();
+    }
   }
 }
 
 void Worker::Beat() {
   const uint64_t now = Now();
-  for (const Queue& queue : queues_) queue.beat->store(now, std::memory_order_relaxed);
+  for (const Queue& queue : queues_)
+    std::atomic_ref(queue.gauge.shown->beat).store(now, std::memory_order_relaxed);
+}
+
+void Worker::WatchFiles() {
+  polled_ = {{wake_.get(), POLLIN, 0}};
+  for (const Queue& queue : queues_) polled_.push_back({queue.socket->fd(), POLLIN, 0});
+  for (const Handler* handler : originators_) polled_.push_back({handler->fd(), POLLIN, 0});
+}
+
+bool Worker::IsSending() const {
+  return std::any_of(queues_.begin(), queues_.end(), [](const Queue& q) { return q.socket->in_flight() != 0; });
 }
 
 void Worker::Wait() {
-  const bool sending =
-      std::any_of(queues_.begin(), queues_.end(), [](const Queue& q) { return q.socket->in_flight() != 0; });
-  if (poll(polled_.data(), polled_.size(), sending ? kSendingMs : kIdleMs) > 0) ++counters_.wakeups;
-}
-
-size_t Worker::Serve() {
-  size_t count = 0;
-  for (Queue& queue : queues_) count += ServeQueue(queue);
-  return count;
-}
-
-size_t Worker::ServeQueue(Queue& queue) {
-  const size_t count = queue.socket->Receive(absl::MakeSpan(packets_), absl::MakeSpan(segments_));
-  const absl::Span<Packet> packets = absl::MakeSpan(packets_).first(count);
-  Handle(packets);
-  uint64_t bytes = 0;
-  for (const Packet& packet : packets) {
-    bytes += packet.length;
-    Settle(queue, packet);
-  }
-  queue.socket->Kick();
-  queue.socket->Fill();
-  counters_.received += count;
-  counters_.received_bytes += bytes;
-  return count;
-}
-
-void Worker::Handle(absl::Span<Packet> packets) {
-  while (!packets.empty()) {
-    const uint16_t target = packets[0].meta.target;
-    size_t count = 1;
-    while (count < packets.size() && packets[count].meta.target == target) ++count;
-    const absl::Span<Packet> same = packets.first(count);
-    Handler* handler = target < kMaxTargets ? handlers_[target].get() : nullptr;
-    if (handler != nullptr) {
-      handler->Handle(same);
-    } else {
-      for (Packet& packet : same) packet.disposition = Disposition::kUnhandled;
+  bell_.SetSleeping(true);
+  if (!exchange_.HasMail()) {
+    if (poll(polled_.data(), polled_.size(), IsSending() ? kSendingMs : kIdleMs) > 0) ++counters_.wakeups;
+    if (polled_[0].revents != 0) {
+      uint64_t count = 0;
+      static_cast<void>(read(wake_.get(), &count, sizeof(count)) == sizeof(count));
     }
-    packets.remove_prefix(count);
   }
-}
-
-void Worker::Settle(Queue& queue, const Packet& packet) {
-  switch (packet.disposition) {
-    case Disposition::kConsumed:
-      ++counters_.consumed;
-      return Release(packet);
-    case Disposition::kDropped:
-      ++counters_.dropped_handler;
-      return Release(packet);
-    case Disposition::kUnhandled:
-      ++counters_.dropped_no_handler;
-      return Release(packet);
-    case Disposition::kReply:
-      if (queue.socket->Transmit(packet)) {
-        ++counters_.transmitted;
-        return;
-      }
-      ++counters_.dropped_tx_full;
-      return Release(packet);
-  }
-}
-
-void Worker::Release(const Packet& packet) {
-  for (const Segment& segment : packet.segments) pool_->Release(segment.address);
+  bell_.SetSleeping(false);
 }
 
 }  // namespace headgate

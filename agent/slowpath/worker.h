@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A worker: one thread that reads AF_XDP sockets and has the handlers of steer targets deal with what comes. In
-// its steady state it takes no lock, asks for no memory and makes no system call but those that wake the kernel up
-// or wait for it; what changes its sockets or handlers is run by the thread itself, between two rounds.
+// A worker: one thread that reads AF_XDP sockets and has the handlers of steer targets deal with what comes, its
+// own or those of other workers that the target's packets are spread over. In its steady state it takes no lock,
+// asks for no memory and makes no system call but those that wake the kernel or another worker up or wait for
+// them; what changes its sockets or handlers is run by the thread itself, between two rounds.
 #pragma once
 
 #include <absl/functional/function_ref.h>
@@ -11,6 +12,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -19,8 +21,10 @@
 #include <vector>
 
 #include "agent/base/fd.h"
+#include "agent/slowpath/exchange.h"
 #include "agent/slowpath/frame_pool.h"
 #include "agent/slowpath/handler.h"
+#include "agent/slowpath/spread.h"
 #include "agent/slowpath/worker_status.h"
 #include "agent/slowpath/xsk_socket.h"
 
@@ -29,60 +33,114 @@ namespace headgate {
 // Steer targets that workers may know.
 inline constexpr size_t kMaxTargets = HG_TARGET_PAGES * HG_TARGETS_PER_PAGE;
 
-class Worker {
+// Where a target's packets go: workers first, first + 1 ... of `total` in a ring, `count` of them.
+struct TargetSpread {
+  SpreadMode mode = SpreadMode::kQueue;
+  uint32_t first = 0, count = 1, total = 1;
+  uint8_t shed_at = 0;  // of what another worker may have in hand, in 256ths; 0: all of it
+  friend bool operator==(const TargetSpread&, const TargetSpread&) = default;
+};
+
+// What a queue shows to others than its worker. Lives as long as the socket.
+struct QueueGauge {
+  hg_queue* shown = nullptr;                  // to the data path
+  std::atomic<uint64_t>* received = nullptr;  // packets
+};
+
+class Worker final : private Output {
  public:
   struct Options {
     uint32_t index = 0;
     uint32_t queues = 1;          // that it has frames for
     std::optional<unsigned> cpu;  // to be pinned to
+    // Goes on looking for so long after the last packet before it sleeps.
+    std::chrono::microseconds busy_poll{0};
   };
 
   static absl::StatusOr<std::unique_ptr<Worker>> Start(const Options& options);
-  // Sockets are to be taken off before, or what they have received is lost.
-  ~Worker();
+  // Sockets and peers are to be taken off before, or what they have received is lost.
+  ~Worker() override;
 
   // Each returns when the worker has done it. (any thread but the worker's; one at a time)
-  // `beat`: where to tell the time that the queue is served. Lives as long as the socket.
+  // `in_software`: packets of targets that leave it to us are spread by flow.
   // Gives the socket's file descriptor, for the XSKMAP.
-  absl::StatusOr<int> AddQueue(uint32_t port, uint32_t ifindex, uint32_t queue, std::atomic<uint64_t>* beat);
+  absl::StatusOr<int> AddQueue(uint32_t port, uint32_t ifindex, uint32_t queue, const QueueGauge& gauge,
+                               bool in_software);
   // Deals with what has come yet, waits a moment for what is being sent, and closes the socket.
   void RemoveQueue(uint32_t port, uint32_t queue);
+  void SpreadInSoftware(uint32_t port, bool in_software);
   // Null: the target has none.
   void SetHandler(uint32_t target, std::unique_ptr<Handler> handler);
+  void SetSpread(uint32_t target, const TargetSpread& spread);
+  // By port id: the worker that sends for those that have no socket of it; kNobody.
+  static constexpr uint16_t kNobody = 0xffff;
+  void SetSenders(std::vector<uint16_t> senders);
+  void AddPeer(const Exchange::Peer& peer);
+  // Nobody lends to the peer any more; waits a moment for what this one has lent to it.
+  void RemovePeer(uint32_t worker);
 
   WorkerStatus Status();
+  Doorbell& bell() { return bell_; }
   const Options& options() const { return options_; }
 
  private:
   struct Queue {
     uint32_t port = 0, queue = 0;
     std::unique_ptr<XskSocket> socket;
-    std::atomic<uint64_t>* beat = nullptr;
+    QueueGauge gauge;
+    bool in_software = false;
+    uint64_t received = 0;
+  };
+  struct Target {
+    std::unique_ptr<Handler> handler;
+    TargetSpread spread;
   };
   static constexpr size_t kBatch = 64;
 
-  Worker(const Options& options, std::unique_ptr<FramePool> pool) : options_(options), pool_(std::move(pool)) {}
+  Worker(const Options& options, std::unique_ptr<FramePool> pool, Fd wake);
   // Runs it on the worker's thread, and waits.
   void Do(absl::FunctionRef<void()> command);
   void RunCommand();
   void Run();
-  // One round over all queues; the number of packets.
-  size_t Serve();
-  size_t ServeQueue(Queue& queue);
-  // Hands packets to the handlers of their targets.
-  void Handle(absl::Span<Packet> packets);
-  // Does with a packet what its handler said.
-  void Settle(Queue& queue, const Packet& packet);
-  void Release(const Packet& packet);
+  void WatchFiles();
   void Wait();
   void Beat();
+  bool IsSending() const;
+
+  // One round over all there is to do; the number of packets.
+  size_t Serve();
+  size_t ServeQueue(Queue& queue);
+  size_t TakeBack();
+  size_t Borrow();
+  size_t Originate();
+  void Kick();
+  // Hands packets to the handlers of their targets, or lends them to other workers'.
+  void Handle(Queue& queue, absl::Span<Packet> packets);
+  // Lends what others are to deal with. Those that are left are first; how many.
+  size_t Distribute(const Queue& queue, Target& target, SpreadMode mode, absl::Span<Packet> packets);
+  void HandleHere(absl::Span<Packet> packets);
+  // Does with a packet what its handler said. `queue`: it came by; null: closed since.
+  void Settle(Queue* queue, const Packet& packet);
+  void Release(const Packet& packet);
+  Queue* Find(uint32_t port, uint32_t queue);
+  Queue* FindPort(uint32_t port);
+  // For another worker, whose frames our sockets do not know.
+  Disposition TransmitCopy(const Packet& packet);
+
+  bool Take(Segment& segment) override;
+  void Transmit(uint32_t port, absl::Span<const Segment> segments) override;
 
   const Options options_;
-  Fd wake_;  // an eventfd
+  const Fd wake_;  // an eventfd
+  Doorbell bell_;
   const std::unique_ptr<FramePool> pool_;
   std::vector<Queue> queues_;
-  std::vector<pollfd> polled_;  // wake_, then the queues' sockets
-  std::array<std::unique_ptr<Handler>, kMaxTargets> handlers_;
+  std::vector<pollfd> polled_;  // wake_, the queues' sockets, the handlers'
+  std::array<Target, kMaxTargets> targets_;
+  std::vector<Handler*> originators_;
+  std::vector<uint16_t> senders_;  // by port
+  Exchange exchange_;
+  uint32_t turn_ = 0;  // of round robin
   std::array<Packet, kBatch> packets_;
   std::array<Segment, kBatch> segments_;
   WorkerStatus counters_;  // but for what Status fills in

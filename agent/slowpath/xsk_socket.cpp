@@ -23,7 +23,8 @@ constexpr int kSendBuffer = 32 << 20;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<XskSocket>> XskSocket::Open(FramePool& pool, uint32_t ifindex, uint32_t queue) {
+absl::StatusOr<std::unique_ptr<XskSocket>> XskSocket::Open(FramePool& pool, uint32_t ifindex, uint32_t queue,
+                                                           bool busy_poll) {
   char device[IF_NAMESIZE];
   if (if_indextoname(ifindex, device) == nullptr) return ErrnoStatus("name device ", ifindex);
   std::unique_ptr<XskSocket> socket(new XskSocket(pool));
@@ -37,6 +38,7 @@ absl::StatusOr<std::unique_ptr<XskSocket>> XskSocket::Open(FramePool& pool, uint
   HG_RETURN_IF_ERROR(status);
   // Beyond net.core.wmem_max, which only root may set; where even this is refused, fewer packets are in flight.
   setsockopt(socket->fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof(kSendBuffer));
+  if (busy_poll) socket->PreferBusyPoll();
   xdp_options options{};
   socklen_t length = sizeof(options);
   if (getsockopt(socket->fd(), SOL_XDP, XDP_OPTIONS, &options, &length) == 0) {
@@ -68,6 +70,17 @@ absl::Status XskSocket::Bind(const char* device, uint32_t queue, uint16_t flags)
   if (error == 0) return absl::OkStatus();
   socket_ = nullptr;
   return ErrnoStatusOf(error, "open an AF_XDP socket on ", device, " queue ", queue);
+}
+
+void XskSocket::PreferBusyPoll() {
+  const int prefer = 1, microseconds = 20, budget = 64;
+  busy_poll_ = setsockopt(fd(), SOL_SOCKET, SO_PREFER_BUSY_POLL, &prefer, sizeof(prefer)) == 0 &&
+               setsockopt(fd(), SOL_SOCKET, SO_BUSY_POLL, &microseconds, sizeof(microseconds)) == 0 &&
+               setsockopt(fd(), SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof(budget)) == 0;
+}
+
+void XskSocket::BusyPoll() {
+  if (busy_poll_) recvfrom(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
 }
 
 void XskSocket::Close() {
@@ -162,10 +175,10 @@ void XskSocket::Fill() {
   if (xsk_ring_prod__needs_wakeup(&fill_) != 0) recvfrom(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
 }
 
-XskStatistics XskSocket::Statistics() const {
+XskStatistics ReadStatistics(int socket) {
   xdp_statistics kernel{};
   socklen_t length = sizeof(kernel);
-  if (getsockopt(fd(), SOL_XDP, XDP_STATISTICS, &kernel, &length) != 0) return {};
+  if (getsockopt(socket, SOL_XDP, XDP_STATISTICS, &kernel, &length) != 0) return {};
   // A copying socket counts a packet that finds no frame under rx_dropped too.
   const uint64_t no_frame = std::min(kernel.rx_fill_ring_empty_descs, kernel.rx_dropped);
   return {.rx_ring_full = kernel.rx_ring_full,

@@ -22,14 +22,19 @@
 
 namespace headgate {
 
+// Of a socket, by its file descriptor; none when it is no AF_XDP socket. (any thread)
+XskStatistics ReadStatistics(int socket);
+
 class XskSocket {
  public:
   // Descriptors of each ring. The fill ring is always full: what it lacks is what is lost.
-  static constexpr uint32_t kRing = 4096;
+  static constexpr uint32_t kRing = kReceiveRing;
   // Frames that a socket can hold at most: those to receive into, those received, those being sent.
   static constexpr uint32_t kFrames = 2 * kRing;
 
-  static absl::StatusOr<std::unique_ptr<XskSocket>> Open(FramePool& pool, uint32_t ifindex, uint32_t queue);
+  // `busy_poll`: the driver's NAPI is run by BusyPoll, where kernel and driver know how to.
+  static absl::StatusOr<std::unique_ptr<XskSocket>> Open(FramePool& pool, uint32_t ifindex, uint32_t queue,
+                                                         bool busy_poll);
   // Frames that the kernel has yet are the pool's again: the kernel is done with them once the socket is closed.
   ~XskSocket();
   XskSocket(const XskSocket&) = delete;
@@ -40,21 +45,26 @@ class XskSocket {
   size_t Receive(absl::Span<Packet> packets, absl::Span<Segment> segments);
   // Takes over the packet's references. False when the ring is full: nothing is taken then.
   bool Transmit(const Packet& packet);
+  // Descriptors that wait to be received.
+  uint32_t waiting() { return xsk_cons_nb_avail(&rx_, kRing); }
   // Has the kernel send what was queued and hands back what it has sent.
   void Kick();
   // Gives the kernel frames to receive into.
   void Fill();
+
+  void BusyPoll();
 
   int fd() const { return xsk_socket__fd(socket_); }
   bool zero_copy() const { return zero_copy_; }
   bool multi_buffer() const { return multi_buffer_; }
   // Packets queued to be sent that the kernel has not handed back yet, in frames.
   uint32_t in_flight() const { return in_flight_; }
-  XskStatistics Statistics() const;
+  XskStatistics Statistics() const { return ReadStatistics(fd()); }
 
  private:
   explicit XskSocket(FramePool& pool) : pool_(pool), held_(pool.total()) {}
   absl::Status Bind(const char* device, uint32_t queue, uint16_t flags);
+  void PreferBusyPoll();
   void Close();
   void Complete();
   void Hold(uint64_t address) { ++held_[address / FramePool::kFrameSize]; }
@@ -69,6 +79,7 @@ class XskSocket {
   uint32_t in_flight_ = 0;
   bool zero_copy_ = false;
   bool multi_buffer_ = false;
+  bool busy_poll_ = false;
 };
 
 }  // namespace headgate

@@ -183,6 +183,8 @@ void AddWorkers(const std::vector<WorkerStatus>& workers, Families& out) {
     out.Counter(metric, help, worker.dropped_handler, {{"worker", name}, {"reason", "handler"}});
     out.Counter(metric, help, worker.dropped_no_handler, {{"worker", name}, {"reason", "no_handler"}});
     out.Counter(metric, help, worker.dropped_tx_full, {{"worker", name}, {"reason", "tx_full"}});
+    out.Counter(metric, help, worker.dropped_overload, {{"worker", name}, {"reason", "overload"}});
+    out.Counter(metric, help, worker.dropped_handover, {{"worker", name}, {"reason", "handover"}});
     out.Counter(metric, help, worker.kernel.rx_ring_full, {{"worker", name}, {"reason", "rx_ring_full"}});
     out.Counter(metric, help, worker.kernel.fill_ring_empty, {{"worker", name}, {"reason", "fill_ring_empty"}});
     out.Counter(metric, help, worker.kernel.other, {{"worker", name}, {"reason", "kernel_other"}});

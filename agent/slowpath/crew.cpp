@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/slowpath/crew.h"
+
+#include <algorithm>
+
+#include "agent/base/log.h"
+#include "agent/base/status.h"
+#include "agent/slowpath/handler_factory.h"
+
+namespace headgate {
+namespace {
+
+// More queues than a worker has frames for share them, up to so many each.
+constexpr uint32_t kQueuesPerShare = 4;
+// Parcels of all rings to a worker, about; and of one.
+constexpr uint32_t kParcels = 8192, kMostParcels = 1024, kLeastParcels = 64;
+
+// What a worker counts, and one before it in its place counted.
+WorkerStatus Sum(WorkerStatus now, const WorkerStatus& before) {
+  now.received += before.received;
+  now.received_bytes += before.received_bytes;
+  now.originated += before.originated;
+  now.processed += before.processed;
+  now.consumed += before.consumed;
+  now.transmitted += before.transmitted;
+  now.dropped_handler += before.dropped_handler;
+  now.dropped_no_handler += before.dropped_no_handler;
+  now.dropped_tx_full += before.dropped_tx_full;
+  now.dropped_overload += before.dropped_overload;
+  now.dropped_handover += before.dropped_handover;
+  now.wakeups += before.wakeups;
+  now.cpu_seconds += before.cpu_seconds;
+  now.kernel = now.kernel + before.kernel;
+  return now;
+}
+
+uint32_t ParcelsFor(size_t workers) {
+  uint32_t parcels = kMostParcels;
+  while (parcels > kLeastParcels && parcels * workers > kParcels) parcels /= 2;
+  return parcels;
+}
+
+}  // namespace
+
+absl::Status Crew::Resize(const std::vector<uint32_t>& queues, absl::FunctionRef<void(uint32_t worker)> leave) {
+  for (size_t index = workers_.size(); index > queues.size(); --index) leave(static_cast<uint32_t>(index - 1));
+  if (queues.size() < workers_.size()) {
+    // Before the others end: nothing is lent to them any more.
+    const std::vector<SlowPathConfig::Target> targets = targets_;
+    for (const SlowPathConfig::Target& target : targets) {
+      for (size_t index = 0; index < workers_.size(); ++index) {
+        workers_[index]->SetSpread(target.id, {.mode = SpreadMode::kQueue});
+      }
+    }
+    while (workers_.size() > queues.size()) {
+      Dismiss(static_cast<uint32_t>(workers_.size()) - 1);
+      workers_.pop_back();
+    }
+  }
+  for (uint32_t index = 0; index < queues.size(); ++index) {
+    if (index < workers_.size() && workers_[index]->options().queues * kQueuesPerShare >= queues[index]) continue;
+    if (index < workers_.size()) {
+      leave(index);
+      Dismiss(index);
+      workers_[index].reset();
+    }
+    HG_RETURN_IF_ERROR(Hire(index, std::max(1U, queues[index])));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Crew::Hire(uint32_t index, uint32_t queues) {
+  Worker::Options options{.index = index, .queues = queues, .busy_poll = options_.busy_poll};
+  if (!options_.cpus.empty()) options.cpu = options_.cpus[index % options_.cpus.size()];
+  absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Start(options);
+  if (!worker.ok()) {
+    // Nothing may stand in for it: those above it end too, and are hired again with it.
+    while (workers_.size() > index) {
+      if (workers_.back() != nullptr) Dismiss(static_cast<uint32_t>(workers_.size()) - 1);
+      workers_.pop_back();
+    }
+    return worker.status();
+  }
+  if (!(*worker)->Status().huge_pages) {
+    Log(spdlog::level::info, "no huge pages for a worker's frames", {{"worker", index}});
+  }
+  const uint32_t parcels = ParcelsFor(workers_.size() + 1);
+  for (uint32_t other = 0; other < workers_.size(); ++other) {
+    if (other == index || workers_[other] == nullptr) continue;
+    const auto there = std::make_shared<Link>(parcels), back = std::make_shared<Link>(parcels);
+    (*worker)->AddPeer({.worker = other, .to = there, .from = back, .bell = &workers_[other]->bell()});
+    workers_[other]->AddPeer({.worker = index, .to = back, .from = there, .bell = &(*worker)->bell()});
+  }
+  if (index < workers_.size()) {
+    workers_[index] = std::move(*worker);
+  } else {
+    workers_.push_back(std::move(*worker));
+  }
+  return absl::OkStatus();
+}
+
+// Its queues are closed. What it counted counts on.
+void Crew::Dismiss(uint32_t index) {
+  for (uint32_t other = 0; other < workers_.size(); ++other) {
+    if (other == index || workers_[other] == nullptr) continue;
+    workers_[other]->RemovePeer(index);
+    workers_[index]->RemovePeer(other);
+  }
+  std::erase_if(handlers_, [index](const auto& handler) { return handler.first.first == index; });
+  WorkerStatus last = Sum(workers_[index]->Status(), past_[index]);
+  last.frames_free = last.frames_total = last.waiting = last.lent = 0;
+  past_[index] = std::move(last);
+}
+
+std::vector<uint32_t> Crew::PlacesOf(const SlowPathConfig::Target& target) const {
+  const auto total = static_cast<uint32_t>(workers_.size());
+  if (total == 0) return {};
+  if (target.mode == SpreadMode::kHome) return {target.id % total};
+  std::vector<uint32_t> places(total);
+  for (uint32_t index = 0; index < total; ++index) places[index] = index;
+  return places;
+}
+
+std::map<uint32_t, absl::Status> Crew::SetTargets(const std::vector<SlowPathConfig::Target>& targets) {
+  std::map<uint32_t, absl::Status> failures;
+  std::map<Place, const SlowPathConfig::Target*> wanted;
+  for (const SlowPathConfig::Target& target : targets) {
+    for (const uint32_t worker : PlacesOf(target)) wanted[{worker, target.id}] = &target;
+  }
+  // First what goes: a device can have but one handler.
+  const std::map<Place, HandlerSetup> had = handlers_;
+  for (const auto& [place, setup] : had) {
+    const auto found = wanted.find(place);
+    if (found == wanted.end() || found->second->handler != setup) TakeHandler(place);
+  }
+  for (const auto& [place, target] : wanted) {
+    if (handlers_.contains(place)) continue;
+    if (const absl::Status status = GiveHandler(place, *target); !status.ok()) failures[target->id] = status;
+  }
+  for (const SlowPathConfig::Target& target : targets) Spread(target);
+  targets_ = targets;
+  return failures;
+}
+
+void Crew::TakeHandler(const Place& place) {
+  workers_[place.first]->SetHandler(place.second, nullptr);
+  handlers_.erase(place);
+}
+
+absl::Status Crew::GiveHandler(const Place& place, const SlowPathConfig::Target& target) {
+  HG_ASSIGN_OR_RETURN(std::unique_ptr<Handler> handler, MakeHandler(target));
+  workers_[place.first]->SetHandler(target.id, std::move(handler));
+  handlers_[place] = target.handler;
+  return absl::OkStatus();
+}
+
+void Crew::Spread(const SlowPathConfig::Target& target) {
+  const auto total = static_cast<uint32_t>(workers_.size());
+  if (total == 0) return;
+  const TargetSpread spread{.mode = total == 1 ? SpreadMode::kQueue : target.mode,
+                            .first = target.id % total,
+                            .count = std::min(target.workers, total),
+                            .total = total,
+                            .shed_at = target.shed_at};
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->SetSpread(target.id, spread);
+}
+
+void Crew::SetSenders(const std::vector<uint16_t>& senders) {
+  for (const std::unique_ptr<Worker>& worker : workers_) worker->SetSenders(senders);
+}
+
+std::vector<WorkerStatus> Crew::Status() {
+  std::map<uint32_t, WorkerStatus> statuses = past_;
+  for (const std::unique_ptr<Worker>& worker : workers_) {
+    WorkerStatus& status = statuses[worker->options().index];
+    status = Sum(worker->Status(), status);
+  }
+  std::vector<WorkerStatus> list;
+  for (auto& [index, status] : statuses) list.push_back(std::move(status));
+  return list;
+}
+
+}  // namespace headgate

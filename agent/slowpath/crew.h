@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The workers, how they are linked with each other, and what each is to do with targets' packets.
+//
+// Threads: one at a time.
+#pragma once
+
+#include <absl/functional/function_ref.h>
+#include <absl/status/status.h>
+
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "agent/slowpath/slow_path_config.h"
+#include "agent/slowpath/worker.h"
+
+namespace headgate {
+
+class Crew {
+ public:
+  explicit Crew(const SlowPathOptions& options) : options_(options) {}
+
+  // As many workers as that, each with frames for its number of queues, about. `leave`: takes a worker's queues
+  // off, before it ends.
+  absl::Status Resize(const std::vector<uint32_t>& queues, absl::FunctionRef<void(uint32_t worker)> leave);
+  // The workers' handlers, and how packets are spread over them. Why targets have no handler, by target id.
+  std::map<uint32_t, absl::Status> SetTargets(const std::vector<SlowPathConfig::Target>& targets);
+  // Which worker sends for the others, by port id.
+  void SetSenders(const std::vector<uint16_t>& senders);
+
+  size_t size() const { return workers_.size(); }
+  Worker& operator[](size_t index) { return *workers_[index]; }
+  // Those that are no more too.
+  std::vector<WorkerStatus> Status();
+
+ private:
+  using Place = std::pair<uint32_t, uint32_t>;  // worker, target
+  absl::Status Hire(uint32_t index, uint32_t queues);
+  void Dismiss(uint32_t index);
+  void Spread(const SlowPathConfig::Target& target);
+  void TakeHandler(const Place& place);
+  absl::Status GiveHandler(const Place& place, const SlowPathConfig::Target& target);
+  // Where the target's handlers are to be.
+  std::vector<uint32_t> PlacesOf(const SlowPathConfig::Target& target) const;
+
+  const SlowPathOptions& options_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::map<uint32_t, WorkerStatus> past_;  // what workers counted that are no more, by index
+  std::vector<SlowPathConfig::Target> targets_;
+  std::map<Place, HandlerSetup> handlers_;
+};
+
+}  // namespace headgate

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/slowpath/handler_factory.h"
+
+#include "agent/slowpath/count_handler.h"
+#include "agent/slowpath/echo_handler.h"
+
+namespace headgate {
+namespace {
+
+using Made = absl::StatusOr<std::unique_ptr<Handler>>;
+
+struct Maker {
+  Made operator()(const CountSetup&) const { return std::make_unique<CountHandler>(); }
+  Made operator()(const EchoSetup&) const { return std::make_unique<EchoHandler>(); }
+  Made operator()(const TapSetup&) const { return absl::UnimplementedError("taps"); }
+  Made operator()(const AppSetup&) const { return absl::UnimplementedError("apps"); }
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Handler>> MakeHandler(const SlowPathConfig::Target& target) {
+  return std::visit(Maker{}, target.handler);
+}
+
+}  // namespace headgate

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <memory>
+
+#include "agent/slowpath/handler.h"
+#include "agent/slowpath/slow_path_config.h"
+
+namespace headgate {
+
+// A worker's handler for a target. What it needs of the system (a device) is there when this returns.
+absl::StatusOr<std::unique_ptr<Handler>> MakeHandler(const SlowPathConfig::Target& target);
+
+}  // namespace headgate
