@@ -55,7 +55,8 @@ class SteerTest : public LiveGatewayTest {
       work.consumed += worker.consumed_packets();
       work.transmitted += worker.transmitted_packets();
       work.dropped += worker.dropped_handler_packets() + worker.dropped_no_handler_packets() +
-                      worker.dropped_tx_full_packets();
+                      worker.dropped_tx_full_packets() + worker.dropped_overload_packets() +
+                      worker.dropped_handover_packets();
       work.in_kernel += worker.kernel_rx_ring_full_packets() + worker.kernel_fill_ring_empty_packets() +
                         worker.kernel_other_packets();
       work.frames += worker.frames();
