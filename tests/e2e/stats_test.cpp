@@ -130,7 +130,7 @@ TEST_F(StatsTest, WhatIsAskedForComesInOrder) {
 }
 
 TEST_F(StatsTest, KindsThatCountNothingAreRefused) {
-  for (const int kind : {static_cast<int>(pb::KIND_UNSPECIFIED), static_cast<int>(pb::KIND_STEER_TARGET),
+  for (const int kind : {static_cast<int>(pb::KIND_UNSPECIFIED), static_cast<int>(pb::KIND_SETTINGS),
                          static_cast<int>(pb::KIND_NEXT_HOP), 99, -1}) {
     pb::StatsRequest request;
     request.add_kinds(pb::KIND_RULE);
