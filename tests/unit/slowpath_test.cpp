@@ -8,6 +8,7 @@
 
 #include "agent/slowpath/checksum.h"
 #include "agent/slowpath/count_handler.h"
+#include "agent/slowpath/frame_audit.h"
 #include "agent/slowpath/frame_pool.h"
 #include "tests/harness/memory_packet.h"
 #include "tests/harness/packet.h"
@@ -155,6 +156,57 @@ TEST(FramePool, FreeAndHeldAreTheTotalWhateverIsDone) {
     ASSERT_EQ(pool->free() + held.size(), pool->total());
   }
 }
+
+// A socket's part in the account.
+struct FakeSocket {
+  uint32_t held(uint32_t frame) const {
+    const auto found = frames.find(frame);
+    return found == frames.end() ? 0 : found->second;
+  }
+  std::map<uint32_t, uint32_t> frames;
+};
+struct FakeQueue {
+  FakeSocket* socket;
+};
+
+TEST(FrameAudit, KnowsWhereEachFrameIs) {
+  const auto pool = Pool(8);
+  FakeSocket first, second;
+  const std::vector<FakeQueue> queues = {{&first}, {&second}};
+  EXPECT_TRUE(CheckFrames(*pool, queues).ok());
+  EXPECT_FALSE(CheckFrames(*pool, queues, 1).ok());
+  uint64_t address = 0;
+  ASSERT_TRUE(pool->Take(address));
+  const auto frame = static_cast<uint32_t>(address / FramePool::kFrameSize);
+  EXPECT_FALSE(CheckFrames(*pool, queues).ok()) << "a frame that nobody has is lost";
+  EXPECT_TRUE(CheckFrames(*pool, queues, 1).ok());
+  first.frames[frame] = 1;
+  EXPECT_TRUE(CheckFrames(*pool, queues).ok());
+  EXPECT_FALSE(CheckFrames(*pool, queues, 1).ok());
+  second.frames[frame] = 1;
+  EXPECT_FALSE(CheckFrames(*pool, queues).ok()) << "two have it, and it would be free when one lets go";
+  pool->Refer(address);
+  EXPECT_TRUE(CheckFrames(*pool, queues).ok());
+  pool->Release(address);
+  pool->Release(address);
+  EXPECT_FALSE(CheckFrames(*pool, queues).ok()) << "sockets hold a frame that is free";
+  first.frames.clear();
+  second.frames.clear();
+  EXPECT_TRUE(CheckFrames(*pool, queues).ok());
+}
+
+#ifndef NDEBUG
+TEST(FrameAudit, EndsDebugBuilds) {
+  const auto pool = Pool(8);
+  const std::vector<FakeQueue> queues;
+  AuditFrames(*pool, queues);
+  uint64_t address = 0;
+  ASSERT_TRUE(pool->Take(address));
+  EXPECT_DEATH(AuditFrames(*pool, queues), "not held by sockets");
+  pool->Release(address);
+  EXPECT_DEATH(pool->Release(address), "references_");
+}
+#endif
 
 TEST(CountHandler, ConsumesWhateverComes) {
   MemoryPacket memory(Ethernet{} / Ipv4{} / Tcp{});
