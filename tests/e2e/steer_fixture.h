@@ -8,9 +8,11 @@
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 
-#include <functional>
-#include <map>
+#include <cstdlib>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "tests/harness/live_gateway.h"
 #include "tests/harness/traffic.h"
@@ -61,55 +63,94 @@ class SteerFixture : public LiveGatewayTest {
     return work;
   }
 
-  // What came in at "in" and became of it, beginning now. Counters of workers begin anew with the agent.
+  // What came in at an interface and became of it, beginning now, while no other interface gets any. Counters of
+  // workers begin anew with the agent.
   class Ledger {
    public:
-    explicit Ledger(SteerFixture& test) : test_(test), begin_(test.api().Stats()) {}
-    // Of `sent` frames since the beginning. Waits for those on their way.
-    void ExpectExact(uint64_t sent) const {
+    explicit Ledger(SteerFixture& test, std::string interface = "in")
+        : test_(test), interface_(std::move(interface)), begin_(test.api().Stats()) {}
+
+    // All that came in; waits for what is on its way. Without `sent` it may be any number: what a device that goes
+    // down has in its own rings is nobody's.
+    void ExpectExact(std::optional<uint64_t> sent = std::nullopt) const {
       EXPECT_TRUE(WaitFor([&] { return IsExact(sent, test_.api().Stats()); }));
       const pb::StatsResponse now = test_.api().Stats();
       const Work before = SumWorkers(begin_), after = SumWorkers(now);
       SCOPED_TRACE(absl::StrCat("before: ", ::testing::PrintToString(before),
                                 "\nafter: ", ::testing::PrintToString(after)));
-      EXPECT_EQ(Received(now) - Received(begin_), sent);
-      EXPECT_EQ(Since(now, "forward_steer") + Since(now, "drop_steer_fallback"), sent);
-      EXPECT_EQ(after.arrived() - before.arrived(), Since(now, "forward_steer"));
+      if (sent) {
+        EXPECT_EQ(Received(now) - Received(begin_), *sent);
+      }
+      EXPECT_EQ(Steered(now) + Fallback(now), Received(now) - Received(begin_));
+      EXPECT_EQ(after.arrived() - before.arrived(), Steered(now));
       EXPECT_EQ(after.received, after.settled());
       EXPECT_TRUE(FramesAreBack(after));
     }
-    uint64_t Since(const pb::StatsResponse& now, const std::string& reason) const {
-      return Reason(now, reason) - Reason(begin_, reason);
+    // Of the data path alone, whatever workers were killed.
+    void ExpectFates(uint64_t sent) const {
+      const auto exact = [&](const pb::StatsResponse& now) {
+        return Received(now) - Received(begin_) == sent && Steered(now) + Fallback(now) == sent;
+      };
+      EXPECT_TRUE(WaitFor([&] { return exact(test_.api().Stats()); }));
+      const pb::StatsResponse now = test_.api().Stats();
+      EXPECT_EQ(Received(now) - Received(begin_), sent);
+      EXPECT_EQ(Steered(now) + Fallback(now), sent);
     }
+    uint64_t steered() const { return Steered(test_.api().Stats()); }
+    uint64_t fallback() const { return Fallback(test_.api().Stats()); }
 
    private:
-    bool IsExact(uint64_t sent, const pb::StatsResponse& now) const {
+    bool IsExact(std::optional<uint64_t> sent, const pb::StatsResponse& now) const {
       const Work before = SumWorkers(begin_), after = SumWorkers(now);
-      return Received(now) - Received(begin_) == sent && IsQuiet(after) &&
-             after.arrived() - before.arrived() == Since(now, "forward_steer");
+      return (!sent || Received(now) - Received(begin_) == *sent) && IsQuiet(after) &&
+             after.arrived() - before.arrived() == Steered(now);
     }
-    static const pb::InterfaceStats* In(const pb::StatsResponse& stats) {
+    uint64_t Steered(const pb::StatsResponse& now) const {
+      return Reason(now, "forward_steer") - Reason(begin_, "forward_steer");
+    }
+    uint64_t Fallback(const pb::StatsResponse& now) const {
+      return Reason(now, "drop_steer_fallback") - Reason(begin_, "drop_steer_fallback");
+    }
+    const pb::InterfaceStats* Find(const pb::StatsResponse& stats) const {
       for (const pb::InterfaceStats& interface : stats.interfaces()) {
-        if (interface.name() == "in") return &interface;
+        if (interface.name() == interface_) return &interface;
       }
       return nullptr;
     }
-    static uint64_t Received(const pb::StatsResponse& stats) {
-      const pb::InterfaceStats* in = In(stats);
-      return in == nullptr ? 0 : in->received_packets();
+    uint64_t Received(const pb::StatsResponse& stats) const {
+      const pb::InterfaceStats* found = Find(stats);
+      return found == nullptr ? 0 : found->received_packets();
     }
-    static uint64_t Reason(const pb::StatsResponse& stats, const std::string& name) {
-      const pb::InterfaceStats* in = In(stats);
-      if (in == nullptr) return 0;
-      for (const auto& reason : in->reasons()) {
+    uint64_t Reason(const pb::StatsResponse& stats, const std::string& name) const {
+      const pb::InterfaceStats* found = Find(stats);
+      if (found == nullptr) return 0;
+      for (const auto& reason : found->reasons()) {
         if (reason.reason() == name) return reason.packets();
       }
       return 0;
     }
 
     SteerFixture& test_;
+    const std::string interface_;
     const pb::StatsResponse begin_;
   };
+
+  // From a namespace's device, as fast as it goes.
+  std::unique_ptr<bench::Sender> Flood(const std::string& ns, const std::string& device,
+                                       const bench::FrameSpec& frame = FlowFrames(1000), int cpu = 0) {
+    bench::SendOptions options{.device = device, .netns = lab().Name(ns), .frame = frame};
+    options.scheduling.cpu = cpu;
+    auto sender = Value(bench::Sender::Open(options));
+    sender->Start();
+    return sender;
+  }
+  bool AwaitReceived(uint64_t more) {
+    const uint64_t before = Workers().received;
+    return WaitFor([&] { return Workers().received >= before + more; });
+  }
 };
+
+// Long runs, where they are asked for.
+inline bool IsNightly() { return std::getenv("HG_NIGHTLY") != nullptr; }
 
 }  // namespace headgate::testing
