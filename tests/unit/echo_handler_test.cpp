@@ -237,6 +237,19 @@ TEST(EchoHandler, DropsWhatIsNotUdp) {
   ExpectDropped(kThere / kThere6 / Ipv6Extension{.type = 0} / kThereUdp / Payload(Content(9)));
 }
 
+// It would be right but for the protocol; or for what the program found in it.
+TEST(EchoHandler, DropsWhatIsUdpInAllButName) {
+  Ipv4 ipv4 = kThere4;
+  ipv4.protocol = IPPROTO_UDPLITE;
+  ExpectDropped(WithoutChecksum(kThere / ipv4 / kThereUdp / Payload(Content(40))));
+  Bytes ipv6 = kThere / kThere6 / kThereUdp / Payload(Content(40));
+  ipv6[SteerMeta(ipv6).l3 + 6U] = IPPROTO_UDPLITE;
+  ExpectDropped(ipv6);
+  MemoryPacket portless(kThere / kThere4 / kThereUdp / Payload(Content(40)));
+  portless.packet().meta.kind &= ~static_cast<uint32_t>(HG_KIND_PORTS);
+  EXPECT_EQ(Echo(portless).disposition, Disposition::kDropped);
+}
+
 // Lengths that the headers state and the packet does not have.
 TEST(EchoHandler, DropsWhatIsTruncatedOrLies) {
   const Bytes whole = kThere / kThere4 / kThereUdp / Payload(Content(40));
