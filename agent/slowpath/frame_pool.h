@@ -10,6 +10,7 @@
 #include <absl/status/statusor.h>
 
 #include <atomic>
+#include <cassert>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -37,9 +38,13 @@ class FramePool {
     return true;
   }
   // `address` may be anywhere within the frame.
-  void Refer(uint64_t address) { ++references_[address / kFrameSize]; }
+  void Refer(uint64_t address) {
+    assert(references_[address / kFrameSize] != 0);
+    ++references_[address / kFrameSize];
+  }
   void Release(uint64_t address) {
     const auto frame = static_cast<uint32_t>(address / kFrameSize);
+    assert(references_[frame] != 0);
     if (--references_[frame] != 0) return;
     free_list_.push_back(frame);
     ShowFree();
@@ -51,6 +56,8 @@ class FramePool {
   uint32_t total() const { return total_; }
   uint32_t free() const { return shown_free_.load(std::memory_order_relaxed); }
   bool huge_pages() const { return huge_pages_; }
+  // Of the frame of that number; see frame_audit.h.
+  uint32_t references(uint32_t frame) const { return references_[frame]; }
 
  private:
   FramePool() = default;

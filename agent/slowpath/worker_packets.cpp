@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "agent/slowpath/frame_audit.h"
 #include "agent/slowpath/worker.h"
 
 namespace headgate {
@@ -21,6 +22,7 @@ size_t Worker::Serve() {
   count += Originate();
   exchange_.RingBells();
   Kick();
+  AuditFrames(*pool_, queues_, exchange_.lent());
   return count;
 }
 

@@ -11,6 +11,7 @@
 #include <absl/types/span.h>
 #include <xdp/xsk.h>
 
+#include <cassert>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -59,6 +60,10 @@ class XskSocket {
   bool multi_buffer() const { return multi_buffer_; }
   // Packets queued to be sent that the kernel has not handed back yet, in frames.
   uint32_t in_flight() const { return in_flight_; }
+  // References that the kernel has to the frame of that number; see frame_audit.h.
+  uint32_t held(uint32_t frame) const { return held_[frame]; }
+  // Frames that the kernel has: to receive into, received and not read yet, being sent. Counts them.
+  uint32_t held_frames() const;
   XskStatistics Statistics() const { return ReadStatistics(fd()); }
 
  private:
@@ -68,7 +73,10 @@ class XskSocket {
   void Close();
   void Complete();
   void Hold(uint64_t address) { ++held_[address / FramePool::kFrameSize]; }
-  void LetGo(uint64_t address) { --held_[address / FramePool::kFrameSize]; }
+  void LetGo(uint64_t address) {
+    assert(held_[address / FramePool::kFrameSize] != 0);
+    --held_[address / FramePool::kFrameSize];
+  }
 
   FramePool& pool_;
   std::vector<uint16_t> held_;  // references that the kernel has, by frame

@@ -10,6 +10,7 @@
 
 #include "tests/harness/live_gateway.h"
 #include "tests/harness/traffic.h"
+#include "tests/harness/workers.h"
 
 namespace headgate::testing {
 namespace {
@@ -49,22 +50,10 @@ class SpreadTest : public LiveGatewayTest {
     return shares;
   }
   // By workers, or dropped in the kernel for their ring was full.
-  static uint64_t Arrived(const pb::StatsResponse& stats) {
-    uint64_t packets = 0;
-    for (const pb::WorkerStats& worker : stats.workers()) {
-      packets += worker.received_packets() + worker.kernel_rx_ring_full_packets() +
-                 worker.kernel_fill_ring_empty_packets() + worker.kernel_other_packets();
-    }
-    return packets;
-  }
+  static uint64_t Arrived(const pb::StatsResponse& stats) { return SumWorkers(stats).arrived(); }
   static bool Settled(const pb::StatsResponse& stats) {
-    return std::all_of(stats.workers().begin(), stats.workers().end(), [](const pb::WorkerStats& worker) {
-      return worker.lent_packets() == 0 &&
-             worker.received_packets() + worker.originated_packets() ==
-                 worker.consumed_packets() + worker.transmitted_packets() + worker.dropped_handler_packets() +
-                     worker.dropped_no_handler_packets() + worker.dropped_tx_full_packets() +
-                     worker.dropped_overload_packets() + worker.dropped_handover_packets();
-    });
+    const Work work = SumWorkers(stats);
+    return work.received == work.settled();
   }
 };
 
