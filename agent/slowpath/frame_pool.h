@@ -13,6 +13,7 @@
 #include <cassert>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace headgate {
@@ -22,8 +23,9 @@ class FramePool {
   // Holds a full Ethernet frame after the kernel's headroom of 256 bytes; larger packets take several.
   static constexpr uint32_t kFrameSize = 2048;
 
-  // In huge pages where the host has some left, which spares TLB misses.
-  static absl::StatusOr<std::unique_ptr<FramePool>> Create(uint32_t frames);
+  // In huge pages where the host has some left, which spares TLB misses. `cpu`: of whose NUMA node the memory is
+  // to be, where there is some left.
+  static absl::StatusOr<std::unique_ptr<FramePool>> Create(uint32_t frames, std::optional<unsigned> cpu = {});
   ~FramePool();
   FramePool(const FramePool&) = delete;
   FramePool& operator=(const FramePool&) = delete;

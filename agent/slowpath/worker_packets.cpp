@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A worker's steady state: from a packet's arrival to what became of it.
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 
@@ -215,9 +216,10 @@ void Worker::Transmit(uint32_t port, absl::Span<const Segment> segments) {
 }
 
 void Worker::Kick() {
+  const auto queues = static_cast<uint32_t>(std::max<size_t>(1, queues_.size()));
   for (Queue& queue : queues_) {
     queue.socket->Kick();
-    queue.socket->Fill();
+    queue.socket->Fill(pool_->total() / 2 / queues);
   }
 }
 

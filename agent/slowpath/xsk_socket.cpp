@@ -160,10 +160,10 @@ void XskSocket::Kick() {
   Complete();
 }
 
-void XskSocket::Fill() {
+void XskSocket::Fill(uint32_t most) {
   uint32_t index = 0;
-  const uint32_t room = xsk_prod_nb_free(&fill_, kRing);
-  const uint32_t count = std::min(room, pool_.free());
+  const uint32_t given = kRing - xsk_prod_nb_free(&fill_, kRing);
+  const uint32_t count = std::min(std::min(most, kRing) - std::min(given, most), pool_.free());
   if (count == 0 || xsk_ring_prod__reserve(&fill_, count, &index) != count) return;
   for (uint32_t i = 0; i < count; ++i) {
     uint64_t address = 0;

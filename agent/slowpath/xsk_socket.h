@@ -50,8 +50,8 @@ class XskSocket {
   uint32_t waiting() { return xsk_cons_nb_avail(&rx_, kRing); }
   // Has the kernel send what was queued and hands back what it has sent.
   void Kick();
-  // Gives the kernel frames to receive into.
-  void Fill();
+  // Gives the kernel frames to receive into. `most`: that it may have for that.
+  void Fill(uint32_t most = kRing);
 
   void BusyPoll();
 

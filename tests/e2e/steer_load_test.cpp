@@ -98,6 +98,41 @@ TEST_F(SteerLoadTest, DeliveryGoesOnUnderOverload) {
   EXPECT_GT(after.in_kernel + after.dropped, before.in_kernel + before.dropped) << "this was no overload";
 }
 
+// Three quarters of the load are of low priority: they are dropped at the driver, the rest is steered whole.
+TEST_F(SteerLoadTest, LowPriorityGivesWay) {
+  api().PatchYaml(R"(
+upsert:
+  steer_targets:
+    - {name: low, handler: {echo: {}}, fallback: drop, priority: 0}
+    - {name: high, handler: {echo: {}}, fallback: drop}
+  rules:
+    - {name: to-high, priority: 201, match: {source: 192.0.2.4/32}, action: {steer: {target: high}}}
+    - {name: to-low, priority: 200, match: {source: 192.0.2.0/24}, action: {steer: {target: low}}}
+)");
+  ASSERT_TRUE(AwaitFate("forward_steer"));
+  NowAndAfterRestart([&] {
+    ASSERT_TRUE(AwaitFate("forward_steer"));
+    AwaitQuiet();
+    const auto count = [this](const std::string& rule) { return api().Rule(rule).packets(); };
+    const uint64_t high = count("to-high"), low = count("to-low"), steered = Reason("forward_steer"),
+                   shed = Reason("drop_steer_overload");
+    const Work before = Workers();
+    const auto sender = OpenSender(lab(), FlowFrames(1024));
+    sender->Start();
+    EXPECT_TRUE(WaitFor([&] { return Reason("drop_steer_overload") - shed > 100'000; })) << "this was no overload";
+    Ok(sender->Stop());
+    const Work after = AwaitQuiet();
+    EXPECT_EQ(count("to-high") - high + count("to-low") - low, sender->sent());
+    EXPECT_EQ(Reason("forward_steer") - steered + Reason("drop_steer_overload") - shed, sender->sent());
+    EXPECT_EQ(after.arrived() - before.arrived(), Reason("forward_steer") - steered);
+    // Nothing but what is low was shed.
+    EXPECT_LE(Reason("drop_steer_overload") - shed, count("to-low") - low);
+    printf("%llu of %llu of low priority were shed\n",
+           static_cast<unsigned long long>(Reason("drop_steer_overload") - shed),
+           static_cast<unsigned long long>(count("to-low") - low));
+  });
+}
+
 TEST_F(SteerLoadTest, TheAgentIsKilledAndComesBack) {
   SteerTo("count");
   const Ledger ledger(*this);
