@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Headgate as the steer benchmark has it: a headgated with a rule that steers, whose counters have to add up.
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 
 #include <chrono>
@@ -19,6 +20,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr char kWorkerName[] = "hg-worker-";
 constexpr char kInterface[] = "in", kTarget[] = "app";
 constexpr std::chrono::milliseconds kPoll(10), kTimeout(10'000);
 
@@ -122,6 +124,15 @@ class HeadgateService : public SteerService {
   }
 
   std::vector<pid_t> Threads() const override { return ThreadsOfProcess(agent_->process().pid()); }
+  std::vector<pid_t> PacketThreads() const override {
+    std::vector<pid_t> workers;
+    for (const pid_t thread : Threads()) {
+      std::ifstream file(absl::StrCat("/proc/", thread, "/comm"));
+      std::string name;
+      if (std::getline(file, name) && absl::StartsWith(name, kWorkerName)) workers.push_back(thread);
+    }
+    return workers;
+  }
 
  private:
   bool AddsUp(const Counts& counts, uint64_t sent, uint64_t replies) const {

@@ -32,13 +32,14 @@ constexpr double kKeepsUp = 0.98;
 absl::StatusOr<std::unique_ptr<SteerMeter>> SteerMeter::Open(const SteerPath& path, SteerService& service) {
   std::unique_ptr<SteerMeter> meter(new SteerMeter(path, service));
   const SteerSite& site = path.site;
-  HG_RETURN_IF_ERROR(RunNapiInThreads(site.netns, site.device, {.cpu = site.cpu}));
+  HG_RETURN_IF_ERROR(RunNapiInThreads(site.netns, site.device, {.cpu = site.cpu, .nice = path.nice}));
   HG_ASSIGN_OR_RETURN(meter->napi_, FindNapiThreads(site.device));
   if (!site.echo) return meter;
   HG_ASSIGN_OR_RETURN(meter->receiver_,
                       Receiver::Open({.device = path.sender_device, .netns = path.sender_netns}));
   // Not in the name of who sends the answer, whose time is measured.
-  HG_RETURN_IF_ERROR(RunNapiInThreads(path.sender_netns, path.sender_device, {.cpu = path.sender_cpu}));
+  HG_RETURN_IF_ERROR(
+      RunNapiInThreads(path.sender_netns, path.sender_device, {.cpu = path.sender_cpu, .nice = path.nice}));
   HG_ASSIGN_OR_RETURN(meter->reply_napi_, FindNapiThreads(path.sender_device));
   return meter;
 }
@@ -94,7 +95,8 @@ absl::Status SteerMeter::AddClocks(const Sender& sender, Reading& reading) const
   reading.sent += static_cast<double>(sender.sent()) / 2;
   HG_ASSIGN_OR_RETURN(const uint64_t service, ReadCpuTime(service_.Threads()));
   HG_ASSIGN_OR_RETURN(const uint64_t napi, ReadCpuTime(napi_));
-  reading.cpu_seconds += static_cast<double>(service + napi) / 2e9;
+  reading.service_seconds += static_cast<double>(service) / 2e9;
+  reading.napi_seconds += static_cast<double>(napi) / 2e9;
   return absl::OkStatus();
 }
 
@@ -111,7 +113,7 @@ absl::Status SteerMeter::ScheduleAll(bool realtime) const {
   const auto priority = [realtime](int of_realtime) { return Scheduling{.realtime = realtime ? of_realtime : 0}; };
   HG_RETURN_IF_ERROR(ScheduleThreads(napi_, priority(kNapiPriority)));
   if (!reply_napi_.empty()) HG_RETURN_IF_ERROR(ScheduleThreads(reply_napi_, priority(kNapiPriority)));
-  HG_RETURN_IF_ERROR(ScheduleThreads(service_.Threads(), priority(kWorkPriority)));
+  HG_RETURN_IF_ERROR(ScheduleThreads(service_.PacketThreads(), priority(kWorkPriority)));
   return Schedule(0, priority(kMeterPriority));
 }
 
@@ -135,17 +137,19 @@ absl::StatusOr<SteerSample> SteerMeter::Measure(Sender& sender) {
   const CpuReport busy = machine.Elapsed();
   HG_RETURN_IF_ERROR(sender.Stop());
   HG_ASSIGN_OR_RETURN(const uint64_t delivered, End(sender));
-  const double seconds = last.seconds - first.seconds, cpu_seconds = last.cpu_seconds - first.cpu_seconds;
+  const double seconds = last.seconds - first.seconds, received = last.delivered - first.delivered;
+  const double napi = last.napi_seconds - first.napi_seconds;
+  const double service = last.service_seconds - first.service_seconds;
   const auto sent = static_cast<double>(sender.sent()), refused = static_cast<double>(sender.refused());
-  const double lost = sent - static_cast<double>(delivered);
-  SteerSample sample{.rate = (last.delivered - first.delivered) / seconds,
+  SteerSample sample{.rate = received / seconds,
                      .offered = (last.sent - first.sent) / seconds,
-                     .loss = (lost + refused) / (sent + refused),
-                     .drops = lost / sent,
+                     .loss = (sent - static_cast<double>(delivered)) / sent,
                      .refused = refused / (sent + refused),
-                     .cpu_share = cpu_seconds / seconds / std::thread::hardware_concurrency(),
+                     .cpu_share = (napi + service) / seconds / std::thread::hardware_concurrency(),
                      .machine_share = busy.busy_share,
-                     .per_cpu_s = (last.delivered - first.delivered) / cpu_seconds};
+                     .napi_ns = 1e9 * napi / received,
+                     .service_ns = 1e9 * service / received,
+                     .per_cpu_s = received / (napi + service)};
   sample.at_the_most = sender.Report().given_up != 0;
   return sample;
 }
@@ -160,7 +164,7 @@ absl::StatusOr<SteerSample> SteerMeter::FindLossless(uint64_t start, const std::
     for (int attempt = 0; attempt < kAttempts && !held; ++attempt) {
       if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
       HG_ASSIGN_OR_RETURN(sample, Run(*rate));
-      held = sample.loss < kMaxLoss && sample.rate > kKeepsUp * sample.offered;
+      held = sample.loss < kMaxLoss && sample.rate > kKeepsUp * static_cast<double>(*rate);
     }
     if (!held) {
       search.Failed();

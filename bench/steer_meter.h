@@ -20,11 +20,12 @@ namespace headgate::bench {
 struct SteerSample {
   double rate = 0;           // datagrams a second: received, or answered and come back
   double offered = 0;        // datagrams a second that the receiving device took
-  double loss = 0;           // share that was not received or not answered, of those sent and those refused
-  double drops = 0;          // the same of those that the receiving device took
-  double refused = 0;        // share that the receiving device had no room for
+  double loss = 0;           // share of those that the receiving device took that was not received or not answered
+  double refused = 0;        // share of those that were made that the receiving device had no room for
   double cpu_share = 0;      // of the machine's CPUs: the receiving device's NAPI and the service
   double machine_share = 0;  // of the machine's CPUs: all that ran, the sender and others' work too
+  double napi_ns = 0;        // that NAPI ran for a datagram delivered
+  double service_ns = 0;     // that the service ran for a datagram delivered
   double per_cpu_s = 0;      // datagrams for each second that NAPI and service ran
   bool at_the_most = false;  // the sender did not come to the rate it was asked for
 };
@@ -38,6 +39,7 @@ struct SteerPath {
   // Runs at a rate come before the machine's ordinary work, and NAPI before the service, as interrupts do. What is
   // to be lost then is lost for want of time, and not because something else ran.
   bool realtime = true;
+  int nice = 0;  // of NAPI in all other runs; sender and service have their creator's
 };
 
 class SteerMeter {
@@ -57,7 +59,7 @@ class SteerMeter {
  private:
   // Of one moment: reading takes a while, of which this is the middle.
   struct Reading {
-    double seconds = 0, cpu_seconds = 0;  // since some time ago
+    double seconds = 0, napi_seconds = 0, service_seconds = 0;  // since some time ago
     double delivered = 0, sent = 0;
   };
 

@@ -5,6 +5,7 @@
 #include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 
+#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -32,6 +33,28 @@ constexpr char kHeadgate[] = "headgate", kServer[] = "recvmmsg", kSocat[] = "soc
 constexpr char kServerAddress[] = "198.19.0.1", kFirstSource[] = "198.18.0.1";
 constexpr char kSources[] = "198.18.0.0/16", kNextHop[] = "198.19.255.254", kNextHopMac[] = "02:00:00:00:00:02";
 
+// The session's, where the kernel schedules by session (sched(7), autogroup): threads' nice values count within
+// it.
+class SessionNice {
+ public:
+  explicit SessionNice(int nice) {
+    std::ifstream file(kPath);
+    std::string group, word;
+    if (file >> group >> word >> before_) changed_ = Write(nice);
+  }
+  ~SessionNice() {
+    if (changed_) Write(before_);
+  }
+  SessionNice(const SessionNice&) = delete;
+  SessionNice& operator=(const SessionNice&) = delete;
+
+ private:
+  static constexpr char kPath[] = "/proc/self/autogroup";
+  static bool Write(int nice) { return static_cast<bool>(std::ofstream(kPath) << nice << std::flush); }
+  int before_ = 0;
+  bool changed_ = false;
+};
+
 // One service over one case in one round.
 struct Measured {
   SteerSample lossless, overload;
@@ -58,11 +81,15 @@ void AddDetails(const std::string& prefix, const Rounds& rounds, ResultRow& row)
     per_million.push_back(run.rate > 0 ? run.cpu_share / run.rate * 1e6 : 0);
   }
   row.details.emplace_back(prefix + "cpu_share_per_million", Summarize(per_million).median);
+  add("napi_ns", &Measured::lossless, &SteerSample::napi_ns);
+  add("service_ns", &Measured::lossless, &SteerSample::service_ns);
   add("overload", &Measured::overload, &SteerSample::rate);
   add("overload_offered", &Measured::overload, &SteerSample::offered);
-  add("overload_drops", &Measured::overload, &SteerSample::drops);
+  add("overload_loss", &Measured::overload, &SteerSample::loss);
   add("overload_refused", &Measured::overload, &SteerSample::refused);
   add("overload_per_cpu_s", &Measured::overload, &SteerSample::per_cpu_s);
+  add("overload_napi_ns", &Measured::overload, &SteerSample::napi_ns);
+  add("overload_service_ns", &Measured::overload, &SteerSample::service_ns);
 }
 
 // One row with each peer; without any, Headgate's alone.
@@ -112,6 +139,7 @@ class Scenario {
       : options_(options), stop_(stop), progress_(progress) {}
 
   absl::StatusOr<Result> Run(Lab& lab) {
+    const SessionNice session(kNice);
     HG_RETURN_IF_ERROR(Schedule(0, {.cpu = kSenderCpu, .nice = kNice}));
     HG_RETURN_IF_ERROR(Connect(lab));
     std::map<std::string, std::map<std::string, Rounds>> cases;
@@ -222,7 +250,8 @@ class Scenario {
                       .size = size,
                       .flows = options_.flows},
             .seconds = options_.seconds,
-            .realtime = options_.realtime};
+            .realtime = options_.realtime,
+            .nice = kNice};
   }
 
   static int ServerCpu() { return std::thread::hardware_concurrency() > 1 ? kServerCpu : kSenderCpu; }

@@ -37,8 +37,9 @@ class SteerService {
   // Once no more comes: an error when what came by the device, `sent` datagrams, and what became of them,
   // `replies` of which came back, do not add up.
   virtual absl::Status Check(uint64_t sent, uint64_t replies) = 0;
-  // All that do its work.
+  // All its threads, and those that packets go through.
   virtual std::vector<pid_t> Threads() const = 0;
+  virtual std::vector<pid_t> PacketThreads() const { return Threads(); }
 };
 
 absl::StatusOr<std::unique_ptr<SteerService>> StartHeadgateService(const SteerSite& site,
