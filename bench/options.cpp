@@ -2,6 +2,7 @@
 #include "bench/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <utility>
@@ -63,7 +64,17 @@ void AddFrame(CLI::App& app, SendCommand& send) {
       ->transform(CLI::CheckedTransformer(kTransports, CLI::ignore_case).description(""));
   app.add_option("--source-port", frame.source_port, "Port of the first flow")->capture_default_str();
   app.add_option("--destination-port", frame.destination_port, "Port the frames go to")->capture_default_str();
-  app.add_option("--size", frame.size, "Bytes of a frame, without FCS")->capture_default_str();
+  app.add_option_function<std::string>(
+         "--size",
+         [&frame](const std::string& text) {
+           const auto mix = ParseSizes(text);
+           if (!mix.ok()) throw CLI::ValidationError("--size", std::string(mix.status().message()));
+           frame.sizes = SpreadSizes(*mix);
+           frame.size = 0;
+           for (const SizeShare& share : *mix) frame.size = std::max(frame.size, share.size);
+         },
+         "Bytes of a frame, without FCS; a mix, as 64:7,594:4,1514:1; or imix [64]")
+      ->type_name("SIZES");
   app.add_option("--flows", frame.flows, "Flows in turn: 256 source ports an address")
       ->check(CLI::Range(1u, 1u << 24))
       ->capture_default_str();

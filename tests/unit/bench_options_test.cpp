@@ -198,6 +198,14 @@ TEST(BenchOptionsTest, Replace) {
   EXPECT_TRUE(given.wait);
 }
 
+TEST(BenchOptionsTest, SizesMayBeAMix) {
+  const auto send = Get<SendCommand>({"send", "eth0", "--destination-mac", "02:00:00:00:00:09", "--size", "imix"});
+  EXPECT_EQ(send.options.frame.size, 1514u);
+  EXPECT_EQ(send.options.frame.sizes.size(), 12u);
+  EXPECT_TRUE(BuildTemplate(send.options.frame).ok());
+  EXPECT_EQ(Parse({"send", "eth0", "--destination-mac", "02:00:00:00:00:09", "--size", "64:0"}).exit_code, 2);
+}
+
 TEST(BenchOptionsTest, Steer) {
   const auto defaults = Get<SteerOptions>({"steer"});
   EXPECT_EQ(defaults.agent, "headgated");
