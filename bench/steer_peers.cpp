@@ -2,6 +2,8 @@
 //
 // The peers of the steer benchmark. What they received is counted by the kernel's UDP, which does so when an
 // application takes a datagram.
+#include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
 #include <fcntl.h>
@@ -60,6 +62,21 @@ absl::StatusOr<UdpCounts> ReadUdpCounts(const std::string& netns) {
   return counts;
 }
 
+// Whether a UDP socket of the namespace has the port (proc(5), net/udp: addresses in hexadecimal).
+bool IsPortTaken(const SteerSite& site) {
+  const std::string port = absl::AsciiStrToUpper(absl::StrCat(":", absl::Hex(site.port, absl::kZeroPad4)));
+  bool taken = false;
+  InNamespace(site.netns, [&] {
+    std::ifstream file("/proc/thread-self/net/udp");
+    for (std::string line; std::getline(file, line);) {
+      const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+      taken = taken || (words.size() > 1 && absl::EndsWith(words[1], port));
+    }
+    return absl::OkStatus();
+  }).IgnoreError();
+  return taken;
+}
+
 class Peer : public SteerService {
  public:
   explicit Peer(const SteerSite& site) : site_(site) {}
@@ -111,8 +128,11 @@ class SocatPeer : public Peer {
   using Peer::Peer;
   ~SocatPeer() override {
     if (pid_ <= 0) return;
-    kill(-pid_, SIGKILL);  // with the children it has for its clients
+    kill(-pid_, SIGKILL);  // with the children it has for its clients, whose end cannot be waited for
     waitpid(pid_, nullptr, 0);
+    for (const auto end = Clock::now() + kTimeout; IsPortTaken(site()) && Clock::now() < end;) {
+      std::this_thread::sleep_for(kPoll);
+    }
   }
 
   absl::Status Start() {
@@ -152,9 +172,7 @@ class SocatPeer : public Peer {
     _exit(kExecFailed);
   }
 
-  // Until the port is one of the namespace's UDP sockets (proc(5), net/udp: addresses in hexadecimal).
   absl::Status AwaitSocket() {
-    const std::string address = absl::StrCat(":", absl::Hex(site().port, absl::kZeroPad4));
     for (const auto end = Clock::now() + kTimeout; Clock::now() < end; std::this_thread::sleep_for(kPoll)) {
       int status = 0;
       if (waitpid(pid_, &status, WNOHANG) != 0) {
@@ -162,19 +180,7 @@ class SocatPeer : public Peer {
         if (WIFEXITED(status) && WEXITSTATUS(status) == kExecFailed) return absl::NotFoundError("no socat");
         return absl::InternalError("socat has ended");
       }
-      bool found = false;
-      HG_RETURN_IF_ERROR(InNamespace(site().netns, [&] {
-        std::ifstream file("/proc/thread-self/net/udp");
-        for (std::string line; std::getline(file, line);) {
-          const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
-          if (words.size() < 2) continue;
-          std::string local = words[1];
-          for (char& c : local) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-          found = found || local.substr(local.find(':') == std::string::npos ? 0 : local.find(':')) == address;
-        }
-        return absl::OkStatus();
-      }));
-      if (found) return absl::OkStatus();
+      if (IsPortTaken(site())) return absl::OkStatus();
     }
     return absl::DeadlineExceededError("socat opens no socket");
   }

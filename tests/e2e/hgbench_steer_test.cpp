@@ -14,6 +14,7 @@
 #include "bench/udp_server.h"
 #include "tests/e2e/hgbench_lab.h"
 #include "tests/harness/command.h"
+#include "tests/harness/lab.h"
 #include "tests/harness/program.h"
 
 namespace headgate::bench {
@@ -90,6 +91,36 @@ TEST_F(UdpServerTest, AnAccountThatDoesNotAddUpIsAnError) {
   EXPECT_TRUE(service->Check(3, 0).ok());
   EXPECT_EQ(Value(service->Received()), 3u);
   EXPECT_TRUE(absl::IsDataLoss(service->Check(4, 0)));
+}
+
+// It has a process for each flow, each with a socket.
+TEST_F(UdpServerTest, SocatAnswersAndLeavesItsPort) {
+  const SteerSite site{.netns = kNetns, .device = "hgbt-in", .port = 20000, .echo = true};
+  absl::StatusOr<std::unique_ptr<SteerService>> socat = StartSocat(site);
+  if (absl::IsNotFound(socat.status())) GTEST_SKIP() << "socat is not installed (scripts/setup)";
+  ASSERT_TRUE(socat.ok()) << socat.status();
+  const sockaddr_in address{
+      .sin_family = AF_INET, .sin_port = htons(site.port), .sin_addr = {htonl(INADDR_LOOPBACK)}, .sin_zero = {}};
+  std::vector<Fd> clients(20);
+  for (Fd& client : clients) {
+    const absl::Status opened = InNamespace(kNetns, [&] {
+      client = Fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+      return connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0
+                 ? absl::OkStatus()
+                 : ErrnoStatus("connect");
+    });
+    ASSERT_TRUE(opened.ok()) << opened;
+    char answer = 0;
+    EXPECT_TRUE(WaitFor([&] {
+      // Until its process is there, what is sent may be lost.
+      send(client.get(), "x", 1, MSG_DONTWAIT);
+      return recv(client.get(), &answer, 1, MSG_DONTWAIT) == 1;
+    }));
+    EXPECT_EQ(answer, 'x');
+  }
+  socat->reset();
+  const auto server = UdpServer::Start({.netns = kNetns, .port = site.port});
+  EXPECT_TRUE(server.ok()) << server.status();
 }
 
 CommandResult Steer(std::vector<std::string> words, nlohmann::json& json) {
