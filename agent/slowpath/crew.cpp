@@ -56,7 +56,8 @@ absl::Status Crew::Resize(const std::vector<uint32_t>& queues, absl::FunctionRef
     }
   }
   for (uint32_t index = 0; index < queues.size(); ++index) {
-    if (index < workers_.size() && workers_[index]->options().queues * Worker::kQueuesPerShare >= queues[index]) continue;
+    if (index < workers_.size() && workers_[index]->options().queues * Worker::kQueuesPerShare >= queues[index])
+      continue;
     if (index < workers_.size()) {
       leave(index);
       Dismiss(index);

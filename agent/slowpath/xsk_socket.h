@@ -35,7 +35,7 @@ class XskSocket {
 
   // `busy_poll`: the driver's NAPI is run by BusyPoll, where kernel and driver know how to.
   static absl::StatusOr<std::unique_ptr<XskSocket>> Open(FramePool& pool, uint32_t ifindex, uint32_t queue,
-                                                         bool busy_poll);
+                                                         bool busy_poll = false);
   // Frames that the kernel has yet are the pool's again: the kernel is done with them once the socket is closed.
   ~XskSocket();
   XskSocket(const XskSocket&) = delete;

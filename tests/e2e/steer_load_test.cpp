@@ -3,10 +3,12 @@
 // Workers under more load than they can take, and under load while things are taken from under them: the account
 // stays exact, delivery goes on or comes back, and nothing is left behind that keeps a queue from being opened.
 #include <gtest/gtest.h>
+#include <net/if.h>
 
 #include <algorithm>
 #include <chrono>
 
+#include "agent/slowpath/xsk_socket.h"
 #include "tests/e2e/steer_fixture.h"
 
 namespace headgate::testing {
@@ -131,6 +133,38 @@ upsert:
            static_cast<unsigned long long>(Reason("drop_steer_overload") - shed),
            static_cast<unsigned long long>(count("to-low") - low));
   });
+}
+
+// Rings are full when queues change hands: what is in them is dealt with, what the kernel dropped stays counted.
+TEST_F(SteerLoadTest, WorkersComeAndGoUnderOverload) {
+  SteerTo("echo");
+  const Ledger ledger(*this);
+  const auto sender = Flood("client", "c0");
+  for (const int workers : {3, 1, 2, 3, 1}) {
+    Steer(absl::StrCat("{name: app, handler: {echo: {}}, workers: {count: ", workers, "}, fallback: drop}"));
+    EXPECT_TRUE(WaitFor([&] { return Workers().alive == workers && Workers().queues == 2; }));
+    EXPECT_TRUE(AwaitReceived(20'000));
+  }
+  Ok(sender->Stop());
+  ledger.ExpectExact(sender->sent());
+}
+
+// Whoever holds a queue keeps it; when it is free again it is read, though nothing says so.
+TEST_F(SteerLoadTest, AQueueThatOthersHoldIsReadWhenItIsFree) {
+  const auto pool = Value(FramePool::Create(XskSocket::kFrames));
+  std::unique_ptr<XskSocket> other;
+  {
+    const InNetns inside(lab().Name("gw"));
+    other = Value(XskSocket::Open(*pool, if_nametoindex("g0"), 0));
+  }
+  Steer("{name: app, handler: {echo: {}}, fallback: drop}");
+  EXPECT_TRUE(WaitFor([&] { return Workers().queues == 1; }));
+  EXPECT_TRUE(AwaitFate("drop_steer_fallback"));
+  EXPECT_EQ(Workers().queues, 1);
+  other.reset();
+  EXPECT_TRUE(WaitFor([&] { return Workers().queues == 2; }));
+  EXPECT_TRUE(AwaitFate("forward_steer"));
+  ExpectWorks();
 }
 
 TEST_F(SteerLoadTest, TheAgentIsKilledAndComesBack) {

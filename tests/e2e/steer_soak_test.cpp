@@ -48,13 +48,22 @@ class SteerSoakTest : public SteerFixture {
     });
     return least;
   }
+  // And until it is so: packets come meanwhile.
+  void ChangeTo(const std::string& handler, uint64_t workers) {
+    SteerTo(handler, workers);
+    const auto done = [&](const Work& work) { return handler == "echo" ? work.transmitted : work.consumed; };
+    EXPECT_TRUE(WaitFor([&] { return Workers().alive == static_cast<int>(workers) && Workers().queues == 2; }));
+    // What the other handler did not do yet is less than the rings hold.
+    const uint64_t before = done(Workers());
+    EXPECT_TRUE(WaitFor([&] { return done(Workers()) > before + 20'000; })) << handler;
+  }
   // One of each, in an order of its own.
   void Disturb(std::mt19937_64& random) {
     switch (random() % 5) {
       case 0:
-        return SteerTo("echo", 1 + random() % 3);
+        return ChangeTo("echo", 1 + random() % 3);
       case 1:
-        return SteerTo("count", 1 + random() % 3);
+        return ChangeTo("count", 1 + random() % 3);
       case 2:
         lab().Ip("gw", "link set g0 down");
         lab().Ip("gw", "link set g0 up");

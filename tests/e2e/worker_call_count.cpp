@@ -2,6 +2,7 @@
 #include "tests/e2e/worker_call_count.h"
 
 #include <absl/strings/match.h>
+#include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/types.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <stdexcept>
@@ -125,6 +127,12 @@ bool WorkerCallCount::IsXdpSocket(int fd) const {
   return copy && getsockopt(copy.get(), SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_XDP;
 }
 
+bool WorkerCallCount::IsEventfd(int fd) const {
+  std::error_code error;
+  const std::string link = absl::StrCat("/proc/", agent_, "/fd/", fd);
+  return std::filesystem::read_symlink(link, error) == "anon_inode:[eventfd]";
+}
+
 std::map<std::string, uint64_t> WorkerCallCount::LibraryCalls() const {
   std::map<std::string, uint64_t> calls;
   const int map = bpf_map__fd(skeleton_->maps.calls);
@@ -144,7 +152,8 @@ std::vector<WorkerCallCount::SystemCall> WorkerCallCount::SystemCalls() const {
   for (const hgt_call* last = nullptr; bpf_map_get_next_key(map, last, &call) == 0; last = &call) {
     uint64_t count = 0;
     if (call.kind != HGT_CALL_SYSTEM || bpf_map_lookup_elem(map, &call, &count) != 0) continue;
-    calls.push_back({call.number, IsXdpSocket(static_cast<int>(call.fd)), count});
+    const auto fd = static_cast<int>(call.fd);
+    calls.push_back({call.number, IsXdpSocket(fd), IsEventfd(fd), count});
   }
   return calls;
 }

@@ -34,6 +34,7 @@ class WorkerCallCount {
   struct SystemCall {
     uint32_t number = 0;
     bool on_xdp_socket = false;  // its first argument is one of the agent's AF_XDP sockets
+    bool on_eventfd = false;     // or one of its eventfds
     uint64_t calls = 0;
   };
   std::vector<SystemCall> SystemCalls() const;
@@ -43,6 +44,7 @@ class WorkerCallCount {
  private:
   void Probe(const std::string& library, const std::string& function);
   bool IsXdpSocket(int fd) const;
+  bool IsEventfd(int fd) const;
 
   const pid_t agent_;
   worker_calls_bpf* skeleton_;
