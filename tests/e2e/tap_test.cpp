@@ -65,13 +65,15 @@ class TapTest : public ::testing::Test {
     const std::map<std::string, uint64_t> before = api().Reasons("in");
     SendDatagram(Hosts());
     std::string reason;
-    WaitFor([&] {
-      for (const auto& [name, packets] : api().Reasons("in")) {
-        const auto found = before.find(name);
-        if (packets > (found == before.end() ? 0 : found->second)) reason = name;
-      }
-      return !reason.empty();
-    });
+    WaitFor(
+        [&] {
+          for (const auto& [name, packets] : api().Reasons("in")) {
+            const auto found = before.find(name);
+            if (packets > (found == before.end() ? 0 : found->second)) reason = name;
+          }
+          return !reason.empty();
+        },
+        std::chrono::seconds(1));
     return reason;
   }
   Conversation Hosts() { return {lab().Name("client"), lab().Name("host"), "192.0.2.7"}; }
