@@ -105,7 +105,10 @@ void Crew::Dismiss(uint32_t index) {
     workers_[other]->RemovePeer(index);
     workers_[index]->RemovePeer(other);
   }
-  std::erase_if(handlers_, [index](const auto& handler) { return handler.first.first == index; });
+  const std::map<Place, Given> had = handlers_;
+  for (const auto& [place, given] : had) {
+    if (place.first == index) TakeHandler(place);
+  }
   WorkerStatus last = Sum(workers_[index]->Status(), past_[index]);
   last.frames_free = last.frames_total = last.waiting = last.lent = 0;
   past_[index] = std::move(last);
@@ -127,29 +130,55 @@ std::map<uint32_t, absl::Status> Crew::SetTargets(const std::vector<SlowPathConf
     for (const uint32_t worker : PlacesOf(target)) wanted[{worker, target.id}] = &target;
   }
   // First what goes: a device can have but one handler.
-  const std::map<Place, HandlerSetup> had = handlers_;
-  for (const auto& [place, setup] : had) {
+  const std::map<Place, Given> had = handlers_;
+  for (const auto& [place, given] : had) {
     const auto found = wanted.find(place);
-    if (found == wanted.end() || found->second->handler != setup) TakeHandler(place);
+    if (found == wanted.end() || found->second->handler != given.setup || given.handler->failed()) {
+      TakeHandler(place);
+    }
   }
+  std::erase_if(kept_, [&targets](const auto& kept) {
+    return std::none_of(targets.begin(), targets.end(), [&kept](const SlowPathConfig::Target& target) {
+      return target.id == kept.first && target.handler == kept.second.setup;
+    });
+  });
   for (const auto& [place, target] : wanted) {
     if (handlers_.contains(place)) continue;
     if (const absl::Status status = GiveHandler(place, *target); !status.ok()) failures[target->id] = status;
   }
+  kept_.clear();
   for (const SlowPathConfig::Target& target : targets) Spread(target);
   targets_ = targets;
   return failures;
 }
 
+bool Crew::HasFailed() const {
+  return std::any_of(handlers_.begin(), handlers_.end(),
+                     [](const auto& given) { return given.second.handler->failed(); });
+}
+
+// One that serves all workers is kept: its device would lose its addresses.
 void Crew::TakeHandler(const Place& place) {
-  workers_[place.first]->SetHandler(place.second, nullptr);
-  handlers_.erase(place);
+  std::unique_ptr<Handler> handler = workers_[place.first]->SetHandler(place.second, nullptr);
+  const auto given = handlers_.find(place);
+  if (handler->failed()) {
+    Log(spdlog::level::warn, "a handler has failed and is made anew", {{"target", place.second}});
+  } else if (given->second.mode == SpreadMode::kHome) {
+    kept_[place.second] = {std::move(given->second.setup), std::move(handler)};
+  }
+  handlers_.erase(given);
 }
 
 absl::Status Crew::GiveHandler(const Place& place, const SlowPathConfig::Target& target) {
-  HG_ASSIGN_OR_RETURN(std::unique_ptr<Handler> handler, MakeHandler(target));
+  std::unique_ptr<Handler> handler;
+  if (const auto kept = kept_.find(target.id); kept != kept_.end()) {
+    handler = std::move(kept->second.handler);
+    kept_.erase(kept);
+  } else {
+    HG_ASSIGN_OR_RETURN(handler, MakeHandler(target));
+  }
+  handlers_[place] = {target.handler, target.mode, handler.get()};
   workers_[place.first]->SetHandler(target.id, std::move(handler));
-  handlers_[place] = target.handler;
   return absl::OkStatus();
 }
 

@@ -25,8 +25,11 @@ class Crew {
   // As many workers as that, each with frames for its number of queues, about. `leave`: takes a worker's queues
   // off, before it ends.
   absl::Status Resize(const std::vector<uint32_t>& queues, absl::FunctionRef<void(uint32_t worker)> leave);
-  // The workers' handlers, and how packets are spread over them. Why targets have no handler, by target id.
+  // The workers' handlers, and how packets are spread over them; handlers that have failed are made anew. Why
+  // targets have no handler, by target id.
   std::map<uint32_t, absl::Status> SetTargets(const std::vector<SlowPathConfig::Target>& targets);
+  // Some handler has failed.
+  bool HasFailed() const;
   // Which worker sends for the others, by port id.
   void SetSenders(const std::vector<uint16_t>& senders);
 
@@ -37,6 +40,15 @@ class Crew {
 
  private:
   using Place = std::pair<uint32_t, uint32_t>;  // worker, target
+  struct Given {
+    HandlerSetup setup;
+    SpreadMode mode = SpreadMode::kAuto;
+    const Handler* handler = nullptr;  // the worker's
+  };
+  struct Kept {
+    HandlerSetup setup;
+    std::unique_ptr<Handler> handler;
+  };
   absl::Status Hire(uint32_t index, uint32_t queues);
   void Dismiss(uint32_t index);
   void Spread(const SlowPathConfig::Target& target);
@@ -49,7 +61,9 @@ class Crew {
   std::vector<std::unique_ptr<Worker>> workers_;
   std::map<uint32_t, WorkerStatus> past_;  // what workers counted that are no more, by index
   std::vector<SlowPathConfig::Target> targets_;
-  std::map<Place, HandlerSetup> handlers_;
+  std::map<Place, Given> handlers_;
+  // By target id: handlers that move to another worker, or wait for their own's successor.
+  std::map<uint32_t, Kept> kept_;
 };
 
 }  // namespace headgate

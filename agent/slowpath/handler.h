@@ -50,6 +50,8 @@ class Output {
   // Sends a frame, whose segments are in order, out of an interface. Takes the segments, whatever becomes of them.
   // `port`: the interface's id.
   virtual void Transmit(uint32_t port, absl::Span<const Segment> segments) = 0;
+  // Gives back what was taken for a frame that cannot be sent: it counts as dropped by the handler.
+  virtual void Drop(absl::Span<const Segment> segments) = 0;
 };
 
 class Handler {
@@ -61,9 +63,11 @@ class Handler {
   // For handlers that send frames of their own: becomes readable when Originate has something to do while the
   // worker sleeps. -1: none.
   virtual int fd() const { return -1; }
-  // Sends what there is, at most about as much as a batch: called once a round, if fd() is not -1. How many
-  // frames.
+  // Sends what there is, at most about as much as a batch: called, if fd() is not -1, once a round; every few
+  // rounds when there was nothing the last time, and whenever the worker has slept. How many frames.
   virtual size_t Originate(Output&) { return 0; }
+  // What it needs of the system is gone: it is to be made anew. (any thread)
+  virtual bool failed() const { return false; }
 };
 
 }  // namespace headgate

@@ -87,6 +87,8 @@ void SlowPath::Run(const std::stop_token& stop) {
       complete = Reconcile(config);
     } else {
       LookAtBalance();
+      complete = HandlersServe();
+      retry = kFirstRetry;
     }
   }
 }
@@ -193,6 +195,11 @@ void SlowPath::LookAtBalance() {
   }
   balance_.Look(loads);
   SpreadInSoftware();
+}
+
+bool SlowPath::HandlersServe() {
+  const std::lock_guard lock(workers_mutex_);
+  return !crew_.HasFailed();
 }
 
 void SlowPath::SpreadInSoftware() {

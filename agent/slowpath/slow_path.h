@@ -72,6 +72,7 @@ class SlowPath {
   void Announce(const SlowPathTroubles& before) const;
   void SetSenders();
   void LookAtBalance();
+  bool HandlersServe();
   void SpreadInSoftware();
   absl::Status Open(const QueueId& id, const Assigned& assigned);
   void Close(const QueueId& id);

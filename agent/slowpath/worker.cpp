@@ -138,16 +138,16 @@ void Worker::SpreadInSoftware(uint32_t port, bool in_software) {
   });
 }
 
-void Worker::SetHandler(uint32_t target, std::unique_ptr<Handler> handler) {
-  // Swapped, so that the former is freed by the caller and not by the worker.
+std::unique_ptr<Handler> Worker::SetHandler(uint32_t target, std::unique_ptr<Handler> handler) {
   Do([&] {
     std::swap(targets_[target].handler, handler);
     originators_.clear();
     for (const Target& known : targets_) {
-      if (known.handler != nullptr && known.handler->fd() >= 0) originators_.push_back(known.handler.get());
+      if (known.handler != nullptr && known.handler->fd() >= 0) originators_.push_back({known.handler.get()});
     }
     WatchFiles();
   });
+  return handler;
 }
 
 void Worker::SetSpread(uint32_t target, const TargetSpread& spread) {
@@ -231,7 +231,7 @@ void Worker::Beat() {
 void Worker::WatchFiles() {
   polled_ = {{wake_.get(), POLLIN, 0}};
   for (const Queue& queue : queues_) polled_.push_back({queue.socket->fd(), POLLIN, 0});
-  for (const Handler* handler : originators_) polled_.push_back({handler->fd(), POLLIN, 0});
+  for (const Originator& originator : originators_) polled_.push_back({originator.handler->fd(), POLLIN, 0});
 }
 
 bool Worker::IsSending() const {
@@ -248,6 +248,7 @@ void Worker::Wait() {
     }
   }
   bell_.SetSleeping(false);
+  for (Originator& originator : originators_) originator.rest = 0;
 }
 
 }  // namespace headgate

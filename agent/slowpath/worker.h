@@ -71,8 +71,8 @@ class Worker final : private Output {
   // Deals with what has come yet, waits a moment for what is being sent, and closes the socket.
   void RemoveQueue(uint32_t port, uint32_t queue);
   void SpreadInSoftware(uint32_t port, bool in_software);
-  // Null: the target has none.
-  void SetHandler(uint32_t target, std::unique_ptr<Handler> handler);
+  // Null: the target has none. Gives the former one.
+  std::unique_ptr<Handler> SetHandler(uint32_t target, std::unique_ptr<Handler> handler);
   void SetSpread(uint32_t target, const TargetSpread& spread);
   // By port id: the worker that sends for those that have no socket of it; kNobody.
   static constexpr uint16_t kNobody = 0xffff;
@@ -96,6 +96,10 @@ class Worker final : private Output {
   struct Target {
     std::unique_ptr<Handler> handler;
     TargetSpread spread;
+  };
+  struct Originator {
+    Handler* handler = nullptr;
+    uint32_t rest = 0;  // rounds until it is asked again
   };
   static constexpr size_t kBatch = 64;
 
@@ -131,6 +135,7 @@ class Worker final : private Output {
 
   bool Take(Segment& segment) override;
   void Transmit(uint32_t port, absl::Span<const Segment> segments) override;
+  void Drop(absl::Span<const Segment> segments) override;
 
   const Options options_;
   const Fd wake_;  // an eventfd
@@ -139,7 +144,7 @@ class Worker final : private Output {
   std::vector<Queue> queues_;
   std::vector<pollfd> polled_;  // wake_, the queues' sockets, the handlers'
   std::array<Target, kMaxTargets> targets_;
-  std::vector<Handler*> originators_;
+  std::vector<Originator> originators_;
   std::vector<uint16_t> senders_;  // by port
   Exchange exchange_;
   uint32_t turn_ = 0;  // of round robin

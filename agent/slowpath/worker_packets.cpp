@@ -13,6 +13,8 @@ namespace {
 
 // Of hg_queue.waiting.
 constexpr uint32_t kWhole = 256;
+// Busy rounds in which a handler that had nothing to send is not asked again: asking may take a system call.
+constexpr uint32_t kRest = 4;
 
 }  // namespace
 
@@ -189,7 +191,15 @@ Disposition Worker::TransmitCopy(const Packet& packet) {
 
 size_t Worker::Originate() {
   size_t count = 0;
-  for (Handler* handler : originators_) count += handler->Originate(*this);
+  for (Originator& originator : originators_) {
+    if (originator.rest != 0) {
+      --originator.rest;
+      continue;
+    }
+    const size_t sent = originator.handler->Originate(*this);
+    if (sent == 0) originator.rest = kRest;
+    count += sent;
+  }
   return count;
 }
 
@@ -213,6 +223,12 @@ void Worker::Transmit(uint32_t port, absl::Span<const Segment> segments) {
     packet.disposition = exchange_.Lend(senders_[port], packet, {.errand = Errand::kTransmit});
   }
   Settle(queue, packet);
+}
+
+void Worker::Drop(absl::Span<const Segment> segments) {
+  ++counters_.originated;
+  ++counters_.dropped_handler;
+  for (const Segment& segment : segments) pool_->Release(segment.address);
 }
 
 void Worker::Kick() {

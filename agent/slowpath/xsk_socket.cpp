@@ -125,6 +125,7 @@ size_t XskSocket::Receive(absl::Span<Packet> packets, absl::Span<Segment> segmen
 bool XskSocket::Transmit(const Packet& packet) {
   uint32_t index = 0;
   const auto count = static_cast<uint32_t>(packet.segments.size());
+  if (count > 1 && !multi_buffer_) return false;
   // The completion ring has to have room for all that is in flight, or nothing is sent any more.
   if (in_flight_ + count > kRing || xsk_ring_prod__reserve(&tx_, count, &index) != count) return false;
   for (uint32_t i = 0; i < count; ++i) {
