@@ -148,7 +148,8 @@ void Crew::TakeHandler(const Place& place) {
 }
 
 absl::Status Crew::GiveHandler(const Place& place, const SlowPathConfig::Target& target) {
-  HG_ASSIGN_OR_RETURN(std::unique_ptr<Handler> handler, MakeHandler(target));
+  HG_ASSIGN_OR_RETURN(std::unique_ptr<Handler> handler,
+                      MakeHandler(target, {.worker = place.first, .apps = apps_}));
   workers_[place.first]->SetHandler(target.id, std::move(handler));
   handlers_[place] = target.handler;
   return absl::OkStatus();
