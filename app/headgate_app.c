@@ -327,7 +327,11 @@ EXPORTED int hga_send(struct hga* app, unsigned index, uint16_t port, const void
   if (index >= HGA_MAX_CHANNELS || port == 0 || port > LAST_PORT) return -EINVAL;
   if (length < HGA_LEAST_LENGTH || length > HGA_MAX_FRAME) return -EMSGSIZE;
   struct channel* channel = &app->channel[index];
-  if (channel->session == NULL) return -ENOTCONN;
+  if (channel->session == NULL) {
+    const int error = come_round(app, index);
+    if (error != 0) return error;
+    if (channel->session == NULL) return -ENOTCONN;
+  }
   const uint32_t size = channel->session->ring_bytes, bytes = hga_record_bytes(length);
   uint32_t position = channel->out_head & (size - 1);
   const uint32_t skipped = position + bytes > size ? size - position : 0;

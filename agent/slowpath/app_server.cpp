@@ -248,7 +248,7 @@ bool AppServer::Greet(Connection& connection, const hga_hello& hello) {
   const hga_welcome welcome{.magic = HGA_MAGIC,
                             .version = HGA_VERSION,
                             .channels = (*target)->channels,
-                            .ring_bytes = AppSession::kRingBytes,
+                            .ring_bytes = (*session)->ring_bytes(),
                             .memory_bytes = (*session)->memory_bytes()};
   if (!SendWelcome(connection.socket.get(), welcome, (*session)->ForProcess())) return false;
   (*session)->HandedOver();

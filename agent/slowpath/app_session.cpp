@@ -33,11 +33,18 @@ absl::StatusOr<Fd> MakeFile(uint64_t bytes) {
   return file;
 }
 
+uint32_t RingBytes(uint32_t channels) {
+  uint32_t bytes = AppSession::kMostRingBytes;
+  while (bytes > AppSession::kLeastRingBytes && uint64_t{2} * bytes * channels > AppSession::kAllBytes) bytes /= 2;
+  return bytes;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AppSession>> AppSession::Create(uint32_t channels) {
   auto session = std::make_unique<AppSession>();
-  const uint64_t bytes = hga_channel_offset(channels, kRingBytes);
+  session->ring_bytes_ = RingBytes(channels);
+  const uint64_t bytes = hga_channel_offset(channels, session->ring_bytes_);
   HG_ASSIGN_OR_RETURN(session->file_, MakeFile(bytes));
   // All of it now: workers are not to wait for pages, and it is not to end halfway when memory does.
   constexpr int kMap = MAP_SHARED | MAP_POPULATE;
@@ -52,7 +59,7 @@ absl::StatusOr<std::unique_ptr<AppSession>> AppSession::Create(uint32_t channels
       return ErrnoStatus("make a socket pair for an application");
     }
     session->ends_.emplace_back(ends[1]);
-    session->channels_.push_back(std::make_shared<AppChannel>(memory, index, kRingBytes, Fd(ends[0])));
+    session->channels_.push_back(std::make_shared<AppChannel>(memory, index, session->ring_bytes_, Fd(ends[0])));
   }
   session->beats_.resize(channels);
   return session;

@@ -19,8 +19,10 @@ namespace headgate {
 
 class AppSession {
  public:
-  // Bytes of each ring: about 16,000 of the smallest frames, or 220 of the largest usual ones.
-  static constexpr uint32_t kRingBytes = 2 << 20;
+  // Bytes of each ring at most: about 16,000 of the smallest frames, or 220 of 9,000 bytes. Many channels share
+  // 32 MiB.
+  static constexpr uint32_t kMostRingBytes = 2 << 20, kLeastRingBytes = 256 << 10;
+  static constexpr uint32_t kAllBytes = 32 << 20;
   // A process that has not come round for this long hangs.
   static constexpr std::chrono::milliseconds kMaxSilence{1000};
 
@@ -37,13 +39,17 @@ class AppSession {
   // What is to be handed over: the memory, then the process's ends of the channels' sockets.
   std::vector<int> ForProcess() const;
   void HandedOver();
-  uint64_t memory_bytes() const { return hga_channel_offset(static_cast<uint32_t>(channels_.size()), kRingBytes); }
+  uint32_t ring_bytes() const { return ring_bytes_; }
+  uint64_t memory_bytes() const {
+    return hga_channel_offset(static_cast<uint32_t>(channels_.size()), ring_bytes_);
+  }
 
  private:
   struct Beat {
     uint64_t seen = 0;  // 0: none yet
     std::chrono::steady_clock::time_point at;
   };
+  uint32_t ring_bytes_ = 0;
   std::vector<std::shared_ptr<AppChannel>> channels_;
   std::vector<Beat> beats_;
   Fd file_;
