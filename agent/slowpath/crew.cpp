@@ -175,7 +175,7 @@ absl::Status Crew::GiveHandler(const Place& place, const SlowPathConfig::Target&
     handler = std::move(kept->second.handler);
     kept_.erase(kept);
   } else {
-    HG_ASSIGN_OR_RETURN(handler, MakeHandler(target));
+    HG_ASSIGN_OR_RETURN(handler, MakeHandler(target, {.worker = place.first, .apps = apps_}));
   }
   handlers_[place] = {target.handler, target.mode, handler.get()};
   workers_[place.first]->SetHandler(target.id, std::move(handler));

@@ -18,9 +18,12 @@
 
 namespace headgate {
 
+class AppServer;
+
 class Crew {
  public:
-  explicit Crew(const SlowPathOptions& options) : options_(options) {}
+  // `apps`: null where there are none.
+  Crew(const SlowPathOptions& options, AppServer* apps) : options_(options), apps_(apps) {}
 
   // As many workers as that, each with frames for its number of queues, about. `leave`: takes a worker's queues
   // off, before it ends.
@@ -58,6 +61,7 @@ class Crew {
   std::vector<uint32_t> PlacesOf(const SlowPathConfig::Target& target) const;
 
   const SlowPathOptions& options_;
+  AppServer* const apps_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::map<uint32_t, WorkerStatus> past_;  // what workers counted that are no more, by index
   std::vector<SlowPathConfig::Target> targets_;

@@ -4,6 +4,8 @@
 #include <random>
 
 #include "agent/base/status.h"
+#include "agent/slowpath/app_handler.h"
+#include "agent/slowpath/app_server.h"
 #include "agent/slowpath/count_handler.h"
 #include "agent/slowpath/echo_handler.h"
 #include "agent/slowpath/tap_handler.h"
@@ -14,6 +16,8 @@ namespace {
 using Made = absl::StatusOr<std::unique_ptr<Handler>>;
 
 struct Maker {
+  const SlowPathConfig::Target& target;
+  const HandlerPlace& place;
   Made operator()(const CountSetup&) const { return std::make_unique<CountHandler>(); }
   Made operator()(const EchoSetup&) const { return std::make_unique<EchoHandler>(); }
   Made operator()(const TapSetup& setup) const {
@@ -22,13 +26,17 @@ struct Maker {
     const uint64_t seed = uint64_t{random()} << 32 | random();
     return std::make_unique<TapHandler>(setup, std::move(device), seed);
   }
-  Made operator()(const AppSetup&) const { return absl::UnimplementedError("apps"); }
+  Made operator()(const AppSetup&) const {
+    if (place.apps == nullptr) return absl::FailedPreconditionError("headgated has no socket for applications");
+    return AppHandler::Make(place.apps->Mailbox(target.id, place.worker));
+  }
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Handler>> MakeHandler(const SlowPathConfig::Target& target) {
-  return std::visit(Maker{}, target.handler);
+absl::StatusOr<std::unique_ptr<Handler>> MakeHandler(const SlowPathConfig::Target& target,
+                                                     const HandlerPlace& place) {
+  return std::visit(Maker{target, place}, target.handler);
 }
 
 }  // namespace headgate

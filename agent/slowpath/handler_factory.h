@@ -10,7 +10,16 @@
 
 namespace headgate {
 
+class AppServer;
+
+// Where a handler is to be.
+struct HandlerPlace {
+  uint32_t worker = 0;
+  AppServer* apps = nullptr;  // null: there are no applications
+};
+
 // A worker's handler for a target. What it needs of the system (a device) is there when this returns.
-absl::StatusOr<std::unique_ptr<Handler>> MakeHandler(const SlowPathConfig::Target& target);
+absl::StatusOr<std::unique_ptr<Handler>> MakeHandler(const SlowPathConfig::Target& target,
+                                                     const HandlerPlace& place);
 
 }  // namespace headgate

@@ -33,6 +33,15 @@ absl::Status Map(int map, size_t bytes, const char* name, T*& mapped) {
 
 }  // namespace
 
+SlowPath::SlowPath(DataPath data_path, SlowPathOptions options)
+    : data_path_(std::move(data_path)),
+      options_(std::move(options)),
+      apps_(options_.app_socket.empty()
+                ? nullptr
+                : std::make_unique<AppServer>(options_.app_socket,
+                                              [this](uint32_t id, bool present) { ShowApp(id, present); })),
+      crew_(options_, apps_.get()) {}
+
 absl::StatusOr<std::unique_ptr<SlowPath>> SlowPath::Start(DataPath data_path, SlowPathOptions options) {
   std::unique_ptr<SlowPath> slow_path(new SlowPath(std::move(data_path), std::move(options)));
   HG_RETURN_IF_ERROR(slow_path->MapGauges());
@@ -54,6 +63,7 @@ SlowPath::~SlowPath() {
   while (!open_.empty()) Close(QueueId(open_.begin()->first));
   if (queues_ != nullptr && target_states_ != nullptr) {
     static_cast<void>(crew_.Resize({}, [](uint32_t) {}));
+    apps_.reset();
     munmap(target_states_, kTargetBytes);
   }
   if (queues_ != nullptr) munmap(queues_, kQueueBytes);
@@ -123,7 +133,7 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
     Announce(before);
     return false;
   }
-  troubles_.targets = crew_.SetTargets(config.targets);
+  troubles_.targets = SetTargets(config);
   balance_.Reset(config);
   for (const auto& [id, assigned] : wanted) {
     if (open_.contains(id)) continue;
@@ -148,14 +158,45 @@ absl::Status SlowPath::Resize(const SlowPathConfig& config, const Assignment& wa
   });
 }
 
-void SlowPath::ShowTargets(const SlowPathConfig& config) {
-  std::array<bool, kMaxTargets> present{};
+std::map<uint32_t, absl::Status> SlowPath::SetTargets(const SlowPathConfig& config) {
+  std::vector<AppServer::Target> apps;
   for (const SlowPathConfig::Target& target : config.targets) {
-    present[target.id] = !troubles_.targets.contains(target.id);
+    const auto* app = std::get_if<AppSetup>(&target.handler);
+    if (app == nullptr) continue;
+    apps.push_back({target.id, app->target, app->group, static_cast<uint32_t>(crew_.size())});
   }
-  for (size_t id = 0; id < kMaxTargets; ++id) {
-    std::atomic_ref(target_states_[id].absent).store(present[id] ? 0 : 1, std::memory_order_relaxed);
+  const absl::Status status = apps_ == nullptr ? absl::OkStatus() : apps_->SetTargets(apps);
+  std::map<uint32_t, absl::Status> failures = crew_.SetTargets(config.targets);
+  for (const AppServer::Target& app : apps) {
+    if (!status.ok()) failures[app.id] = status;
   }
+  return failures;
+}
+
+void SlowPath::ShowTargets(const SlowPathConfig& config) {
+  const std::lock_guard lock(shown_mutex_);
+  handled_.fill(Handled::kNo);
+  for (const SlowPathConfig::Target& target : config.targets) {
+    if (troubles_.targets.contains(target.id)) continue;
+    handled_[target.id] = std::holds_alternative<AppSetup>(target.handler) ? Handled::kByApp : Handled::kYes;
+  }
+  for (size_t id = 0; id < kMaxTargets; ++id) WriteTarget(id);
+}
+
+void SlowPath::ShowApp(uint32_t target, bool present) {
+  const std::lock_guard lock(shown_mutex_);
+  if (present) {
+    present_apps_.insert(target);
+  } else {
+    present_apps_.erase(target);
+  }
+  WriteTarget(target);
+}
+
+void SlowPath::WriteTarget(size_t id) {
+  const bool present = handled_[id] == Handled::kYes ||
+                       (handled_[id] == Handled::kByApp && present_apps_.contains(static_cast<uint32_t>(id)));
+  std::atomic_ref(target_states_[id].absent).store(present ? 0 : 1, std::memory_order_relaxed);
 }
 
 // Once, however often it is tried again.

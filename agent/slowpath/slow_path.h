@@ -16,11 +16,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "agent/slowpath/app_server.h"
 #include "agent/slowpath/balance.h"
 #include "agent/slowpath/crew.h"
 #include "agent/slowpath/slow_path_config.h"
@@ -59,16 +61,19 @@ class SlowPath {
     std::unique_ptr<std::atomic<uint64_t>> received;
   };
 
-  SlowPath(DataPath data_path, SlowPathOptions options)
-      : data_path_(std::move(data_path)), options_(std::move(options)), crew_(options_) {}
+  SlowPath(DataPath data_path, SlowPathOptions options);
   absl::Status MapGauges();
   void Run(const std::stop_token& stop);
   static Assignment Assign(const SlowPathConfig& config);
   // True when all is as wanted.
   bool Reconcile(const SlowPathConfig& config);
   absl::Status Resize(const SlowPathConfig& config, const Assignment& wanted);
-  // Targets whose handlers are there are present in the data path, and no others.
+  // Why targets have no handler.
+  std::map<uint32_t, absl::Status> SetTargets(const SlowPathConfig& config);
+  // Targets whose handlers are there are present in the data path, and no others; applications', when those are.
   void ShowTargets(const SlowPathConfig& config);
+  void ShowApp(uint32_t target, bool present);
+  void WriteTarget(size_t id);
   void Announce(const SlowPathTroubles& before) const;
   void SetSenders();
   void LookAtBalance();
@@ -81,6 +86,12 @@ class SlowPath {
   const SlowPathOptions options_;
   hg_queue* queues_ = nullptr;                // hg_queues, mapped
   hg_target_state* target_states_ = nullptr;  // hg_target_states, mapped
+
+  enum class Handled : uint8_t { kNo, kYes, kByApp };
+  std::mutex shown_mutex_;  // guards the two below
+  std::array<Handled, kMaxTargets> handled_{};
+  std::set<uint32_t> present_apps_;  // targets whose applications are there
+  std::unique_ptr<AppServer> apps_;  // null: there are none
 
   std::mutex workers_mutex_;  // guards the five below
   Crew crew_;
