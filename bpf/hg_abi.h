@@ -285,13 +285,18 @@ struct hg_steer_meta {
 };
 HG_STATIC_ASSERT(sizeof(struct hg_steer_meta) == 16, "metadata is at most 32 bytes before kernel 6.8");
 
+enum hg_queue_flags {
+	HG_QUEUE_FRAGS = 1 << 0, /* the socket takes packets of several buffers; before kernel 6.6 none does,
+				    and such packets would be lost uncounted after the redirect */
+};
+
 /* By port id * HG_QUEUES_PER_PORT + queue, as the sockets. The worker that reads the queue's socket writes
  * the time here whenever it comes round; one that has not for HG_BEAT_NS hangs, and packets take the
  * fallback. */
 struct hg_queue {
 	__u64 beat;    /* CLOCK_MONOTONIC, ns; 0: never */
 	__u32 waiting; /* how much of the socket's receive ring waits for the worker, in 256ths */
-	__u32 pad;
+	__u32 flags;   /* enum hg_queue_flags */
 };
 #define HG_BEAT_NS 1000000000ULL
 

@@ -79,14 +79,24 @@ static __always_inline bool describe(struct xdp_md *ctx, const struct hg_pkt *pk
 	return true;
 }
 
-/* To the socket of the packet's queue, when a worker reads it. Also when the packet was dropped here. */
-static __always_inline bool hand_over(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_target *target,
-				      __u32 id)
+static __always_inline bool fits(const struct xdp_md *ctx, const struct hg_pkt *pkt,
+				 const struct hg_queue *queue)
+{
+	return (queue->flags & HG_QUEUE_FRAGS) || pkt->length <= (__u32)(ctx->data_end - ctx->data);
+}
+
+/* Hands the packet to the socket of its queue, or drops it for that one's worker; pkt->reason says which.
+ * False when there is no worker to take it. */
+static __always_inline bool settle(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_target *target,
+				   __u32 id)
 {
 	__u32 number = ctx->rx_queue_index, index = pkt->port * HG_QUEUES_PER_PORT + number;
-	const struct hg_queue *queue = bpf_map_lookup_elem(&hg_queues, &index);
+	const struct hg_queue *queue;
 
-	if (number >= HG_QUEUES_PER_PORT || !queue || !is_served(queue) || is_absent(id))
+	if (number >= HG_QUEUES_PER_PORT)
+		return false;
+	queue = bpf_map_lookup_elem(&hg_queues, &index);
+	if (!queue || !is_served(queue) || is_absent(id) || !fits(ctx, pkt, queue))
 		return false;
 	/* Here and not by the worker, which would have it copied first. */
 	if (target->shed_at && queue->waiting >= target->shed_at && !hg_spares(pkt)) {
@@ -122,7 +132,7 @@ HG_STAGE int hg_steer(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_ro
 		goto missing;
 	target = &page->target[id % HG_TARGETS_PER_PAGE];
 
-	if (hand_over(ctx, pkt, target, id))
+	if (settle(ctx, pkt, target, id))
 		return pkt->reason == HG_REASON_FORWARD_STEER ? XDP_REDIRECT : XDP_DROP;
 	if (target->fallback == HG_VERDICT_PASS) {
 		pkt->reason = HG_REASON_PASS_STEER_FALLBACK;

@@ -40,46 +40,44 @@ uint32_t ParcelsFor(size_t workers) {
 
 }  // namespace
 
-absl::Status Crew::Resize(const std::vector<uint32_t>& queues, absl::FunctionRef<void(uint32_t worker)> leave) {
-  for (size_t index = workers_.size(); index > queues.size(); --index) leave(static_cast<uint32_t>(index - 1));
+absl::Status Crew::Resize(const std::vector<uint32_t>& queues, Leave leave) {
   if (queues.size() < workers_.size()) {
-    // Before the others end: nothing is lent to them any more.
-    const std::vector<SlowPathConfig::Target> targets = targets_;
-    for (const SlowPathConfig::Target& target : targets) {
-      for (size_t index = 0; index < workers_.size(); ++index) {
-        workers_[index]->SetSpread(target.id, {.mode = SpreadMode::kQueue});
-      }
-    }
-    while (workers_.size() > queues.size()) {
-      Dismiss(static_cast<uint32_t>(workers_.size()) - 1);
-      workers_.pop_back();
-    }
+    // Before others end: nothing more is lent to them.
+    for (const SlowPathConfig::Target& target : targets_) Spread(target, static_cast<uint32_t>(queues.size()));
+    Shrink(queues.size(), leave);
   }
   for (uint32_t index = 0; index < queues.size(); ++index) {
-    if (index < workers_.size() && workers_[index]->options().queues * Worker::kQueuesPerShare >= queues[index])
-      continue;
     if (index < workers_.size()) {
+      if (workers_[index]->options().queues * Worker::kQueuesPerShare >= queues[index]) continue;
       leave(index);
       Dismiss(index);
       workers_[index].reset();
     }
-    HG_RETURN_IF_ERROR(Hire(index, std::max(1U, queues[index])));
+    if (const absl::Status status = Hire(index, std::max(1U, queues[index])); !status.ok()) {
+      // Nothing may stand in for it: those above it end too, and are hired again with it.
+      Shrink(index, leave);
+      return status;
+    }
   }
   return absl::OkStatus();
+}
+
+void Crew::Shrink(size_t size, Leave leave) {
+  while (workers_.size() > size) {
+    const auto last = static_cast<uint32_t>(workers_.size()) - 1;
+    if (workers_[last] != nullptr) {
+      leave(last);
+      Dismiss(last);
+    }
+    workers_.pop_back();
+  }
 }
 
 absl::Status Crew::Hire(uint32_t index, uint32_t queues) {
   Worker::Options options{.index = index, .queues = queues, .busy_poll = options_.busy_poll};
   if (!options_.cpus.empty()) options.cpu = options_.cpus[index % options_.cpus.size()];
   absl::StatusOr<std::unique_ptr<Worker>> worker = Worker::Start(options);
-  if (!worker.ok()) {
-    // Nothing may stand in for it: those above it end too, and are hired again with it.
-    while (workers_.size() > index) {
-      if (workers_.back() != nullptr) Dismiss(static_cast<uint32_t>(workers_.size()) - 1);
-      workers_.pop_back();
-    }
-    return worker.status();
-  }
+  HG_RETURN_IF_ERROR(worker.status());
   if (!(*worker)->Status().huge_pages) {
     Log(spdlog::level::info, "no huge pages for a worker's frames", {{"worker", index}});
   }
@@ -100,18 +98,26 @@ absl::Status Crew::Hire(uint32_t index, uint32_t queues) {
 
 // Its queues are closed. What it counted counts on.
 void Crew::Dismiss(uint32_t index) {
-  for (uint32_t other = 0; other < workers_.size(); ++other) {
-    if (other == index || workers_[other] == nullptr) continue;
-    workers_[other]->RemovePeer(index);
-    workers_[index]->RemovePeer(other);
-  }
+  // Handlers first: they send through others.
   const std::map<Place, Given> had = handlers_;
   for (const auto& [place, given] : had) {
     if (place.first == index) TakeHandler(place);
   }
+  const auto each_other = [&](auto&& act) {
+    for (uint32_t other = 0; other < workers_.size(); ++other) {
+      if (other != index && workers_[other] != nullptr) act(*workers_[index], index, *workers_[other], other);
+    }
+  };
+  each_other([](Worker& leaving, uint32_t, Worker&, uint32_t other) { leaving.AwaitPeer(other); });
+  each_other([](Worker&, uint32_t leaver, Worker& staying, uint32_t) { staying.AwaitPeer(leaver); });
+  each_other([](Worker& leaving, uint32_t leaver, Worker& staying, uint32_t other) {
+    staying.RemovePeer(leaver);
+    leaving.RemovePeer(other);
+  });
   WorkerStatus last = Sum(workers_[index]->Status(), past_[index]);
   last.frames_free = last.frames_total = last.waiting = last.lent = 0;
   past_[index] = std::move(last);
+  std::erase_if(spreads_, [index](const auto& spread) { return spread.first.first == index; });
 }
 
 std::vector<uint32_t> Crew::PlacesOf(const SlowPathConfig::Target& target) const {
@@ -147,7 +153,7 @@ std::map<uint32_t, absl::Status> Crew::SetTargets(const std::vector<SlowPathConf
     if (const absl::Status status = GiveHandler(place, *target); !status.ok()) failures[target->id] = status;
   }
   kept_.clear();
-  for (const SlowPathConfig::Target& target : targets) Spread(target);
+  for (const SlowPathConfig::Target& target : targets) Spread(target, static_cast<uint32_t>(workers_.size()));
   targets_ = targets;
   return failures;
 }
@@ -182,15 +188,19 @@ absl::Status Crew::GiveHandler(const Place& place, const SlowPathConfig::Target&
   return absl::OkStatus();
 }
 
-void Crew::Spread(const SlowPathConfig::Target& target) {
-  const auto total = static_cast<uint32_t>(workers_.size());
+void Crew::Spread(const SlowPathConfig::Target& target, uint32_t total) {
   if (total == 0) return;
   const TargetSpread spread{.mode = total == 1 ? SpreadMode::kQueue : target.mode,
                             .first = target.id % total,
                             .count = std::min(target.workers, total),
                             .total = total,
                             .shed_at = target.shed_at};
-  for (const std::unique_ptr<Worker>& worker : workers_) worker->SetSpread(target.id, spread);
+  for (uint32_t index = 0; index < workers_.size(); ++index) {
+    const auto [known, is_new] = spreads_.try_emplace({index, target.id});
+    if (!is_new && known->second == spread) continue;
+    known->second = spread;
+    workers_[index]->SetSpread(target.id, spread);
+  }
 }
 
 void Crew::SetSenders(const std::vector<uint16_t>& senders) {

@@ -27,7 +27,8 @@ class Crew {
 
   // As many workers as that, each with frames for its number of queues, about. `leave`: takes a worker's queues
   // off, before it ends.
-  absl::Status Resize(const std::vector<uint32_t>& queues, absl::FunctionRef<void(uint32_t worker)> leave);
+  using Leave = absl::FunctionRef<void(uint32_t worker)>;
+  absl::Status Resize(const std::vector<uint32_t>& queues, Leave leave);
   // The workers' handlers, and how packets are spread over them; handlers that have failed are made anew. Why
   // targets have no handler, by target id.
   std::map<uint32_t, absl::Status> SetTargets(const std::vector<SlowPathConfig::Target>& targets);
@@ -54,7 +55,9 @@ class Crew {
   };
   absl::Status Hire(uint32_t index, uint32_t queues);
   void Dismiss(uint32_t index);
-  void Spread(const SlowPathConfig::Target& target);
+  void Shrink(size_t size, Leave leave);
+  // `total`: workers that there are, or are to be.
+  void Spread(const SlowPathConfig::Target& target, uint32_t total);
   void TakeHandler(const Place& place);
   absl::Status GiveHandler(const Place& place, const SlowPathConfig::Target& target);
   // Where the target's handlers are to be.
@@ -66,6 +69,7 @@ class Crew {
   std::map<uint32_t, WorkerStatus> past_;  // what workers counted that are no more, by index
   std::vector<SlowPathConfig::Target> targets_;
   std::map<Place, Given> handlers_;
+  std::map<Place, TargetSpread> spreads_;  // as the workers have them
   // By target id: handlers that move to another worker, or wait for their own's successor.
   std::map<uint32_t, Kept> kept_;
 };

@@ -102,7 +102,8 @@ void EchoHandler::Handle(absl::Span<Packet> packets) {
     Datagram datagram;
     packet.disposition = Disposition::kDropped;
     // A group address cannot become a source.
-    if (!Find(packet, datagram) || (datagram.ethernet->h_dest[0] & 1) != 0) continue;
+    if (!Find(packet, datagram) || ((datagram.ethernet->h_dest[0] | datagram.ethernet->h_source[0]) & 1) != 0)
+      continue;
     if (!ChecksumsAreRight(packet, datagram)) continue;
     TurnRound(packet, datagram);
     packet.disposition = Disposition::kReply;

@@ -22,16 +22,30 @@ void Doorbell::Ring() {
   static_cast<void>(write(eventfd_, &one, sizeof(one)) == sizeof(one));
 }
 
-void Exchange::Add(const Peer& peer) { peers_.push_back({{peer}}); }
+void Exchange::Add(const Peer& peer) {
+  peers_.push_back({{peer}});
+  if (places_.size() <= peer.worker) places_.resize(peer.worker + 1);
+  places_[peer.worker] = static_cast<uint32_t>(peers_.size());
+}
 
 void Exchange::Remove(uint32_t worker) {
   std::erase_if(peers_, [worker](const Known& peer) { return peer.worker == worker; });
+  std::fill(places_.begin(), places_.end(), 0);
+  for (uint32_t i = 0; i < peers_.size(); ++i) places_[peers_[i].worker] = i + 1;
+}
+
+Exchange::Known* Exchange::Find(uint32_t worker) {
+  return worker < places_.size() && places_[worker] != 0 ? &peers_[places_[worker] - 1] : nullptr;
+}
+
+bool Exchange::IsAlive(uint32_t worker, uint64_t now) {
+  const Known* peer = Find(worker);
+  return peer != nullptr && !peer->bell->Hangs(now);
 }
 
 Disposition Exchange::Lend(uint32_t worker, const Packet& packet, const LoanTerms& terms) {
-  const auto peer =
-      std::find_if(peers_.begin(), peers_.end(), [worker](const Known& known) { return known.worker == worker; });
-  if (peer == peers_.end() || packet.segments.size() > kBatch) return Disposition::kNoRoom;
+  Known* peer = Find(worker);
+  if (peer == nullptr || packet.segments.size() > kBatch) return Disposition::kNoRoom;
   const auto count = static_cast<uint32_t>(packet.segments.size());
   const uint32_t size = peer->to->work.size();
   if (terms.shed_at != 0 && peer->lent * kWhole >= terms.shed_at * size) return Disposition::kShed;
@@ -141,11 +155,9 @@ uint32_t Exchange::lent() const {
   return sum;
 }
 
-uint32_t Exchange::lent_to(uint32_t worker) const {
-  for (const Known& peer : peers_) {
-    if (peer.worker == worker) return peer.lent;
-  }
-  return 0;
+uint32_t Exchange::lent_to(uint32_t worker) {
+  const Known* peer = Find(worker);
+  return peer == nullptr ? 0 : peer->lent;
 }
 
 }  // namespace headgate

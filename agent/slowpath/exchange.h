@@ -27,10 +27,20 @@ class Doorbell {
   explicit Doorbell(int eventfd) : eventfd_(eventfd) {}
   void Ring();
   // Before the worker looks whether there is something to do a last time; and after it slept.
-  void SetSleeping(bool sleeping) { sleeping_.store(sleeping, std::memory_order_seq_cst); }
+  void SetSleeping(bool sleeping) {
+    sleeping_.store(sleeping, std::memory_order_release);
+    // The look must not come before the store.
+    if (sleeping) std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+  // When the worker came round last, as hg_queue's beat.
+  void Beat(uint64_t now) { beat_.store(now, std::memory_order_relaxed); }
+  bool Hangs(uint64_t now) const {
+    return static_cast<int64_t>(now - beat_.load(std::memory_order_relaxed)) > static_cast<int64_t>(HG_BEAT_NS);
+  }
 
  private:
   const int eventfd_;
+  std::atomic<uint64_t> beat_ = 0;
   std::atomic<bool> sleeping_ = false;
 };
 
@@ -82,11 +92,13 @@ class Exchange {
   size_t Borrow(Deal deal);
   // Wakes whom something was put into a ring for since the last call.
   void RingBells();
+  // The worker is there and comes round.
+  bool IsAlive(uint32_t worker, uint64_t now);
   // Something waits in a ring to this worker.
   bool HasMail() const;
   // Segments that others have, all of them or of one.
   uint32_t lent() const;
-  uint32_t lent_to(uint32_t worker) const;
+  uint32_t lent_to(uint32_t worker);
 
  private:
   static constexpr size_t kBatch = 64;
@@ -95,10 +107,12 @@ class Exchange {
     bool called = false;
   };
   size_t Borrow(Known& peer, Deal deal);
+  Known* Find(uint32_t worker);
   // Makes packets of parcels that are whole; how many parcels that are.
   size_t Unpack(size_t parcels);
 
   std::vector<Known> peers_;
+  std::vector<uint32_t> places_;  // by worker: where it is among peers_, from 1; 0: nowhere
   std::array<Parcel, kBatch> parcels_;
   std::array<Segment, kBatch> segments_;
   std::array<Packet, kBatch> packets_;

@@ -96,23 +96,40 @@ void SlowPath::Run(const std::stop_token& stop) {
       retry = changed ? kFirstRetry : std::min(2 * retry, std::chrono::milliseconds(kLastRetry));
       complete = Reconcile(config);
     } else {
-      LookAtBalance();
       complete = HandlersServe();
       retry = kFirstRetry;
     }
+    LookAtBalance();
   }
 }
 
-// Queues in turn, so that those of one device go to different workers.
-SlowPath::Assignment SlowPath::Assign(const SlowPathConfig& config) {
+// A queue stays with its worker while that has no more than its part; others go to who has fewest.
+SlowPath::Assignment SlowPath::Assign(const SlowPathConfig& config) const {
   Assignment assignment;
   const uint32_t workers = WorkersOf(config);
   if (workers == 0) return assignment;
-  uint32_t next = 0;
+  std::vector<std::pair<QueueId, uint32_t>> queues;  // and its device
   for (const SlowPathConfig::Port& port : config.ports) {
     for (uint32_t queue = 0; queue < std::min<uint32_t>(port.queues, HG_QUEUES_PER_PORT); ++queue) {
-      assignment[{port.id, queue}] = {port.ifindex, next++ % workers};
+      queues.push_back({{port.id, queue}, port.ifindex});
     }
+  }
+  const size_t part = (queues.size() + workers - 1) / workers;
+  std::vector<size_t> has(workers);
+  for (const auto& [id, ifindex] : queues) {
+    const auto open = open_.find(id);
+    if (open == open_.end() || open->second.assigned.ifindex != ifindex) continue;
+    const uint32_t worker = open->second.assigned.worker;
+    if (worker < workers && has[worker] < part) {
+      assignment[id] = {ifindex, worker};
+      ++has[worker];
+    }
+  }
+  for (const auto& [id, ifindex] : queues) {
+    if (assignment.contains(id)) continue;
+    const auto least = std::min_element(has.begin(), has.end());
+    assignment[id] = {ifindex, static_cast<uint32_t>(least - has.begin())};
+    ++*least;
   }
   return assignment;
 }
@@ -126,7 +143,9 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
     const auto found = wanted.find(id);
     if (found == wanted.end() || found->second != queue.assigned) leaving.push_back(id);
   }
+  ShowUnchanged(config, before);
   for (const QueueId& id : leaving) Close(id);
+  SetSenders();
   if (const absl::Status status = Resize(config, wanted); !status.ok()) {
     for (const SlowPathConfig::Port& port : config.ports) troubles_.ports[port.id] = status;
     ShowTargets({});
@@ -134,6 +153,7 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
     return false;
   }
   troubles_.targets = SetTargets(config);
+  ShowTargets(config);
   balance_.Reset(config);
   for (const auto& [id, assigned] : wanted) {
     if (open_.contains(id)) continue;
@@ -141,7 +161,6 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
   }
   SetSenders();
   SpreadInSoftware();
-  ShowTargets(config);
   Announce(before);
   return troubles_.ports.empty() && troubles_.targets.empty();
 }
@@ -173,7 +192,20 @@ std::map<uint32_t, absl::Status> SlowPath::SetTargets(const SlowPathConfig& conf
   return failures;
 }
 
+// Until the others have the handlers that they are to have, their packets take the fallback.
+void SlowPath::ShowUnchanged(const SlowPathConfig& config, const SlowPathTroubles& before) {
+  SlowPathConfig unchanged;
+  for (const SlowPathConfig::Target& target : config.targets) {
+    const bool same = std::any_of(shown_.begin(), shown_.end(), [&target](const SlowPathConfig::Target& shown) {
+      return shown.id == target.id && shown.handler == target.handler;
+    });
+    if (same && !before.targets.contains(target.id)) unchanged.targets.push_back(target);
+  }
+  ShowTargets(unchanged);
+}
+
 void SlowPath::ShowTargets(const SlowPathConfig& config) {
+  shown_ = config.targets;
   const std::lock_guard lock(shown_mutex_);
   handled_.fill(Handled::kNo);
   for (const SlowPathConfig::Target& target : config.targets) {

@@ -64,7 +64,7 @@ class SlowPath {
   SlowPath(DataPath data_path, SlowPathOptions options);
   absl::Status MapGauges();
   void Run(const std::stop_token& stop);
-  static Assignment Assign(const SlowPathConfig& config);
+  Assignment Assign(const SlowPathConfig& config) const;
   // True when all is as wanted.
   bool Reconcile(const SlowPathConfig& config);
   absl::Status Resize(const SlowPathConfig& config, const Assignment& wanted);
@@ -72,6 +72,7 @@ class SlowPath {
   std::map<uint32_t, absl::Status> SetTargets(const SlowPathConfig& config);
   // Targets whose handlers are there are present in the data path, and no others; applications', when those are.
   void ShowTargets(const SlowPathConfig& config);
+  void ShowUnchanged(const SlowPathConfig& config, const SlowPathTroubles& before);
   void ShowApp(uint32_t target, bool present);
   void WriteTarget(size_t id);
   void Announce(const SlowPathTroubles& before) const;
@@ -98,7 +99,8 @@ class SlowPath {
   std::map<QueueId, OpenQueue> open_;
   SlowPathTroubles troubles_;
   Balance balance_;
-  Balance::Reasons spread_;  // as the workers have it
+  Balance::Reasons spread_;                    // as the workers have it
+  std::vector<SlowPathConfig::Target> shown_;  // to the data path
 
   std::mutex mutex_;  // guards wanted_ and changed_
   std::condition_variable_any wake_;

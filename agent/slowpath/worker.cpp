@@ -24,6 +24,11 @@ constexpr uint32_t kSpareFrames = 4096;
 // What is being sent when a socket is to be closed has so long to leave.
 constexpr auto kDrain = std::chrono::milliseconds(500);
 
+// Every socket pins all of them, so that there is an end to what many queues get.
+constexpr uint32_t kMostFrames = 1U << 17;
+
+uint32_t FramesFor(uint32_t queues) { return std::min(queues * XskSocket::kFrames, kMostFrames) + kSpareFrames; }
+
 uint64_t Now() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -33,13 +38,17 @@ uint64_t Now() {
 }  // namespace
 
 Worker::Worker(const Options& options, std::unique_ptr<FramePool> pool, Fd wake)
-    : options_(options), wake_(std::move(wake)), bell_(wake_.get()), pool_(std::move(pool)) {
+    : options_(options),
+      wake_(std::move(wake)),
+      bell_(wake_.get()),
+      pool_(std::move(pool)),
+      fill_share_(std::min(XskSocket::kRing,
+                           (pool_->total() - kSpareFrames) / kQueuesPerShare / std::max(1U, options.queues))) {
   WatchFiles();
 }
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const Options& options) {
-  HG_ASSIGN_OR_RETURN(std::unique_ptr<FramePool> pool,
-                      FramePool::Create(options.queues * XskSocket::kFrames + kSpareFrames, options.cpu));
+  HG_ASSIGN_OR_RETURN(std::unique_ptr<FramePool> pool, FramePool::Create(FramesFor(options.queues), options.cpu));
   Fd wake(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!wake) return ErrnoStatus("make an eventfd for worker ", options.index);
   std::unique_ptr<Worker> worker(new Worker(options, std::move(pool), std::move(wake)));
@@ -94,15 +103,18 @@ absl::StatusOr<int> Worker::AddQueue(uint32_t port, uint32_t ifindex, uint32_t q
           absl::StrCat("worker ", options_.index, " has frames for ", options_.queues, " queues"));
       return;
     }
-    absl::StatusOr<std::unique_ptr<XskSocket>> socket =
-        XskSocket::Open(*pool_, ifindex, queue, options_.busy_poll.count() != 0);
+    absl::StatusOr<std::unique_ptr<XskSocket>> socket = XskSocket::Open(
+        *pool_, ifindex, queue, {.fill = fill_share_, .busy_poll = options_.busy_poll.count() != 0});
     if (!socket.ok()) {
       result = socket.status();
       return;
     }
     result = (*socket)->fd();
+    const uint32_t flags = (*socket)->multi_buffer() ? HG_QUEUE_FRAGS : 0;
+    std::atomic_ref(gauge.shown->flags).store(flags, std::memory_order_relaxed);
     queues_.push_back({port, queue, std::move(*socket), gauge, in_software});
     WatchFiles();
+    now_ = 0;
     Beat();
   });
   return result;
@@ -112,18 +124,9 @@ void Worker::RemoveQueue(uint32_t port, uint32_t queue) {
   Do([&] {
     Queue* found = Find(port, queue);
     if (found == nullptr) return;
-    const auto deadline = std::chrono::steady_clock::now() + kDrain;
-    while (ServeQueue(*found) != 0) Beat();
-    exchange_.RingBells();
     // A device that is gone never hands back what it was sending; a worker that hangs has what was lent to it.
-    while ((found->socket->in_flight() != 0 || exchange_.lent() != 0) &&
-           std::chrono::steady_clock::now() < deadline) {
-      TakeBack();
-      Borrow();
-      exchange_.RingBells();
-      found->socket->Kick();
-      Beat();
-    }
+    ServeUntil(
+        [&] { return found->socket->waiting() == 0 && found->socket->in_flight() == 0 && found->lent == 0; });
     closed_ = closed_ + found->socket->Statistics();
     queues_.erase(queues_.begin() + (found - queues_.data()));
     WatchFiles();
@@ -162,18 +165,20 @@ void Worker::AddPeer(const Exchange::Peer& peer) {
   Do([&] { exchange_.Add(peer); });
 }
 
+void Worker::AwaitPeer(uint32_t worker) {
+  Do([&] { ServeUntil([&] { return exchange_.lent_to(worker) == 0; }); });
+}
+
 void Worker::RemovePeer(uint32_t worker) {
-  Do([&] {
-    const auto deadline = std::chrono::steady_clock::now() + kDrain;
-    while (exchange_.lent_to(worker) != 0 && std::chrono::steady_clock::now() < deadline) {
-      TakeBack();
-      Borrow();
-      exchange_.RingBells();
-      Kick();
-      Beat();
-    }
-    exchange_.Remove(worker);
-  });
+  Do([&] { exchange_.Remove(worker); });
+}
+
+void Worker::ServeUntil(absl::FunctionRef<bool()> done) {
+  const auto deadline = std::chrono::steady_clock::now() + kDrain;
+  while (!done() && std::chrono::steady_clock::now() < deadline) {
+    Serve();
+    Beat();
+  }
 }
 
 WorkerStatus Worker::Status() {
@@ -224,6 +229,10 @@ void Worker::Run() {
 
 void Worker::Beat() {
   const uint64_t now = Now();
+  // Once a tick: others read it for every packet.
+  if (now == now_) return;
+  now_ = now;
+  bell_.Beat(now);
   for (const Queue& queue : queues_)
     std::atomic_ref(queue.gauge.shown->beat).store(now, std::memory_order_relaxed);
 }

@@ -57,7 +57,7 @@ class Worker final : private Output {
     std::chrono::microseconds busy_poll{0};
   };
 
-  static constexpr uint32_t kQueuesPerShare = 4;
+  static constexpr uint32_t kQueuesPerShare = 2;
 
   static absl::StatusOr<std::unique_ptr<Worker>> Start(const Options& options);
   // Sockets and peers are to be taken off before, or what they have received is lost.
@@ -78,7 +78,8 @@ class Worker final : private Output {
   static constexpr uint16_t kNobody = 0xffff;
   void SetSenders(std::vector<uint16_t> senders);
   void AddPeer(const Exchange::Peer& peer);
-  // Nobody lends to the peer any more; waits a moment for what this one has lent to it.
+  // Waits a moment for what is lent to the peer, to which nothing is lent any more.
+  void AwaitPeer(uint32_t worker);
   void RemovePeer(uint32_t worker);
 
   WorkerStatus Status();
@@ -92,10 +93,13 @@ class Worker final : private Output {
     QueueGauge gauge;
     bool in_software = false;
     uint64_t received = 0;
+    uint32_t waiting = 0;  // as shown
+    uint32_t lent = 0;     // packets that other workers have
   };
   struct Target {
     std::unique_ptr<Handler> handler;
     TargetSpread spread;
+    uint32_t turn = 0;  // of round robin
   };
   struct Originator {
     Handler* handler = nullptr;
@@ -112,6 +116,8 @@ class Worker final : private Output {
   void Wait();
   void Beat();
   bool IsSending() const;
+  // Rounds as ever, but for commands; or until too long.
+  void ServeUntil(absl::FunctionRef<bool()> done);
 
   // One round over all there is to do; the number of packets.
   size_t Serve();
@@ -123,7 +129,7 @@ class Worker final : private Output {
   // Hands packets to the handlers of their targets, or lends them to other workers'.
   void Handle(Queue& queue, absl::Span<Packet> packets);
   // Lends what others are to deal with. Those that are left are first; how many.
-  size_t Distribute(const Queue& queue, Target& target, SpreadMode mode, absl::Span<Packet> packets);
+  size_t Distribute(Queue& queue, Target& target, SpreadMode mode, absl::Span<Packet> packets);
   void HandleHere(absl::Span<Packet> packets);
   // Does with a packet what its handler said. `queue`: it came by; null: closed since.
   void Settle(Queue* queue, const Packet& packet);
@@ -141,13 +147,14 @@ class Worker final : private Output {
   const Fd wake_;  // an eventfd
   Doorbell bell_;
   const std::unique_ptr<FramePool> pool_;
+  const uint32_t fill_share_;  // frames that each queue has to receive into
+  uint64_t now_ = 0;           // as the data path's clock had it in this round
   std::vector<Queue> queues_;
   std::vector<pollfd> polled_;  // wake_, the queues' sockets, the handlers'
   std::array<Target, kMaxTargets> targets_;
   std::vector<Originator> originators_;
   std::vector<uint16_t> senders_;  // by port
   Exchange exchange_;
-  uint32_t turn_ = 0;  // of round robin
   std::array<Packet, kBatch> packets_;
   std::array<Segment, kBatch> segments_;
   WorkerStatus counters_;  // but for what Status fills in

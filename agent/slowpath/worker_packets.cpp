@@ -31,9 +31,11 @@ size_t Worker::Serve() {
 
 size_t Worker::ServeQueue(Queue& queue) {
   const size_t count = queue.socket->Receive(absl::MakeSpan(packets_), absl::MakeSpan(segments_));
-  const uint32_t waiting = queue.socket->waiting();
-  std::atomic_ref(queue.gauge.shown->waiting)
-      .store(waiting * kWhole / XskSocket::kRing, std::memory_order_relaxed);
+  const uint32_t waiting = queue.socket->waiting() * kWhole / XskSocket::kRing;
+  if (waiting != queue.waiting) {
+    std::atomic_ref(queue.gauge.shown->waiting).store(waiting, std::memory_order_relaxed);
+    queue.waiting = waiting;
+  }
   if (count == 0) return 0;
   const absl::Span<Packet> packets = absl::MakeSpan(packets_).first(count);
   Handle(queue, packets);
@@ -66,23 +68,26 @@ void Worker::Handle(Queue& queue, absl::Span<Packet> packets) {
   }
 }
 
-size_t Worker::Distribute(const Queue& queue, Target& target, SpreadMode mode, absl::Span<Packet> packets) {
+size_t Worker::Distribute(Queue& queue, Target& target, SpreadMode mode, absl::Span<Packet> packets) {
   const TargetSpread& spread = target.spread;
   const LoanTerms terms{.queue = static_cast<uint16_t>(queue.queue), .shed_at = spread.shed_at};
   size_t here = 0;
   for (Packet& packet : packets) {
     uint32_t place = 0;
     if (mode == SpreadMode::kRoundRobin) {
-      place = turn_++ % spread.count;
+      place = target.turn++ % spread.count;
     } else if (mode != SpreadMode::kHome) {
       place = SpreadHash(packet, mode) % spread.count;
     }
     const uint32_t worker = (spread.first + place) % spread.total;
-    if (worker == options_.index) {
+    // A worker that hangs would keep it.
+    const bool instead = mode != SpreadMode::kHome && !exchange_.IsAlive(worker, now_);
+    if (worker == options_.index || instead) {
       std::swap(packets[here++], packet);
-    } else {
-      packet.disposition = exchange_.Lend(worker, packet, terms);
+      continue;
     }
+    packet.disposition = exchange_.Lend(worker, packet, terms);
+    if (packet.disposition == Disposition::kLent) ++queue.lent;
   }
   return here;
 }
@@ -161,7 +166,9 @@ Worker::Queue* Worker::FindPort(uint32_t port) {
 
 size_t Worker::TakeBack() {
   return exchange_.TakeBack([this](const Packet& packet, const LoanTerms& terms) {
-    Settle(packet.disposition == Disposition::kReply ? Find(packet.meta.port, terms.queue) : nullptr, packet);
+    Queue* queue = terms.errand == Errand::kHandle ? Find(packet.meta.port, terms.queue) : nullptr;
+    if (queue != nullptr && queue->lent != 0) --queue->lent;
+    Settle(queue, packet);
   });
 }
 
@@ -184,7 +191,9 @@ Disposition Worker::TransmitCopy(const Packet& packet) {
     }
   }
   Packet copy{.segments = absl::MakeSpan(copies).first(count), .length = packet.length};
-  if (count == packet.segments.size() && queue->socket->Transmit(copy)) return Disposition::kTransmitted;
+  if (count != 0 && count == packet.segments.size() && queue->socket->Transmit(copy)) {
+    return Disposition::kTransmitted;
+  }
   Release(copy);
   return Disposition::kTxFull;
 }
@@ -214,6 +223,7 @@ void Worker::Transmit(uint32_t port, absl::Span<const Segment> segments) {
   ++counters_.originated;
   std::array<Segment, kBatch> own;
   const size_t count = std::min(segments.size(), own.size());
+  for (const Segment& segment : segments.subspan(count)) pool_->Release(segment.address);
   std::copy_n(segments.begin(), count, own.begin());
   Packet packet{.segments = absl::MakeSpan(own).first(count), .disposition = Disposition::kReply};
   packet.meta.port = static_cast<uint16_t>(port);
@@ -232,10 +242,9 @@ void Worker::Drop(absl::Span<const Segment> segments) {
 }
 
 void Worker::Kick() {
-  const auto queues = static_cast<uint32_t>(std::max<size_t>(1, queues_.size()));
   for (Queue& queue : queues_) {
     queue.socket->Kick();
-    queue.socket->Fill(pool_->total() / 2 / queues);
+    queue.socket->Fill();
   }
 }
 

@@ -17,7 +17,8 @@ namespace headgate {
 struct XskStatistics {
   uint64_t rx_ring_full = 0;
   uint64_t fill_ring_empty = 0;
-  uint64_t other = 0;  // larger than a frame where packets of several are not to be had; bad descriptors
+  uint64_t other =
+      0;  // larger than a frame where packets of several are not to be had; bad descriptors, sent ones too
 };
 
 inline XskStatistics operator+(const XskStatistics& a, const XskStatistics& b) {

@@ -3,11 +3,15 @@
 
 #include <absl/strings/str_cat.h>
 #include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <utility>
 
+#include "agent/base/fd.h"
 #include "agent/base/status.h"
 
 namespace headgate {
@@ -21,31 +25,51 @@ constexpr uint32_t kSendBatch = 32;
 // Bytes in flight: the default holds no more than a hundred packets.
 constexpr int kSendBuffer = 32 << 20;
 
+// The largest packet of a device, with two VLAN tags.
+bool FitsAFrame(const char* device) {
+  constexpr int kHeadroom = 256, kEthernet = 22;
+  ifreq request{};
+  std::snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", device);
+  const Fd any(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return any && ioctl(any.get(), SIOCGIFMTU, &request) == 0 &&
+         request.ifr_mtu + kEthernet + kHeadroom <= static_cast<int>(FramePool::kFrameSize);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<XskSocket>> XskSocket::Open(FramePool& pool, uint32_t ifindex, uint32_t queue,
-                                                           bool busy_poll) {
+                                                           const Options& options) {
   char device[IF_NAMESIZE];
   if (if_indextoname(ifindex, device) == nullptr) return ErrnoStatus("name device ", ifindex);
-  std::unique_ptr<XskSocket> socket(new XskSocket(pool));
-  // Kernels before 6.6 know no packets of several frames.
-  absl::Status status = socket->Bind(device, queue, XDP_USE_NEED_WAKEUP | kUseSg);
-  if (absl::IsInvalidArgument(status) || absl::IsUnimplemented(status)) {
-    status = socket->Bind(device, queue, XDP_USE_NEED_WAKEUP);
-  } else {
-    socket->multi_buffer_ = true;
-  }
-  HG_RETURN_IF_ERROR(status);
+  std::unique_ptr<XskSocket> socket(new XskSocket(pool, options));
+  HG_RETURN_IF_ERROR(socket->BindBest(device, queue));
   // Beyond net.core.wmem_max, which only root may set; where even this is refused, fewer packets are in flight.
   setsockopt(socket->fd(), SOL_SOCKET, SO_SNDBUFFORCE, &kSendBuffer, sizeof(kSendBuffer));
-  if (busy_poll) socket->PreferBusyPoll();
-  xdp_options options{};
-  socklen_t length = sizeof(options);
-  if (getsockopt(socket->fd(), SOL_XDP, XDP_OPTIONS, &options, &length) == 0) {
-    socket->zero_copy_ = (options.flags & XDP_OPTIONS_ZEROCOPY) != 0;
+  if (options.busy_poll) socket->PreferBusyPoll();
+  xdp_options actual{};
+  socklen_t length = sizeof(actual);
+  if (getsockopt(socket->fd(), SOL_XDP, XDP_OPTIONS, &actual, &length) == 0) {
+    socket->zero_copy_ = (actual.flags & XDP_OPTIONS_ZEROCOPY) != 0;
   }
   socket->Fill();
   return socket;
+}
+
+// Left to choose, the kernel copies where a driver knows zero copy but not packets of several frames.
+absl::Status XskSocket::BindBest(const char* device, uint32_t queue) {
+  const std::pair<uint16_t, bool> tries[] = {{XDP_ZEROCOPY | kUseSg, true},
+                                             {XDP_ZEROCOPY, FitsAFrame(device)},
+                                             {XDP_COPY | kUseSg, true},
+                                             {XDP_COPY, true}};
+  absl::Status status;
+  for (const auto& [flags, worthwhile] : tries) {
+    if (!worthwhile) continue;
+    status = Bind(device, queue, XDP_USE_NEED_WAKEUP | flags);
+    multi_buffer_ = status.ok() && (flags & kUseSg) != 0;
+    // These say that driver or kernel cannot; any other, that it would not do otherwise either.
+    if (!absl::IsInvalidArgument(status) && !absl::IsUnimplemented(status)) break;
+  }
+  return status;
 }
 
 absl::Status XskSocket::Bind(const char* device, uint32_t queue, uint16_t flags) {
@@ -161,10 +185,10 @@ void XskSocket::Kick() {
   Complete();
 }
 
-void XskSocket::Fill(uint32_t most) {
+void XskSocket::Fill() {
   uint32_t index = 0;
   const uint32_t given = kRing - xsk_prod_nb_free(&fill_, kRing);
-  const uint32_t count = std::min(std::min(most, kRing) - std::min(given, most), pool_.free());
+  const uint32_t count = std::min(options_.fill - std::min(given, options_.fill), pool_.free());
   if (count == 0 || xsk_ring_prod__reserve(&fill_, count, &index) != count) return;
   for (uint32_t i = 0; i < count; ++i) {
     uint64_t address = 0;
@@ -189,7 +213,7 @@ XskStatistics ReadStatistics(int socket) {
   const uint64_t no_frame = std::min(kernel.rx_fill_ring_empty_descs, kernel.rx_dropped);
   return {.rx_ring_full = kernel.rx_ring_full,
           .fill_ring_empty = no_frame,
-          .other = kernel.rx_dropped - no_frame + kernel.rx_invalid_descs};
+          .other = kernel.rx_dropped - no_frame + kernel.rx_invalid_descs + kernel.tx_invalid_descs};
 }
 
 }  // namespace headgate

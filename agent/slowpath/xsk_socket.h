@@ -33,9 +33,12 @@ class XskSocket {
   // Frames that a socket can hold at most: those to receive into, those received, those being sent.
   static constexpr uint32_t kFrames = 2 * kRing;
 
-  // `busy_poll`: the driver's NAPI is run by BusyPoll, where kernel and driver know how to.
+  struct Options {
+    uint32_t fill = kRing;   // frames that the kernel has to receive into, at most
+    bool busy_poll = false;  // the driver's NAPI is run by BusyPoll, where kernel and driver know how to
+  };
   static absl::StatusOr<std::unique_ptr<XskSocket>> Open(FramePool& pool, uint32_t ifindex, uint32_t queue,
-                                                         bool busy_poll = false);
+                                                         const Options& options = {});
   // Frames that the kernel has yet are the pool's again: the kernel is done with them once the socket is closed.
   ~XskSocket();
   XskSocket(const XskSocket&) = delete;
@@ -47,11 +50,11 @@ class XskSocket {
   // Takes over the packet's references. False when the ring is full: nothing is taken then.
   bool Transmit(const Packet& packet);
   // Descriptors that wait to be received.
-  uint32_t waiting() { return xsk_cons_nb_avail(&rx_, kRing); }
+  uint32_t waiting() const { return __atomic_load_n(rx_.producer, __ATOMIC_ACQUIRE) - rx_.cached_cons; }
   // Has the kernel send what was queued and hands back what it has sent.
   void Kick();
-  // Gives the kernel frames to receive into. `most`: that it may have for that.
-  void Fill(uint32_t most = kRing);
+  // Gives the kernel frames to receive into.
+  void Fill();
 
   void BusyPoll();
 
@@ -67,7 +70,8 @@ class XskSocket {
   XskStatistics Statistics() const { return ReadStatistics(fd()); }
 
  private:
-  explicit XskSocket(FramePool& pool) : pool_(pool), held_(pool.total()) {}
+  XskSocket(FramePool& pool, const Options& options) : pool_(pool), options_(options), held_(pool.total()) {}
+  absl::Status BindBest(const char* device, uint32_t queue);
   absl::Status Bind(const char* device, uint32_t queue, uint16_t flags);
   void PreferBusyPoll();
   void Close();
@@ -79,6 +83,7 @@ class XskSocket {
   }
 
   FramePool& pool_;
+  const Options options_;
   std::vector<uint16_t> held_;  // references that the kernel has, by frame
   xsk_umem* umem_ = nullptr;
   xsk_socket* socket_ = nullptr;
@@ -87,7 +92,7 @@ class XskSocket {
   uint32_t in_flight_ = 0;
   bool zero_copy_ = false;
   bool multi_buffer_ = false;
-  bool busy_poll_ = false;
+  bool busy_poll_ = false;  // and it is possible
 };
 
 }  // namespace headgate

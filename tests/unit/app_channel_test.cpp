@@ -37,6 +37,7 @@ class Frames : public Output {
     if (sent.size() > 1000) sent.clear();
     if (memory_.size() > 1000) memory_.clear();
   }
+  void Drop(absl::Span<const Segment> segments) override { left += segments.size(); }
   size_t left = 64;
   std::vector<std::pair<uint32_t, Frame>> sent;
 

@@ -55,6 +55,7 @@ class FakeWorker : private Output {
   void Transmit(uint32_t, absl::Span<const Segment> segments) override {
     sent_.emplace_back(segments[0].data, segments[0].data + segments[0].length);
   }
+  void Drop(absl::Span<const Segment>) override {}
   std::unique_ptr<Handler> handler_;
   uint8_t frame_[HGA_MAX_FRAME];
   std::vector<Frame> sent_;

@@ -141,5 +141,26 @@ TEST(TopTest, FitsTheScreen) {
   EXPECT_THAT(lines[2], HasSubstr("1.10k"));
 }
 
+TEST(TopTest, WorkersHaveARowEach) {
+  const auto before = Stats(R"(
+time: '2026-01-02T03:04:10Z'
+workers: [{index: 0, received_packets: 1000, cpu_seconds: 1.0}, {index: 1}, {index: 7}]
+)");
+  const auto now = Stats(R"(
+time: '2026-01-02T03:04:12Z'
+workers:
+  - {index: 0, received_packets: 201000, received_bytes: 250000, processed_packets: 100000, transmitted_packets: 90000,
+     dropped_handler_packets: 2, dropped_overload_packets: 4, dropped_handover_packets: 6, kernel_rx_ring_full_packets: 8,
+     wakeups: 1000, cpu_seconds: 2.5, waiting_packets: 1024, receive_ring_packets: 4096, free_frames: 100, frames: 8192}
+  - {index: 1}
+)");
+  EXPECT_EQ(
+      TopText(before, now, TopView::kWorkers, TopOrder::kPackets, {}, absl::UTCTimeZone()),
+      "2026-01-02 03:04:12  2 workers  100k packets/s  1.00M bit/s\n"
+      "WORKER  PACKETS/S  BIT/S  PROCESSED   SENT  DROPPED  IN KERNEL  PER WAKEUP  CPU  RING  FREE FRAMES\n"
+      "0            100k  1.00M      50.0k  45.0k        6          4         100  75%   25%     100/8192\n"
+      "1               0      0          0      0        0          0           -   0%    0%          0/0\n");
+}
+
 }  // namespace
 }  // namespace headgate::cli
