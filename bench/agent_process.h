@@ -36,6 +36,7 @@ class AgentProcess {
   absl::Status CheckRunning();
   // Whether somebody takes connections at its socket.
   bool Listens() const;
+  pid_t pid() const { return pid_; }
   std::string socket() const { return directory_ + "/headgated.sock"; }
 
   struct Memory {

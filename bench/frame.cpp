@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/frame.h"
 
+#include <absl/strings/match.h>
+#include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_split.h>
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
@@ -10,7 +13,9 @@
 #include <linux/udp.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "agent/base/status.h"
 
@@ -102,6 +107,28 @@ uint32_t L4Sum(const FrameSpec& spec, const uint8_t* bytes, uint32_t l4, uint32_
   return sum + htons(ProtocolNumber(spec.transport)) + htons(static_cast<uint16_t>(spec.size - l4));
 }
 
+uint16_t ReadWord(const uint8_t* bytes) {
+  uint16_t word = 0;
+  std::memcpy(&word, bytes, sizeof(word));
+  return word;
+}
+
+// To the program, for each frame has its own: out of the headers and out of the sums.
+void LeaveLengths(const FrameSpec& spec, uint8_t* bytes, hgb_template& frame) {
+  const bool is_ipv4 = spec.source.family == Family::kIpv4;
+  frame.sizes = static_cast<uint32_t>(spec.sizes.size());
+  frame.ip_length = ETH_HLEN + (is_ipv4 ? offsetof(iphdr, tot_len) : offsetof(ipv6hdr, payload_len));
+  frame.ip_overhead = ETH_HLEN + (is_ipv4 ? 0 : sizeof(ipv6hdr));
+  frame.l4 = frame.source_port;
+  if (spec.transport == Transport::kUdp) frame.udp_length = frame.l4 + offsetof(udphdr, len);
+  if (frame.ip_check != 0) frame.ip_sum -= ReadWord(bytes + frame.ip_length);
+  std::memset(bytes + frame.ip_length, 0, sizeof(uint16_t));
+  if (frame.l4_check != 0) frame.l4_sum -= htons(static_cast<uint16_t>(spec.size - frame.l4));
+  if (frame.udp_length == 0) return;
+  if (frame.l4_check != 0) frame.l4_sum -= ReadWord(bytes + frame.udp_length);
+  std::memset(bytes + frame.udp_length, 0, sizeof(uint16_t));
+}
+
 absl::Status Validate(const FrameSpec& spec) {
   if (spec.source.family != spec.destination.family) {
     return absl::InvalidArgumentError("source and destination are not of one address family");
@@ -109,6 +136,15 @@ absl::Status Validate(const FrameSpec& spec) {
   if (spec.size < MinFrameBytes(spec) || spec.size > kMaxFrameBytes) {
     return absl::InvalidArgumentError(absl::StrCat("a frame size of ", spec.size, " bytes: such frames have ",
                                                    MinFrameBytes(spec), " to ", kMaxFrameBytes));
+  }
+  if (spec.sizes.size() > HGB_SIZES) {
+    return absl::InvalidArgumentError(absl::StrCat("a mix of ", spec.sizes.size(), " sizes: at most ", HGB_SIZES));
+  }
+  for (const uint32_t size : spec.sizes) {
+    if (size < MinFrameBytes(spec) || size > spec.size) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "a frame size of ", size, " bytes in a mix: such frames have ", MinFrameBytes(spec), " to ", spec.size));
+    }
   }
   const uint64_t last_source = spec.source.words[spec.source.family == Family::kIpv4 ? 0 : 3] +
                                (static_cast<uint64_t>(spec.flows) - 1) / HGB_PORTS_PER_SOURCE;
@@ -126,6 +162,44 @@ absl::Status Validate(const FrameSpec& spec) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<SizeShare>> ParseSizes(const std::string& text) {
+  if (text == "imix") return std::vector<SizeShare>{{60, 7}, {590, 4}, {1514, 1}};
+  std::vector<SizeShare> mix;
+  uint64_t shares = 0;
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    const std::pair<absl::string_view, absl::string_view> words = absl::StrSplit(part, absl::MaxSplits(':', 1));
+    SizeShare share{.share = 1};
+    const bool has_share = absl::StrContains(part, ':');
+    if (!absl::SimpleAtoi(words.first, &share.size) ||
+        (has_share && !absl::SimpleAtoi(words.second, &share.share)) || share.size == 0 || share.share == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", part, "\": a size in bytes, SIZE:SHARE of a mix (64:7,594:4,1518:1), or imix"));
+    }
+    shares += share.share;
+    mix.push_back(share);
+  }
+  if (shares > HGB_SIZES && mix.size() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat("shares of ", shares, " together: at most ", HGB_SIZES));
+  }
+  return mix;
+}
+
+// Smooth weighted round robin: what is owed most is next.
+std::vector<uint32_t> SpreadSizes(const std::vector<SizeShare>& mix) {
+  if (mix.size() < 2) return {};
+  int64_t total = 0;
+  for (const SizeShare& share : mix) total += share.share;
+  std::vector<int64_t> owed(mix.size());
+  std::vector<uint32_t> sizes;
+  while (static_cast<int64_t>(sizes.size()) < total) {
+    for (size_t i = 0; i < mix.size(); ++i) owed[i] += mix[i].share;
+    const auto next = std::max_element(owed.begin(), owed.end());
+    *next -= total;
+    sizes.push_back(mix[static_cast<size_t>(next - owed.begin())].size);
+  }
+  return sizes;
+}
 
 uint32_t MinFrameBytes(const FrameSpec& spec) {
   return ETH_HLEN + IpHeaderBytes(spec.source.family) + L4HeaderBytes(spec.transport) + HGB_RECORD_BYTES;
@@ -164,6 +238,7 @@ absl::StatusOr<hgb_template> BuildTemplate(const FrameSpec& spec) {
     frame.l4_check = l4 + (spec.transport == Transport::kTcp ? offsetof(tcphdr, check) : offsetof(udphdr, check));
     frame.l4_sum = L4Sum(spec, bytes, l4, frame.bytes);
   }
+  if (!spec.sizes.empty()) LeaveLengths(spec, bytes, frame);
   frame.first_source = spec.source.words[is_ipv4 ? 0 : 3];
   frame.first_port = spec.source_port;
   frame.flows = spec.flows;

@@ -6,6 +6,7 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "agent/base/address.h"
@@ -24,7 +25,9 @@ struct FrameSpec {
   Transport transport = Transport::kUdp;
   uint16_t source_port = 10000;
   uint16_t destination_port = 20000;
-  uint32_t size = 64;  // bytes of a frame, without FCS
+  uint32_t size = 64;  // bytes of a frame, without FCS; of the largest, when there are several sizes
+  // When there are any: frames have these sizes in turn, up to HGB_SIZES of them.
+  std::vector<uint32_t> sizes = {};
   uint32_t flows = 1;
   uint16_t stream = 0;
 };
@@ -42,7 +45,19 @@ absl::StatusOr<hgb_template> BuildTemplate(const FrameSpec& spec);
 // TCP as for UDP. The frame is of UDP over IPv4.
 absl::StatusOr<hgb_template> BuildHeaderTemplate(const FrameSpec& spec);
 
-// The frame of a flow with its record's number and time zero: as the program would send it.
+// The frame of a flow with its record's number and time zero: as the program would send it. Of several sizes, the
+// largest; its lengths are left to the program.
 std::vector<uint8_t> BuildFrame(const FrameSpec& spec, const hgb_template& frame, uint32_t flow);
+
+// One size of a mix, and how many of the mix's frames have it.
+struct SizeShare {
+  uint32_t size = 0;
+  uint32_t share = 0;
+};
+// "1400", "64:7,594:4,1518:1", or "imix": the Internet mix of 7 frames of 64 bytes to 4 of 594 and 1 of 1518 with
+// FCS, which are 60, 590 and 1514 without. At least one.
+absl::StatusOr<std::vector<SizeShare>> ParseSizes(const std::string& text);
+// The sizes of all shares, each spread as evenly as can be. Of one size: nothing.
+std::vector<uint32_t> SpreadSizes(const std::vector<SizeShare>& mix);
 
 }  // namespace headgate::bench

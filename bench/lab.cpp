@@ -116,6 +116,18 @@ absl::Status Lab::SetMtu(const VethEnd& end, uint32_t mtu) {
   return Ip({"-n", end.netns, "link", "set", "dev", end.device, "mtu", absl::StrCat(mtu)});
 }
 
+absl::Status Lab::AddAddress(const VethEnd& end, const std::string& address) {
+  return Ip({"-n", end.netns, "address", "add", address, "dev", end.device});
+}
+
+absl::Status Lab::AddNeighbor(const VethEnd& end, const std::string& address, const std::string& mac) {
+  return Ip({"-n", end.netns, "neighbour", "add", address, "lladdr", mac, "dev", end.device, "nud", "permanent"});
+}
+
+absl::Status Lab::AddRoute(const VethEnd& end, const std::string& prefix, const std::string& next_hop) {
+  return Ip({"-n", end.netns, "route", "add", prefix, "via", next_hop, "dev", end.device, "onlink"});
+}
+
 absl::Status Lab::EnableGro(const VethEnd& end) {
   return InNamespace(end.netns, [&] { return Run("ethtool", {"ethtool", "-K", end.device, "gro", "on"}); });
 }

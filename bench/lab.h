@@ -36,6 +36,10 @@ class Lab {
   // Both ends are up and quiet: IPv6 is off, and with it the frames that the kernel sends by itself.
   absl::Status Connect(const VethEnd& a, const VethEnd& b);
   absl::Status SetMtu(const VethEnd& end, uint32_t mtu);
+  // Of IPv4. Routes lead to next hops, which are reached by a neighbour entry that needs no ARP.
+  absl::Status AddAddress(const VethEnd& end, const std::string& address);
+  absl::Status AddNeighbor(const VethEnd& end, const std::string& address, const std::string& mac);
+  absl::Status AddRoute(const VethEnd& end, const std::string& prefix, const std::string& next_hop);
   // Gives a veth NAPI even without an XDP program: what it takes to be redirected to.
   absl::Status EnableGro(const VethEnd& end);
 

@@ -55,6 +55,11 @@ class Runner {
                         RunReplace(options, stop, [this](const std::string& line) { Say(line); }));
     return ToOutcome(result);
   }
+  absl::StatusOr<Outcome> operator()(const SteerOptions& options) const {
+    HG_ASSIGN_OR_RETURN(const Result result,
+                        RunSteer(options, stop, [this](const std::string& line) { Say(line); }));
+    return ToOutcome(result);
+  }
 
  private:
   void Say(const std::string& line) const {

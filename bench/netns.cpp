@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -90,8 +91,12 @@ absl::Status Schedule(pid_t thread, const Scheduling& scheduling) {
     if (sched_setaffinity(thread, sizeof(cpus), &cpus) != 0) return ErrnoStatus("run on CPU ", *scheduling.cpu);
   }
   const sched_param parameters{.sched_priority = scheduling.realtime};
-  if (scheduling.realtime > 0 && sched_setscheduler(thread, SCHED_FIFO, &parameters) != 0) {
-    return ErrnoStatus("run with real-time priority");
+  const int policy = scheduling.realtime > 0 ? SCHED_FIFO : SCHED_OTHER;
+  if (sched_setscheduler(thread, policy, &parameters) != 0) {
+    return ErrnoStatus("run with real-time priority ", scheduling.realtime);
+  }
+  if (scheduling.nice && setpriority(PRIO_PROCESS, static_cast<id_t>(thread), *scheduling.nice) != 0) {
+    return ErrnoStatus("run with a nice value of ", *scheduling.nice);
   }
   return absl::OkStatus();
 }

@@ -27,10 +27,12 @@ absl::Status InNamespace(const std::string& netns, absl::FunctionRef<absl::Statu
 absl::StatusOr<Device> FindDevice(const std::string& name);
 
 // Where a thread runs, and whether before all ordinary work of the machine, so that a measurement shows nothing of
-// it: 1 and above, a priority of SCHED_FIFO.
+// it: `realtime` 1 and above, a priority of SCHED_FIFO; or `nice`, -20 (the most) to 19, by a larger share of
+// time.
 struct Scheduling {
   std::optional<int> cpu;
   int realtime = 0;
+  std::optional<int> nice = {};
 };
 
 // 0: the calling thread.

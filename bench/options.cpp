@@ -2,6 +2,7 @@
 #include "bench/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <utility>
@@ -63,7 +64,17 @@ void AddFrame(CLI::App& app, SendCommand& send) {
       ->transform(CLI::CheckedTransformer(kTransports, CLI::ignore_case).description(""));
   app.add_option("--source-port", frame.source_port, "Port of the first flow")->capture_default_str();
   app.add_option("--destination-port", frame.destination_port, "Port the frames go to")->capture_default_str();
-  app.add_option("--size", frame.size, "Bytes of a frame, without FCS")->capture_default_str();
+  app.add_option_function<std::string>(
+         "--size",
+         [&frame](const std::string& text) {
+           const auto mix = ParseSizes(text);
+           if (!mix.ok()) throw CLI::ValidationError("--size", std::string(mix.status().message()));
+           frame.sizes = SpreadSizes(*mix);
+           frame.size = 0;
+           for (const SizeShare& share : *mix) frame.size = std::max(frame.size, share.size);
+         },
+         "Bytes of a frame, without FCS; a mix, as 64:7,594:4,1514:1; or imix [64]")
+      ->type_name("SIZES");
   app.add_option("--flows", frame.flows, "Flows in turn: 256 source ports an address")
       ->check(CLI::Range(1u, 1u << 24))
       ->capture_default_str();
@@ -235,6 +246,31 @@ void AddReplace(CLI::App& root, Command& command) {
   app->final_callback([&command, replace] { command.verb = *replace; });
 }
 
+void AddSteer(CLI::App& root, Command& command) {
+  CLI::App* app = root.add_subcommand(
+      "steer", "UDP received and answered by Headgate's AF_XDP workers, against recvmmsg and socat");
+  auto steer = std::make_shared<SteerOptions>();
+  AddRounds(*app, steer->rounds, "Repetitions of each");
+  app->add_option("--seconds", steer->seconds, "Seconds of a measurement, of which a case takes several")
+      ->check(CLI::Range(0.05, 3600.0))
+      ->capture_default_str();
+  app->add_option("--agent", steer->agent, "The headgated to measure")->take_last()->capture_default_str();
+  app->add_option("--handlers", steer->handlers, "What is done with datagrams [count echo]")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"count", "echo"}).description(""));
+  app->add_option("--sizes", steer->sizes, "Bytes of a frame, without FCS [64 1400]")
+      ->delimiter(',')
+      ->check(CLI::Range(60u, 1514u).description(""));
+  app->add_option("--flows", steer->flows, "Flows in turn")->check(CLI::Range(1u, 65'536u))->capture_default_str();
+  app->add_flag("--socat,!--no-socat", steer->socat, "Measure socat too, where it is installed [on]");
+  app->add_flag("--realtime,!--no-realtime", steer->realtime,
+                "Run what is at a rate before all ordinary work of the machine [on]");
+  app->add_option("--directory", steer->directory, "Where the agent keeps its state meanwhile")
+      ->capture_default_str();
+  AddWait(*app, steer->wait);
+  app->final_callback([&command, steer] { command.verb = *steer; });
+}
+
 }  // namespace
 
 std::optional<Command> ParseCommand(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
@@ -255,6 +291,7 @@ std::optional<Command> ParseCommand(int argc, const char* const* argv, std::ostr
   AddFilter(app, command);
   AddControl(app, command);
   AddReplace(app, command);
+  AddSteer(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -15,6 +15,7 @@
 #include "bench/redirect_scenario.h"
 #include "bench/replace_scenario.h"
 #include "bench/sender.h"
+#include "bench/steer_scenario.h"
 
 namespace headgate::bench {
 
@@ -41,7 +42,7 @@ struct RunCommand {
 
 struct Command {
   std::variant<SendCommand, ReceiveCommand, RunCommand, RedirectOptions, FilterOptions, ControlOptions,
-               ReplaceOptions>
+               ReplaceOptions, SteerOptions>
       verb;
   std::string json;  // file for the results; empty: none
   bool quiet = false;

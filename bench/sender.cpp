@@ -76,6 +76,8 @@ absl::Status Sender::Load() {
   if (skeleton_ == nullptr) return ErrnoStatus("open the sender's BPF object");
   std::copy_n(reinterpret_cast<const char*>(&template_), sizeof(template_),
               reinterpret_cast<char*>(&skeleton_->rodata->frame));
+  skeleton_->rodata->largest = options_.frame.size;
+  std::copy(options_.frame.sizes.begin(), options_.frame.sizes.end(), skeleton_->rodata->sizes);
   const auto headers = static_cast<uint32_t>(options_.headers.size());
   skeleton_->rodata->header_count = headers;
   if (headers != 0) bpf_map__set_max_entries(skeleton_->maps.hgb_headers, headers);

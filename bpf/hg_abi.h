@@ -298,7 +298,9 @@ struct hg_queue {
 /* By target id. */
 struct hg_target_state {
 	__u32 absent; /* 1: nobody takes its packets, as an application that is not there */
+	__u32 pad;
 };
+HG_STATIC_ASSERT(sizeof(struct hg_target_state) == 8, "values of a mapped array are 8 bytes apart");
 
 /* ---- generations ----------------------------------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 #include <absl/time/time.h>
@@ -21,7 +22,8 @@ struct TopRow {
   std::string name;
   double packets = 0;
   double bits = 0;
-  std::vector<double> others;
+  std::vector<double> others;        // rates
+  std::vector<std::string> cells{};  // what is no rate
 };
 
 absl::Time TimeOf(const v1::StatsResponse& stats) {
@@ -80,7 +82,74 @@ TopRow RuleRow(const v1::RuleStats& before, const v1::RuleStats& now) {
           {Grown(before.limited_packets(), now.limited_packets())}};
 }
 
-std::string KindCount(v1::Kind kind, size_t count) { return absl::StrCat(count, " ", KindName(kind, count)); }
+std::string Percent(double share) { return absl::StrFormat("%.0f%%", 100 * share); }
+
+TopRow WorkerRow(const v1::WorkerStats& before, const v1::WorkerStats& now, double seconds) {
+  const auto dropped = [](const v1::WorkerStats& s) {
+    return s.dropped_handler_packets() + s.dropped_no_handler_packets() + s.dropped_tx_full_packets() +
+           s.dropped_overload_packets() + s.dropped_handover_packets();
+  };
+  const auto in_kernel = [](const v1::WorkerStats& s) {
+    return s.kernel_rx_ring_full_packets() + s.kernel_fill_ring_empty_packets() + s.kernel_other_packets();
+  };
+  TopRow row{absl::StrCat(now.index()),
+             Grown(before.received_packets(), now.received_packets()),
+             8 * Grown(before.received_bytes(), now.received_bytes()),
+             {Grown(before.processed_packets(), now.processed_packets()),
+              Grown(before.transmitted_packets(), now.transmitted_packets()), Grown(dropped(before), dropped(now)),
+              Grown(in_kernel(before), in_kernel(now))}};
+  const double wakeups = Grown(before.wakeups(), now.wakeups());
+  const double cpu = std::max(0.0, now.cpu_seconds() - before.cpu_seconds());
+  const double ring = std::max(1U, now.receive_ring_packets());
+  row.cells = {wakeups == 0 ? "-" : Brief(row.others[0] / wakeups), Percent(cpu / seconds),
+               Percent(now.waiting_packets() / ring), absl::StrCat(now.free_frames(), "/", now.frames())};
+  return row;
+}
+
+std::vector<TopRow> WorkerRows(const v1::StatsResponse& before, const v1::StatsResponse& now, double seconds) {
+  std::vector<TopRow> rows;
+  for (const v1::WorkerStats& worker : now.workers()) {
+    const auto same = [&worker](const v1::WorkerStats& other) { return other.index() == worker.index(); };
+    const auto found = std::find_if(before.workers().begin(), before.workers().end(), same);
+    if (found != before.workers().end()) rows.push_back(WorkerRow(*found, worker, seconds));
+  }
+  return rows;
+}
+
+std::vector<TopRow> RowsOf(const v1::StatsResponse& before, const v1::StatsResponse& now, TopView view,
+                           double seconds) {
+  switch (view) {
+    case TopView::kInterfaces:
+      return Rows(before.interfaces(), now.interfaces(), InterfaceRow);
+    case TopView::kRules:
+      return Rows(before.rules(), now.rules(), RuleRow);
+    case TopView::kWorkers:
+      return WorkerRows(before, now, seconds);
+  }
+  return {};
+}
+
+std::vector<Table::Column> ColumnsOf(TopView view) {
+  std::vector<Table::Column> columns = {{view == TopView::kInterfaces ? "INTERFACE"
+                                         : view == TopView::kRules    ? "RULE"
+                                                                      : "WORKER",
+                                         Table::Align::kLeft, true},
+                                        {"PACKETS/S", kRight},
+                                        {"BIT/S", kRight}};
+  static const std::map<TopView, std::vector<std::string>> kOthers = {
+      {TopView::kInterfaces, {"PASS", "FORWARD", "DROP", "MALFORMED", "SENT", "NOT SENT"}},
+      {TopView::kRules, {"LIMITED"}},
+      {TopView::kWorkers,
+       {"PROCESSED", "SENT", "DROPPED", "IN KERNEL", "PER WAKEUP", "CPU", "RING", "FREE FRAMES"}}};
+  for (const std::string& title : kOthers.at(view)) columns.push_back({title, kRight});
+  return columns;
+}
+
+std::string CountText(TopView view, size_t count) {
+  if (view == TopView::kWorkers) return absl::StrCat(count, count == 1 ? " worker" : " workers");
+  return absl::StrCat(count, " ",
+                      KindName(view == TopView::kInterfaces ? v1::KIND_INTERFACE : v1::KIND_RULE, count));
+}
 
 void Sort(TopOrder order, std::vector<TopRow>& rows) {
   std::sort(rows.begin(), rows.end(), [&](const TopRow& a, const TopRow& b) {
@@ -95,38 +164,24 @@ void Sort(TopOrder order, std::vector<TopRow>& rows) {
 std::string TopText(const v1::StatsResponse& before, const v1::StatsResponse& now, TopView view, TopOrder order,
                     TopSize size, absl::TimeZone zone) {
   const double seconds = std::max(absl::ToDoubleSeconds(TimeOf(now) - TimeOf(before)), 1e-3);
-  const bool interfaces = view == TopView::kInterfaces;
-  std::vector<TopRow> rows = interfaces ? Rows(before.interfaces(), now.interfaces(), InterfaceRow)
-                                        : Rows(before.rules(), now.rules(), RuleRow);
+  std::vector<TopRow> rows = RowsOf(before, now, view, seconds);
   Sort(order, rows);
 
-  Table table(interfaces ? std::vector<Table::Column>{{"INTERFACE", Table::Align::kLeft, true},
-                                                      {"PACKETS/S", kRight},
-                                                      {"BIT/S", kRight},
-                                                      {"PASS", kRight},
-                                                      {"FORWARD", kRight},
-                                                      {"DROP", kRight},
-                                                      {"MALFORMED", kRight},
-                                                      {"SENT", kRight},
-                                                      {"NOT SENT", kRight}}
-                         : std::vector<Table::Column>{{"RULE", Table::Align::kLeft, true},
-                                                      {"PACKETS/S", kRight},
-                                                      {"BIT/S", kRight},
-                                                      {"LIMITED", kRight}});
+  Table table(ColumnsOf(view));
   double packets = 0;
   double bits = 0;
   for (const TopRow& row : rows) {
     std::vector<std::string> cells = {row.name, Brief(row.packets / seconds), Brief(row.bits / seconds)};
     for (const double other : row.others) cells.push_back(Brief(other / seconds));
+    cells.insert(cells.end(), row.cells.begin(), row.cells.end());
     // The summary and the titles take a line each.
     if (size.height == 0 || table.rows() + 2 < size.height) table.Add(std::move(cells));
     packets += row.packets;
     bits += row.bits;
   }
   const std::string summary =
-      absl::StrCat(absl::FormatTime("%Y-%m-%d %H:%M:%S", TimeOf(now), zone), "  ",
-                   KindCount(interfaces ? v1::KIND_INTERFACE : v1::KIND_RULE, rows.size()), "  ",
-                   Brief(packets / seconds), " packets/s  ", Brief(bits / seconds), " bit/s");
+      absl::StrCat(absl::FormatTime("%Y-%m-%d %H:%M:%S", TimeOf(now), zone), "  ", CountText(view, rows.size()),
+                   "  ", Brief(packets / seconds), " packets/s  ", Brief(bits / seconds), " bit/s");
   return absl::StrCat(size.width == 0 ? summary : Cut(summary, size.width), "\n", table.Render(size.width));
 }
 

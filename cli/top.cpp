@@ -23,7 +23,15 @@ struct TopOptions {
   absl::Duration interval = absl::Seconds(1);
   uint64_t count = 0;
 
-  TopView view() const { return ParseKind(kind) == v1::KIND_RULE ? TopView::kRules : TopView::kInterfaces; }
+  // Nothing: there is no such view.
+  std::optional<TopView> Parse() const {
+    if (kind == "workers" || kind == "worker") return TopView::kWorkers;
+    const std::optional<v1::Kind> object = ParseKind(kind);
+    if (object == v1::KIND_RULE) return TopView::kRules;
+    if (object == v1::KIND_INTERFACE) return TopView::kInterfaces;
+    return std::nullopt;
+  }
+  TopView view() const { return Parse().value_or(TopView::kInterfaces); }
 };
 
 TopOrder OrderOf(absl::string_view name) {
@@ -32,9 +40,12 @@ TopOrder OrderOf(absl::string_view name) {
 
 v1::StatsRequest RequestFor(const TopOptions& options) {
   v1::StatsRequest request;
-  request.add_kinds(options.view() == TopView::kRules ? v1::KIND_RULE : v1::KIND_INTERFACE);
+  const TopView view = options.view();
+  request.add_kinds(view == TopView::kRules        ? v1::KIND_RULE
+                    : view == TopView::kInterfaces ? v1::KIND_INTERFACE
+                                                   : v1::KIND_STEER_TARGET);
   // Of 100,000 rules most may never have matched.
-  request.set_nonzero_only(options.view() == TopView::kRules);
+  request.set_nonzero_only(view == TopView::kRules);
   absl::Duration rest;
   request.mutable_interval()->set_seconds(absl::IDivDuration(options.interval, absl::Seconds(1), &rest));
   request.mutable_interval()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
@@ -122,8 +133,8 @@ absl::Status AsLines(Context& context, const TopOptions& options) {
 
 void AddTop(CLI::App& app, Context& context) {
   const auto options = std::make_shared<TopOptions>();
-  CLI::App* top = app.add_subcommand("top", "Show the busiest interfaces or rules, on the whole screen");
-  top->add_option("kind", options->kind, "interfaces (default) or rules")->type_name("BUSY");
+  CLI::App* top = app.add_subcommand("top", "Show the busiest interfaces, rules or workers, on the whole screen");
+  top->add_option("kind", options->kind, "interfaces (default), rules or workers")->type_name("BUSY");
   top->add_option("--sort", options->order, "packets, bits or name")
       ->type_name("ORDER")
       ->check(CLI::IsMember({"packets", "bits", "name"}))
@@ -131,9 +142,9 @@ void AddTop(CLI::App& app, Context& context) {
   AddDuration(*top, "--interval", options->interval, "How often to look (1s)");
   top->add_option("-n,--count", options->count, "When not on a terminal: end after so many")->type_name("NUMBER");
   top->callback([&context, options] {
-    const v1::Kind kind = ParseKind(options->kind).value_or(v1::KIND_UNSPECIFIED);
-    if (kind != v1::KIND_INTERFACE && kind != v1::KIND_RULE) {
-      throw CLI::ValidationError("kind", absl::StrCat("\"", options->kind, "\": interfaces or rules is needed"));
+    if (!options->Parse()) {
+      throw CLI::ValidationError("kind",
+                                 absl::StrCat("\"", options->kind, "\": interfaces, rules or workers is needed"));
     }
     if (context.format() != OutputFormat::kTable) {
       throw CLI::ValidationError("--output", "top is for people; programs have stats --interval");

@@ -24,7 +24,7 @@ constexpr std::chrono::milliseconds kLookUp{200};  // how often streams look whe
 constexpr std::chrono::milliseconds kMinInterval{100};
 constexpr std::chrono::milliseconds kMaxInterval{3'600'000};
 constexpr std::chrono::milliseconds kDefaultInterval{1'000};
-constexpr int kCountedKinds[] = {pb::KIND_INTERFACE, pb::KIND_RULE, pb::KIND_COUNTER};
+constexpr int kCountedKinds[] = {pb::KIND_INTERFACE, pb::KIND_RULE, pb::KIND_COUNTER, pb::KIND_STEER_TARGET};
 
 google::protobuf::Timestamp Stamp(std::chrono::system_clock::time_point time) {
   return TimeUtil::NanosecondsToTimestamp(
@@ -257,7 +257,10 @@ grpc::Status GatewayService::Stats(grpc::ServerContext*, const pb::StatsRequest*
   const absl::StatusOr<headgate::Stats> stats = ReadStats(controller_.dataplane(), *state, FilterOf(*request));
   if (!stats.ok()) return ToGrpc(stats.status());
   Write(*stats, request->nonzero_only(), *response);
-  if (request->kinds_size() != 0 || request->names_size() != 0) return grpc::Status::OK;
+  const auto& kinds = request->kinds();
+  const bool workers =
+      kinds.empty() || std::find(kinds.begin(), kinds.end(), pb::KIND_STEER_TARGET) != kinds.end();
+  if (!workers || request->names_size() != 0) return grpc::Status::OK;
   for (const WorkerStatus& worker : facts_.workers()) {
     if (!request->nonzero_only() || worker.received != 0) Write(worker, *state, *response->add_workers());
   }

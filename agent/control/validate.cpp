@@ -5,6 +5,7 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/strip.h>
+#include <net/if.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -283,6 +284,8 @@ void CheckDevice(absl::string_view field, absl::string_view device, Checker& che
 
 void CheckTap(const SteerTarget& target, const TapHandlerSpec& tap, const State& state, Checker& check) {
   CheckDevice("handler.tap.device", tap.device, check);
+  if (tap.device.size() >= IFNAMSIZ)
+    check.Fail("handler.tap.device", "names of TAP devices have at most 15 bytes");
   state.steer_targets.ForEach([&](const std::shared_ptr<const SteerTarget>& other) {
     const auto* same = std::get_if<TapHandlerSpec>(&other->handler);
     if (same != nullptr && same->device == tap.device && other->name != target.name) {

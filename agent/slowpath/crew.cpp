@@ -10,8 +10,6 @@
 namespace headgate {
 namespace {
 
-// More queues than a worker has frames for share them, up to so many each.
-constexpr uint32_t kQueuesPerShare = 4;
 // Parcels of all rings to a worker, about; and of one.
 constexpr uint32_t kParcels = 8192, kMostParcels = 1024, kLeastParcels = 64;
 
@@ -58,7 +56,8 @@ absl::Status Crew::Resize(const std::vector<uint32_t>& queues, absl::FunctionRef
     }
   }
   for (uint32_t index = 0; index < queues.size(); ++index) {
-    if (index < workers_.size() && workers_[index]->options().queues * kQueuesPerShare >= queues[index]) continue;
+    if (index < workers_.size() && workers_[index]->options().queues * Worker::kQueuesPerShare >= queues[index])
+      continue;
     if (index < workers_.size()) {
       leave(index);
       Dismiss(index);

@@ -22,12 +22,22 @@ void Swap(uint8_t* a, uint8_t* b) {
   std::swap_ranges(a, a + kBytes, b);
 }
 
+// A header at any address: behind Ethernet's 14 bytes none is aligned.
+template <typename Header>
+struct [[gnu::packed]] Unaligned {
+  Header at;
+};
+template <typename Header>
+Unaligned<Header>* HeaderAt(uint8_t* data) {
+  return reinterpret_cast<Unaligned<Header>*>(data);
+}
+
 // The headers of a UDP datagram that is whole, in the first segment.
 struct Datagram {
   ethhdr* ethernet = nullptr;
-  iphdr* ipv4 = nullptr;
-  ipv6hdr* ipv6 = nullptr;
-  udphdr* udp = nullptr;
+  Unaligned<iphdr>* ipv4 = nullptr;
+  Unaligned<ipv6hdr>* ipv6 = nullptr;
+  Unaligned<udphdr>* udp = nullptr;
 };
 
 bool Find(const Packet& packet, Datagram& datagram) {
@@ -38,25 +48,26 @@ bool Find(const Packet& packet, Datagram& datagram) {
   if (packet.meta.l4 < packet.meta.l3 + (ipv6 ? sizeof(ipv6hdr) : sizeof(iphdr))) return false;
   if (packet.meta.l4 + sizeof(udphdr) > first.length) return false;
   datagram.ethernet = reinterpret_cast<ethhdr*>(first.data);
-  datagram.udp = reinterpret_cast<udphdr*>(first.data + packet.meta.l4);
+  datagram.udp = HeaderAt<udphdr>(first.data + packet.meta.l4);
   if (ipv6) {
-    datagram.ipv6 = reinterpret_cast<ipv6hdr*>(first.data + packet.meta.l3);
+    datagram.ipv6 = HeaderAt<ipv6hdr>(first.data + packet.meta.l3);
     // Directly: what extension headers ask for, the answer would repeat.
-    return datagram.ipv6->nexthdr == IPPROTO_UDP && datagram.ipv6->daddr.s6_addr[0] != 0xff;
+    return datagram.ipv6->at.nexthdr == IPPROTO_UDP && datagram.ipv6->at.daddr.s6_addr[0] != 0xff;
   }
-  datagram.ipv4 = reinterpret_cast<iphdr*>(first.data + packet.meta.l3);
-  const uint32_t destination = ntohl(datagram.ipv4->daddr);
-  return datagram.ipv4->protocol == IPPROTO_UDP && !IN_MULTICAST(destination) && destination != INADDR_BROADCAST;
+  datagram.ipv4 = HeaderAt<iphdr>(first.data + packet.meta.l3);
+  const uint32_t destination = ntohl(datagram.ipv4->at.daddr);
+  return datagram.ipv4->at.protocol == IPPROTO_UDP && !IN_MULTICAST(destination) &&
+         destination != INADDR_BROADCAST;
 }
 
 bool ChecksumsAreRight(const Packet& packet, const Datagram& datagram) {
-  const uint32_t length = ntohs(datagram.udp->len);
+  const uint32_t length = ntohs(datagram.udp->at.len);
   if (length < sizeof(udphdr) || packet.meta.l4 + length > packet.length) return false;
   if (datagram.ipv4 != nullptr) {
     const auto header = static_cast<uint32_t>(packet.meta.l4 - packet.meta.l3);
     if (Checksum{}.Add(packet.segments, packet.meta.l3, header).Finish() != 0) return false;
-    if (datagram.udp->check == 0) return true;
-  } else if (datagram.udp->check == 0) {
+    if (datagram.udp->at.check == 0) return true;
+  } else if (datagram.udp->at.check == 0) {
     return false;  // RFC 8200 section 8.1
   }
   Checksum sum;
@@ -69,19 +80,19 @@ bool ChecksumsAreRight(const Packet& packet, const Datagram& datagram) {
 
 void TurnRound(Packet& packet, const Datagram& datagram) {
   Swap<ETH_ALEN>(datagram.ethernet->h_source, datagram.ethernet->h_dest);
-  std::swap(datagram.udp->source, datagram.udp->dest);
+  uint8_t* const network = packet.segments[0].data + packet.meta.l3;
+  uint8_t* const ports = packet.segments[0].data + packet.meta.l4;
+  Swap<sizeof(in_port_t)>(ports, ports + sizeof(in_port_t));
   if (datagram.ipv6 != nullptr) {
-    Swap<sizeof(in6_addr)>(datagram.ipv6->saddr.s6_addr, datagram.ipv6->daddr.s6_addr);
-    datagram.ipv6->hop_limit = kTtl;
+    Swap<sizeof(in6_addr)>(network + offsetof(ipv6hdr, saddr), network + offsetof(ipv6hdr, daddr));
+    datagram.ipv6->at.hop_limit = kTtl;
     return;
   }
-  std::swap(datagram.ipv4->saddr, datagram.ipv4->daddr);
-  datagram.ipv4->ttl = kTtl;
-  datagram.ipv4->check = 0;
-  datagram.ipv4->check =
-      Checksum{}
-          .Add(packet.segments, packet.meta.l3, static_cast<uint32_t>(packet.meta.l4 - packet.meta.l3))
-          .Finish();
+  Swap<sizeof(in_addr)>(network + offsetof(iphdr, saddr), network + offsetof(iphdr, daddr));
+  datagram.ipv4->at.ttl = kTtl;
+  datagram.ipv4->at.check = 0;
+  const auto header = static_cast<uint32_t>(packet.meta.l4 - packet.meta.l3);
+  datagram.ipv4->at.check = Checksum{}.Add(packet.segments, packet.meta.l3, header).Finish();
 }
 
 }  // namespace

@@ -2,7 +2,12 @@
 #include "agent/slowpath/frame_pool.h"
 
 #include <absl/strings/str_cat.h>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <string>
 
 #include "agent/base/status.h"
 
@@ -10,10 +15,41 @@ namespace headgate {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr unsigned kMaxNodes = 64;  // that a word of a mask has room for
+
+// Nothing on a host with one node.
+std::optional<unsigned> NodeOf(unsigned cpu) {
+  // The CPU's directory has a link named after its node.
+  for (unsigned node = 0; node < kMaxNodes; ++node) {
+    const std::string link = absl::StrCat("/sys/devices/system/cpu/cpu", cpu, "/node", node);
+    if (access(link.c_str(), F_OK) == 0) return node;
+  }
+  return std::nullopt;
+}
+
+// While it lives, memory that this thread touches first is of a node, if that has some left.
+class PreferNode {
+ public:
+  explicit PreferNode(std::optional<unsigned> node) {
+    if (!node) return;
+    const unsigned long mask = 1UL << *node;
+    // A preference: that it cannot be had is no error.
+    set_ = syscall(SYS_set_mempolicy, MPOL_PREFERRED, &mask, kMaxNodes + 1) == 0;
+  }
+  ~PreferNode() {
+    if (set_) syscall(SYS_set_mempolicy, MPOL_DEFAULT, nullptr, 0);
+  }
+  PreferNode(const PreferNode&) = delete;
+  PreferNode& operator=(const PreferNode&) = delete;
+
+ private:
+  bool set_ = false;
+};
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FramePool>> FramePool::Create(uint32_t frames) {
+absl::StatusOr<std::unique_ptr<FramePool>> FramePool::Create(uint32_t frames, std::optional<unsigned> cpu) {
+  const PreferNode prefer(cpu ? NodeOf(*cpu) : std::nullopt);
   std::unique_ptr<FramePool> pool(new FramePool);
   const size_t bytes = size_t{frames} * kFrameSize;
   pool->mapped_ = (bytes + kHugePage - 1) / kHugePage * kHugePage;

@@ -10,8 +10,10 @@
 #include <absl/status/statusor.h>
 
 #include <atomic>
+#include <cassert>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace headgate {
@@ -21,8 +23,9 @@ class FramePool {
   // Holds a full Ethernet frame after the kernel's headroom of 256 bytes; larger packets take several.
   static constexpr uint32_t kFrameSize = 2048;
 
-  // In huge pages where the host has some left, which spares TLB misses.
-  static absl::StatusOr<std::unique_ptr<FramePool>> Create(uint32_t frames);
+  // In huge pages where the host has some left, which spares TLB misses. `cpu`: of whose NUMA node the memory is
+  // to be, where there is some left.
+  static absl::StatusOr<std::unique_ptr<FramePool>> Create(uint32_t frames, std::optional<unsigned> cpu = {});
   ~FramePool();
   FramePool(const FramePool&) = delete;
   FramePool& operator=(const FramePool&) = delete;
@@ -37,9 +40,13 @@ class FramePool {
     return true;
   }
   // `address` may be anywhere within the frame.
-  void Refer(uint64_t address) { ++references_[address / kFrameSize]; }
+  void Refer(uint64_t address) {
+    assert(references_[address / kFrameSize] != 0);
+    ++references_[address / kFrameSize];
+  }
   void Release(uint64_t address) {
     const auto frame = static_cast<uint32_t>(address / kFrameSize);
+    assert(references_[frame] != 0);
     if (--references_[frame] != 0) return;
     free_list_.push_back(frame);
     ShowFree();
@@ -51,6 +58,8 @@ class FramePool {
   uint32_t total() const { return total_; }
   uint32_t free() const { return shown_free_.load(std::memory_order_relaxed); }
   bool huge_pages() const { return huge_pages_; }
+  // Of the frame of that number; see frame_audit.h.
+  uint32_t references(uint32_t frame) const { return references_[frame]; }
 
  private:
   FramePool() = default;

@@ -39,7 +39,7 @@ Worker::Worker(const Options& options, std::unique_ptr<FramePool> pool, Fd wake)
 
 absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const Options& options) {
   HG_ASSIGN_OR_RETURN(std::unique_ptr<FramePool> pool,
-                      FramePool::Create(options.queues * XskSocket::kFrames + kSpareFrames));
+                      FramePool::Create(options.queues * XskSocket::kFrames + kSpareFrames, options.cpu));
   Fd wake(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!wake) return ErrnoStatus("make an eventfd for worker ", options.index);
   std::unique_ptr<Worker> worker(new Worker(options, std::move(pool), std::move(wake)));
@@ -89,7 +89,7 @@ absl::StatusOr<int> Worker::AddQueue(uint32_t port, uint32_t ifindex, uint32_t q
                                      bool in_software) {
   absl::StatusOr<int> result;
   Do([&] {
-    if (queues_.size() == options_.queues) {
+    if (queues_.size() == options_.queues * kQueuesPerShare) {
       result = absl::ResourceExhaustedError(
           absl::StrCat("worker ", options_.index, " has frames for ", options_.queues, " queues"));
       return;

@@ -51,11 +51,13 @@ class Worker final : private Output {
  public:
   struct Options {
     uint32_t index = 0;
-    uint32_t queues = 1;          // that it has frames for
+    uint32_t queues = 1;          // that it has all frames for; up to kQueuesPerShare times as many share them
     std::optional<unsigned> cpu;  // to be pinned to
     // Goes on looking for so long after the last packet before it sleeps.
     std::chrono::microseconds busy_poll{0};
   };
+
+  static constexpr uint32_t kQueuesPerShare = 4;
 
   static absl::StatusOr<std::unique_ptr<Worker>> Start(const Options& options);
   // Sockets and peers are to be taken off before, or what they have received is lost.

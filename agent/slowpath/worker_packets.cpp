@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A worker's steady state: from a packet's arrival to what became of it.
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 
+#include "agent/slowpath/frame_audit.h"
 #include "agent/slowpath/worker.h"
 
 namespace headgate {
@@ -23,6 +25,7 @@ size_t Worker::Serve() {
   count += Originate();
   exchange_.RingBells();
   Kick();
+  AuditFrames(*pool_, queues_, exchange_.lent());
   return count;
 }
 
@@ -229,9 +232,10 @@ void Worker::Drop(absl::Span<const Segment> segments) {
 }
 
 void Worker::Kick() {
+  const auto queues = static_cast<uint32_t>(std::max<size_t>(1, queues_.size()));
   for (Queue& queue : queues_) {
     queue.socket->Kick();
-    queue.socket->Fill();
+    queue.socket->Fill(pool_->total() / 2 / queues);
   }
 }
 

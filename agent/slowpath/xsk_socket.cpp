@@ -161,10 +161,10 @@ void XskSocket::Kick() {
   Complete();
 }
 
-void XskSocket::Fill() {
+void XskSocket::Fill(uint32_t most) {
   uint32_t index = 0;
-  const uint32_t room = xsk_prod_nb_free(&fill_, kRing);
-  const uint32_t count = std::min(room, pool_.free());
+  const uint32_t given = kRing - xsk_prod_nb_free(&fill_, kRing);
+  const uint32_t count = std::min(std::min(most, kRing) - std::min(given, most), pool_.free());
   if (count == 0 || xsk_ring_prod__reserve(&fill_, count, &index) != count) return;
   for (uint32_t i = 0; i < count; ++i) {
     uint64_t address = 0;
@@ -174,6 +174,11 @@ void XskSocket::Fill() {
   }
   xsk_ring_prod__submit(&fill_, count);
   if (xsk_ring_prod__needs_wakeup(&fill_) != 0) recvfrom(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
+}
+
+uint32_t XskSocket::held_frames() const {
+  return static_cast<uint32_t>(
+      std::count_if(held_.begin(), held_.end(), [](uint16_t references) { return references != 0; }));
 }
 
 XskStatistics ReadStatistics(int socket) {

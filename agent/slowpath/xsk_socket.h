@@ -11,6 +11,7 @@
 #include <absl/types/span.h>
 #include <xdp/xsk.h>
 
+#include <cassert>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -34,7 +35,7 @@ class XskSocket {
 
   // `busy_poll`: the driver's NAPI is run by BusyPoll, where kernel and driver know how to.
   static absl::StatusOr<std::unique_ptr<XskSocket>> Open(FramePool& pool, uint32_t ifindex, uint32_t queue,
-                                                         bool busy_poll);
+                                                         bool busy_poll = false);
   // Frames that the kernel has yet are the pool's again: the kernel is done with them once the socket is closed.
   ~XskSocket();
   XskSocket(const XskSocket&) = delete;
@@ -49,8 +50,8 @@ class XskSocket {
   uint32_t waiting() { return xsk_cons_nb_avail(&rx_, kRing); }
   // Has the kernel send what was queued and hands back what it has sent.
   void Kick();
-  // Gives the kernel frames to receive into.
-  void Fill();
+  // Gives the kernel frames to receive into. `most`: that it may have for that.
+  void Fill(uint32_t most = kRing);
 
   void BusyPoll();
 
@@ -59,6 +60,10 @@ class XskSocket {
   bool multi_buffer() const { return multi_buffer_; }
   // Packets queued to be sent that the kernel has not handed back yet, in frames.
   uint32_t in_flight() const { return in_flight_; }
+  // References that the kernel has to the frame of that number; see frame_audit.h.
+  uint32_t held(uint32_t frame) const { return held_[frame]; }
+  // Frames that the kernel has: to receive into, received and not read yet, being sent. Counts them.
+  uint32_t held_frames() const;
   XskStatistics Statistics() const { return ReadStatistics(fd()); }
 
  private:
@@ -68,7 +73,10 @@ class XskSocket {
   void Close();
   void Complete();
   void Hold(uint64_t address) { ++held_[address / FramePool::kFrameSize]; }
-  void LetGo(uint64_t address) { --held_[address / FramePool::kFrameSize]; }
+  void LetGo(uint64_t address) {
+    assert(held_[address / FramePool::kFrameSize] != 0);
+    --held_[address / FramePool::kFrameSize];
+  }
 
   FramePool& pool_;
   std::vector<uint16_t> held_;  // references that the kernel has, by frame

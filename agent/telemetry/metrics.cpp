@@ -36,7 +36,8 @@ class Families {
     (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = value;
     families_.back().metric.push_back(std::move(metric));
   }
-  void Counter(const char* name, const char* help, uint64_t value, const Labels& labels = {}) {
+  template <typename Number>
+  void Counter(const char* name, const char* help, Number value, const Labels& labels = {}) {
     Add(name, help, MetricType::Counter, static_cast<double>(value), labels);
   }
   void Gauge(const char* name, const char* help, double value, const Labels& labels = {}) {
@@ -157,49 +158,63 @@ void AddAgent(const Controller& controller, const std::vector<TableInfo>& maps, 
             static_cast<double>(ResidentBytes()));
 }
 
+struct WorkerCounter {
+  const char* name;
+  const char* help;
+  uint64_t WorkerStatus::*value;
+};
+constexpr WorkerCounter kWorkerCounters[] = {
+    {"headgate_worker_received_packets_total", "Steered packets that a worker received.", &WorkerStatus::received},
+    {"headgate_worker_received_bytes_total", "Their bytes.", &WorkerStatus::received_bytes},
+    {"headgate_worker_originated_packets_total", "Frames that handlers made.", &WorkerStatus::originated},
+    {"headgate_worker_processed_packets_total", "Packets that handlers dealt with, those lent by others too.",
+     &WorkerStatus::processed},
+    {"headgate_worker_consumed_packets_total", "Packets that handlers were done with.", &WorkerStatus::consumed},
+    {"headgate_worker_transmitted_packets_total", "Packets handed to the kernel to be sent.",
+     &WorkerStatus::transmitted},
+    {"headgate_worker_wakeups_total", "Waits that ended with something to do.", &WorkerStatus::wakeups}};
+
+void AddWorkerDrops(const WorkerStatus& worker, const std::string& name, Families& out) {
+  const std::pair<const char*, uint64_t> drops[] = {{"handler", worker.dropped_handler},
+                                                    {"no_handler", worker.dropped_no_handler},
+                                                    {"tx_full", worker.dropped_tx_full},
+                                                    {"overload", worker.dropped_overload},
+                                                    {"handover", worker.dropped_handover},
+                                                    {"rx_ring_full", worker.kernel.rx_ring_full},
+                                                    {"fill_ring_empty", worker.kernel.fill_ring_empty},
+                                                    {"kernel_other", worker.kernel.other}};
+  for (const auto& [reason, packets] : drops) {
+    out.Counter("headgate_worker_dropped_packets_total",
+                "Packets that got no further, by reason; those the kernel had no room for were not received.",
+                packets, {{"worker", name}, {"reason", reason}});
+  }
+}
+
 void AddWorkers(const std::vector<WorkerStatus>& workers, Families& out) {
   const auto each = [&](auto&& add) {
     for (const WorkerStatus& worker : workers) add(worker, std::to_string(worker.index));
   };
+  for (const WorkerCounter& counter : kWorkerCounters) {
+    each([&](const WorkerStatus& worker, const std::string& name) {
+      out.Counter(counter.name, counter.help, worker.*counter.value, {{"worker", name}});
+    });
+  }
+  each([&](const WorkerStatus& worker, const std::string& name) { AddWorkerDrops(worker, name, out); });
   each([&](const WorkerStatus& worker, const std::string& name) {
-    out.Counter("headgate_worker_received_packets_total", "Steered packets that a worker received.",
-                worker.received, {{"worker", name}});
-  });
-  each([&](const WorkerStatus& worker, const std::string& name) {
-    out.Counter("headgate_worker_received_bytes_total", "Their bytes.", worker.received_bytes, {{"worker", name}});
-  });
-  each([&](const WorkerStatus& worker, const std::string& name) {
-    out.Counter("headgate_worker_consumed_packets_total", "Packets that handlers were done with.", worker.consumed,
+    out.Counter("headgate_worker_cpu_seconds_total", "CPU time that a worker took.", worker.cpu_seconds,
                 {{"worker", name}});
   });
-  each([&](const WorkerStatus& worker, const std::string& name) {
-    out.Counter("headgate_worker_transmitted_packets_total", "Packets handed to the kernel to be sent.",
-                worker.transmitted, {{"worker", name}});
-  });
-  each([&](const WorkerStatus& worker, const std::string& name) {
-    const char* metric = "headgate_worker_dropped_packets_total";
-    const char* help =
-        "Packets that got no further, by reason; those the kernel had no room for were not received.";
-    out.Counter(metric, help, worker.dropped_handler, {{"worker", name}, {"reason", "handler"}});
-    out.Counter(metric, help, worker.dropped_no_handler, {{"worker", name}, {"reason", "no_handler"}});
-    out.Counter(metric, help, worker.dropped_tx_full, {{"worker", name}, {"reason", "tx_full"}});
-    out.Counter(metric, help, worker.dropped_overload, {{"worker", name}, {"reason", "overload"}});
-    out.Counter(metric, help, worker.dropped_handover, {{"worker", name}, {"reason", "handover"}});
-    out.Counter(metric, help, worker.kernel.rx_ring_full, {{"worker", name}, {"reason", "rx_ring_full"}});
-    out.Counter(metric, help, worker.kernel.fill_ring_empty, {{"worker", name}, {"reason", "fill_ring_empty"}});
-    out.Counter(metric, help, worker.kernel.other, {{"worker", name}, {"reason", "kernel_other"}});
-  });
-  each([&](const WorkerStatus& worker, const std::string& name) {
-    out.Counter("headgate_worker_wakeups_total", "Waits that ended with something to do.", worker.wakeups,
-                {{"worker", name}});
-  });
-  each([&](const WorkerStatus& worker, const std::string& name) {
-    out.Gauge("headgate_worker_free_frames", "Frames of a worker's pool that nothing holds.", worker.frames_free,
-              {{"worker", name}});
-  });
-  each([&](const WorkerStatus& worker, const std::string& name) {
-    out.Gauge("headgate_worker_frames", "Frames of a worker's pool.", worker.frames_total, {{"worker", name}});
-  });
+  const auto gauge = [&](const char* name, const char* help, uint32_t WorkerStatus::*value) {
+    each([&](const WorkerStatus& worker, const std::string& index) {
+      out.Gauge(name, help, worker.*value, {{"worker", index}});
+    });
+  };
+  gauge("headgate_worker_free_frames", "Frames of a worker's pool that nothing holds.",
+        &WorkerStatus::frames_free);
+  gauge("headgate_worker_frames", "Frames of a worker's pool.", &WorkerStatus::frames_total);
+  gauge("headgate_worker_lent_packets", "Packets that other workers have in hand.", &WorkerStatus::lent);
+  gauge("headgate_worker_waiting_packets", "Packets that wait in a worker's receive rings.",
+        &WorkerStatus::waiting);
 }
 
 }  // namespace

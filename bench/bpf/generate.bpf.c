@@ -23,6 +23,11 @@
 /* Constants to the verifier: they are set before loading. */
 const volatile struct hgb_template frame;
 
+/* Constant to the verifier; of frame.sizes, in turn by number. The last is of the page that frames are made
+ * of. */
+const volatile __u16 sizes[HGB_SIZES];
+const volatile __u32 largest;
+
 /* Numbers below it are given out. Written by the thread that sends, between its prog runs. */
 __u64 limit;
 /* Read at any time. */
@@ -80,19 +85,48 @@ static __always_inline void write_template(__u8 *data)
 	}
 }
 
+/* Pages have the largest size again when they come back. */
+static __always_inline __u32 fit(struct xdp_md *ctx, __u64 number)
+{
+	__u32 index = (number & HGB_NUMBER_MASK) % frame.sizes;
+	__u32 size = sizes[index & (HGB_SIZES - 1)];
+
+	if (size == largest || !bpf_xdp_adjust_tail(ctx, (int)size - (int)largest))
+		return size;
+	return 0;
+}
+
+/* Returns what the length adds to the sum of the L4 checksum. */
+static __always_inline __u32 write_lengths(__u8 *data, __u32 size)
+{
+	__u32 l4 = bpf_htons(size - frame.l4);
+
+	*(__u16 *)(data + frame.ip_length) = bpf_htons(size - frame.ip_overhead);
+	if (!frame.udp_length)
+		return l4;
+	*(__u16 *)(data + frame.udp_length) = l4;
+	return 2 * l4;
+}
+
 static __always_inline void write_flow(__u8 *data, __u32 *address, __u16 *port)
 {
+	__u32 sum;
+
 	*address = bpf_htonl(frame.first_source + flow / HGB_PORTS_PER_SOURCE);
 	*port = bpf_htons(frame.first_port + flow % HGB_PORTS_PER_SOURCE);
 	if (++flow >= frame.flows)
 		flow = 0;
 	*(__u32 *)(data + frame.source) = *address;
 	*(__u16 *)(data + frame.source_port) = *port;
-	if (frame.ip_check)
-		*(__u16 *)(data + frame.ip_check) = fold(add32(frame.ip_sum, *address));
+	if (!frame.ip_check)
+		return;
+	sum = add32(frame.ip_sum, *address);
+	if (frame.sizes)
+		sum = add32(sum, *(__u16 *)(data + frame.ip_length));
+	*(__u16 *)(data + frame.ip_check) = fold(sum);
 }
 
-static __always_inline void write_record(__u8 *data, __u64 number, __u32 address, __u16 port)
+static __always_inline void write_record(__u8 *data, __u64 number, __u32 address, __u16 port, __u32 lengths)
 {
 	struct hgb_record *record = (void *)(data + frame.record);
 	__u64 now = bpf_ktime_get_ns(), wire_number = bpf_cpu_to_be64(number);
@@ -106,6 +140,7 @@ static __always_inline void write_record(__u8 *data, __u64 number, __u32 address
 	if (!frame.l4_check)
 		return;
 	sum = add32(frame.l4_sum, address);
+	sum = add32(sum, lengths);
 	sum = add32(sum, port);
 	sum = add32(sum, wire_number);
 	sum = add32(sum, wire_number >> 32);
@@ -135,7 +170,7 @@ SEC("xdp")
 int hgb_generate(struct xdp_md *ctx)
 {
 	__u8 *data = (void *)(long)ctx->data;
-	__u32 address, header = 0;
+	__u32 address, header = 0, size = 0, lengths = 0;
 	__u64 number;
 	__u16 port;
 
@@ -156,13 +191,24 @@ int hgb_generate(struct xdp_md *ctx)
 	if (!pending.count)
 		task = bpf_get_current_task();
 	put(&pending, number);
+	if (frame.sizes) {
+		size = fit(ctx, number);
+		data = (void *)(long)ctx->data;
+		if (!size || data + frame.bytes > (__u8 *)(long)ctx->data_end) {
+			pending.count--;
+			put(&leftover, number);
+			return XDP_ABORTED;
+		}
+	}
 	/* Pages come back as the receiver left them. */
 	write_template(data);
 	if (header_count) {
 		write_header(data, header);
 	} else {
+		if (frame.sizes)
+			lengths = write_lengths(data, size);
 		write_flow(data, &address, &port);
-		write_record(data, number, address, port);
+		write_record(data, number, address, port, lengths);
 	}
 	return bpf_redirect_map(&hgb_out, 0, XDP_DROP);
 }

@@ -46,8 +46,16 @@ struct hgb_template {
 	__u32 first_source; /* of flow 0, host order */
 	__u32 first_port;
 	__u32 flows;
-	__u32 pad;
+	/* Of frames of several sizes, whose sums are without what their length is in; 0: all are of one. */
+	__u32 sizes;
+	__u32 ip_length;   /* offset of the IPv4 total or the IPv6 payload length */
+	__u32 ip_overhead; /* bytes of a frame that it does not count */
+	__u32 l4;	   /* offset of the TCP or UDP header */
+	__u32 udp_length;  /* offset of UDP's length, 0: none */
 };
+
+/* Frames have the sizes of a sequence in turn, which is no longer than this; a power of two. */
+#define HGB_SIZES 256
 
 /* A new number is given only when none is left over from a refused frame, so that at most a bulk's 16 and
  * that of the frame which pushes the bulk out are not settled. */

@@ -76,7 +76,7 @@ const std::vector<Layout>& Layouts() {
        {FIELD(hg_steer_meta, rule_id), FIELD(hg_steer_meta, target), FIELD(hg_steer_meta, port),
         FIELD(hg_steer_meta, l3), FIELD(hg_steer_meta, l4), FIELD(hg_steer_meta, kind)}},
       {"hg_queue", sizeof(hg_queue), {FIELD(hg_queue, beat), FIELD(hg_queue, waiting), FIELD(hg_queue, pad)}},
-      {"hg_target_state", sizeof(hg_target_state), {FIELD(hg_target_state, absent)}},
+      {"hg_target_state", sizeof(hg_target_state), {FIELD(hg_target_state, absent), FIELD(hg_target_state, pad)}},
       {"hg_root",
        sizeof(hg_root),
        {FIELD(hg_root, generation), FIELD(hg_root, rule_tree), FIELD(hg_root, set_tree4),

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What each action but route does to a packet: verdict, reason, the frame that leaves, and the counters.
+// What each action but route and steer does to a packet: verdict, reason, the frame that leaves, and the counters.
 #include <bpf/bpf.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
-#include <sys/socket.h>
 
 #include "tests/bpf/lab_gateway.h"
 
@@ -250,72 +249,6 @@ TEST_F(ActionTest, NoHeadroomForATag) {
               metadata == 216 ? "drop_no_headroom" : "forward_next_hop");
   }
   program.SetIngress({.ifindex = LabGateway::Index("in0")});
-}
-
-TEST_F(ActionTest, Steer) {
-  const Bytes frame = kEth / kIp4 / kUdp;
-  Program& program = gateway().program();
-  const uint32_t in = gateway().Port("in");
-  const Fd sockets = program.OpenMap("hg_xsks"), queues_served = program.OpenMap("hg_queues");
-  const Fd socket(::socket(AF_XDP, SOCK_RAW, 0));
-  ASSERT_TRUE(socket);
-  const int number = socket.get();
-  struct {
-    const char* fallback;
-    const char* reason;
-  } const cases[] = {{"", "pass_steer_fallback"},
-                     {", fallback: pass", "pass_steer_fallback"},
-                     {", fallback: drop", "drop_steer_fallback"}};
-  for (const auto& [fallback, reason] : cases) {
-    SCOPED_TRACE(fallback);
-    Use("{steer: {target: t}}", std::string("steer_targets: [{name: t") + fallback + "}]\n");
-    // What the operator's link lives by is not dropped for want of a worker.
-    const char* spared = VerdictOf(reason) == XDP_DROP ? "pass_essential" : reason;
-    Expect({{"no worker", frame, reason}, {"ARP", kEth / Arp{}, spared}});
-    const uint32_t key = in * HG_QUEUES_PER_PORT + 1;
-    ASSERT_EQ(bpf_map_update_elem(sockets.get(), &key, &number, BPF_ANY), 0) << strerror(errno);
-    const auto beat = [&](uint64_t time) {
-      const hg_queue queue = {.beat = time};
-      ASSERT_EQ(bpf_map_update_elem(queues_served.get(), &key, &queue, BPF_ANY), 0) << strerror(errno);
-    };
-    program.SetIngress({.ifindex = LabGateway::Index("in0"), .queue = 1});
-    // A worker that never came round, or not for too long.
-    beat(0);
-    EXPECT_EQ(program.Run(frame, in).reason, reason);
-    timespec now{};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const uint64_t time = static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-    beat(time - 2 * HG_BEAT_NS);
-    EXPECT_EQ(program.Run(frame, in).reason, reason);
-    // Another clock may be ahead.
-    beat(time + 60 * HG_BEAT_NS);
-    // The worker of one queue takes that queue alone; queues beyond those there is room for have none.
-    const std::pair<uint32_t, const char*> queues[] = {{0, reason},  {1, "forward_steer"}, {2, reason},
-                                                       {63, reason}, {64, reason},         {65, reason}};
-    for (const auto& [queue, expected] : queues) {
-      program.SetIngress({.ifindex = LabGateway::Index("in0"), .queue = queue});
-      const RunResult result = program.Run(frame, in);
-      EXPECT_EQ(result.reason, expected) << "queue " << queue;
-      EXPECT_EQ(VerdictName(result.verdict), VerdictName(VerdictOf(expected))) << "queue " << queue;
-      Bytes output = result.output;
-      if (queue == 1) {
-        // A test run's output begins with the metadata.
-        hg_steer_meta meta{};
-        ASSERT_EQ(output.size(), sizeof(meta) + frame.size());
-        std::memcpy(&meta, output.data(), sizeof(meta));
-        EXPECT_EQ(meta.port, in);
-        EXPECT_EQ(meta.target, 0);
-        EXPECT_NE(meta.rule_id, 0u);
-        EXPECT_EQ(meta.l3, 14);
-        EXPECT_EQ(meta.l4, 34);
-        EXPECT_EQ(meta.kind, HG_KIND_IPV4 | HG_KIND_IP | HG_KIND_PORTS);
-        output.erase(output.begin(), output.begin() + sizeof(meta));
-      }
-      EXPECT_EQ(output, frame);
-    }
-    program.SetIngress({.ifindex = LabGateway::Index("in0")});
-    ASSERT_EQ(bpf_map_delete_elem(sockets.get(), &key), 0);
-  }
 }
 
 TEST_F(ActionTest, NamedCounters) {

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "tests/harness/live_gateway.h"
+#include "tests/harness/plain_stub.h"
 
 namespace headgate::testing {
 namespace {
@@ -156,7 +157,7 @@ TEST_F(RefusalTest, AllErrorsAreAnsweredAtOnce) {
     // And to a client that has not raised any of gRPC's limits.
     grpc::ClientContext context;
     pb::ApplyResponse response;
-    const grpc::Status plain = Stub()->Apply(&context, request, &response);
+    const grpc::Status plain = PlainStub(agent().address())->Apply(&context, request, &response);
     EXPECT_EQ(plain.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << plain.error_message();
   });
 }
@@ -169,7 +170,7 @@ TEST_F(RefusalTest, ErrorsWithoutNumberAreAnsweredToo) {
   EXPECT_TRUE(absl::StrContains(status.message, "100000 violations")) << status.message;
 
   // A client that has not raised gRPC's limit of 8 KB for trailers gets an error too, and its connection stays.
-  const auto stub = Stub();
+  const auto stub = PlainStub(agent().address());
   grpc::ClientContext refused, after;
   pb::ApplyResponse response;
   const grpc::Status plain = stub->Apply(&refused, ConfigRequest(yaml), &response);

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "tests/harness/live_gateway.h"
+#include "tests/harness/plain_stub.h"
 
 namespace headgate::testing {
 namespace {
@@ -45,7 +46,7 @@ class StatsTest : public LiveGatewayTest {
   pb::StatsResponse Ask(const pb::StatsRequest& request) {
     grpc::ClientContext context;
     pb::StatsResponse response;
-    const grpc::Status status = Stub()->Stats(&context, request, &response);
+    const grpc::Status status = PlainStub(agent().address())->Stats(&context, request, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return response;
   }
@@ -130,12 +131,12 @@ TEST_F(StatsTest, WhatIsAskedForComesInOrder) {
 }
 
 TEST_F(StatsTest, KindsThatCountNothingAreRefused) {
-  for (const int kind : {static_cast<int>(pb::KIND_UNSPECIFIED), static_cast<int>(pb::KIND_STEER_TARGET),
+  for (const int kind : {static_cast<int>(pb::KIND_UNSPECIFIED), static_cast<int>(pb::KIND_SETTINGS),
                          static_cast<int>(pb::KIND_NEXT_HOP), 99, -1}) {
     pb::StatsRequest request;
     request.add_kinds(pb::KIND_RULE);
     request.add_kinds(static_cast<pb::Kind>(kind));
-    const auto stub = Stub();
+    const auto stub = PlainStub(agent().address());
     grpc::ClientContext once, again;
     pb::StatsResponse response;
     grpc::Status status = stub->Stats(&once, request, &response);
@@ -241,7 +242,7 @@ TEST_F(StatsTest, ADeletedRulesSuccessorBeginsAtZero) {
 
 TEST_F(StatsTest, AStreamTellsAgainAndAgain) {
   NowAndAfterRestart([&] {
-    const auto stub = Stub();
+    const auto stub = PlainStub(agent().address());
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
     pb::StatsRequest request;
@@ -278,7 +279,7 @@ TEST_F(StatsTest, AStreamTellsAgainAndAgain) {
 TEST_F(StatsTest, IntervalsOutOfRangeAreRefused) {
   for (const auto& [seconds, nanos] : std::initializer_list<std::pair<int64_t, int32_t>>{
            {0, 0}, {0, 99'000'000}, {3600, 1'000'000}, {-1, 0}, {1, -1}, {1'844'674'407'370'956, 0}}) {
-    const auto stub = Stub();
+    const auto stub = PlainStub(agent().address());
     grpc::ClientContext context;
     pb::StatsRequest request;
     request.mutable_interval()->set_seconds(seconds);

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "tests/harness/live_gateway.h"
+#include "tests/harness/plain_stub.h"
 
 namespace headgate::testing {
 namespace {
@@ -52,7 +53,7 @@ class UpdateTest : public LiveGatewayTest {
   std::unique_ptr<Opened> Open() {
     auto opened = std::make_unique<Opened>();
     opened->context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
-    opened->stub = Stub();
+    opened->stub = PlainStub(agent().address());
     opened->stream = opened->stub->Update(&opened->context);
     return opened;
   }

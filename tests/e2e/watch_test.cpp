@@ -14,6 +14,7 @@
 #include "agent/base/fd.h"
 #include "bpf/hg_abi.h"
 #include "tests/harness/live_gateway.h"
+#include "tests/harness/plain_stub.h"
 
 namespace headgate::testing {
 namespace {
@@ -69,7 +70,7 @@ TEST_F(WatchTest, UnknownTypesAreRefused) {
     pb::WatchRequest request;
     request.add_types(pb::EVENT_TYPE_SAMPLE);
     request.add_types(static_cast<pb::EventType>(type));
-    const auto stub = Stub();
+    const auto stub = PlainStub(agent().address());
     grpc::ClientContext context;
     const auto reader = stub->Watch(&context, request);
     pb::Event event;
@@ -158,7 +159,7 @@ TEST_F(WatchTest, ASlowWatcherIsToldWhatItMissed) {
   api().PatchYaml(
       "upsert: {rules: [{name: wire, priority: 10, match: {interface: in}, action: {drop: {}, sample: {one_in: "
       "1}}}]}");
-  const auto stub = Stub();
+  const auto stub = PlainStub(agent().address());
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
   pb::WatchRequest request;
@@ -239,7 +240,7 @@ TEST_F(WatchTest, StreamsEndWithTheAgent) {
   request.set_id(5);
   ASSERT_TRUE(updates->Send(request));
   ASSERT_TRUE(updates->Receive().has_value());
-  const auto stub = Stub();
+  const auto stub = PlainStub(agent().address());
   grpc::ClientContext context;
   const auto stats = stub->StreamStats(&context, {});
   pb::StatsResponse response;

@@ -18,6 +18,7 @@ constexpr size_t kCorpus = 500;
 
 // Devices of the lab, one that is none, and one that native mode does not suit.
 const std::vector<std::string> kDevices = {"g0", "g1", "hgt-none", "lo", ""};
+const std::vector<std::string> kTaps = {"hgt-tap0", "hgt-tap1", "a/b", ""};
 const std::vector<std::string> kInterfaces = {"in", "out", "g0"};
 const std::vector<std::string> kSets = {"s0", "s1"};
 const std::vector<std::string> kHops = {"h0", "h1"};
@@ -169,7 +170,16 @@ pb::GatewayConfig ApiMessages::Config(uint64_t objects) {
         target.set_fallback(static_cast<pb::Fallback>(Below(3)));
         if (Below(3) == 0) target.mutable_handler()->mutable_count();
         if (Below(3) == 0) target.mutable_handler()->mutable_echo();
+        if (Below(6) == 0) {
+          pb::TapHandler* tap = target.mutable_handler()->mutable_tap();
+          tap->set_device(Pick(kTaps));
+          tap->set_kind(static_cast<pb::TapKind>(Below(4)));
+          if (Below(2) == 0) tap->set_interface(Pick(kInterfaces));
+        }
+        if (Below(6) == 0) target.mutable_handler()->mutable_app();
         if (Below(4) == 0) target.mutable_workers()->set_count(static_cast<uint32_t>(Below(4)));
+        if (Below(4) == 0) target.set_spread(static_cast<pb::Spread>(Below(7)));
+        if (Below(4) == 0) target.set_priority(static_cast<uint32_t>(Below(9)));
         break;
       }
       case 4:

@@ -116,6 +116,10 @@ pb::NextHop Canonical(pb::NextHop hop) {
 pb::SteerTarget Canonical(pb::SteerTarget target) {
   if (target.fallback() == pb::FALLBACK_UNSPECIFIED) target.set_fallback(pb::FALLBACK_PASS);
   if (target.has_handler() && !target.has_workers()) target.mutable_workers()->set_count(1);
+  if (target.has_handler() && !target.has_priority()) target.set_priority(7);
+  if (target.handler().has_tap() && target.handler().tap().kind() == pb::TAP_KIND_UNSPECIFIED) {
+    target.mutable_handler()->mutable_tap()->set_kind(pb::TAP_KIND_TAP);
+  }
   return target;
 }
 

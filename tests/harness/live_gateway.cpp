@@ -2,7 +2,6 @@
 #include "tests/harness/live_gateway.h"
 
 #include <absl/strings/str_cat.h>
-#include <grpcpp/grpcpp.h>
 #include <sys/mount.h>
 
 #include <filesystem>
@@ -45,10 +44,6 @@ pb::ApplyRequest PatchRequest(const std::string& yaml) {
   *request.mutable_patch() = FromYaml<pb::Patch>(yaml);
   request.set_wait_applied(true);
   return request;
-}
-
-std::unique_ptr<pb::Gateway::Stub> PlainStub(const std::string& address) {
-  return pb::Gateway::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
 }
 
 const char LiveGatewayTest::kDocument[] = R"(

@@ -12,7 +12,7 @@
 #include <memory>
 #include <string>
 
-#include "headgate/v1/gateway.grpc.pb.h"
+#include "headgate/v1/gateway.pb.h"
 #include "tests/harness/agent.h"
 #include "tests/harness/command.h"
 #include "tests/harness/wire.h"
@@ -27,9 +27,6 @@ extern template pb::Patch FromYaml(const std::string& yaml);
 
 pb::ApplyRequest ConfigRequest(const std::string& yaml);
 pb::ApplyRequest PatchRequest(const std::string& yaml);
-
-// A connection as a program without special settings would open it.
-std::unique_ptr<pb::Gateway::Stub> PlainStub(const std::string& address);
 
 // client c0 -- g0 gw g1 -- s0 server.
 class LiveGatewayTest : public ::testing::Test {
@@ -50,7 +47,6 @@ class LiveGatewayTest : public ::testing::Test {
   Client& api() { return agent_->client(); }
   Wire& client() { return *client_; }
   Wire& server() { return *server_; }
-  std::unique_ptr<pb::Gateway::Stub> Stub() { return PlainStub(agent_->address()); }
 
   // The state and the objects with their ids, as text; not what becomes of them.
   std::string Held(bool applied = false);

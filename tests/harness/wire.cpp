@@ -56,7 +56,13 @@ Wire::Wire(const std::string& netns, const std::string& device) {
 }
 
 void Wire::Send(const Bytes& frame) {
+  bool was_down = false;
   while (send(socket_.get(), frame.data(), frame.size(), 0) < 0) {
+    // Of a device that went down meanwhile the socket tells once, though it be up again.
+    if (errno == ENETDOWN && !was_down) {
+      was_down = true;
+      continue;
+    }
     if (errno != EAGAIN && errno != ENOBUFS && errno != EINTR) {
       throw std::runtime_error(std::string("send: ") + std::strerror(errno));
     }

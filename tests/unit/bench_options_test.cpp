@@ -198,6 +198,45 @@ TEST(BenchOptionsTest, Replace) {
   EXPECT_TRUE(given.wait);
 }
 
+TEST(BenchOptionsTest, SizesMayBeAMix) {
+  const auto send = Get<SendCommand>({"send", "eth0", "--destination-mac", "02:00:00:00:00:09", "--size", "imix"});
+  EXPECT_EQ(send.options.frame.size, 1514u);
+  EXPECT_EQ(send.options.frame.sizes.size(), 12u);
+  EXPECT_TRUE(BuildTemplate(send.options.frame).ok());
+  EXPECT_EQ(Parse({"send", "eth0", "--destination-mac", "02:00:00:00:00:09", "--size", "64:0"}).exit_code, 2);
+}
+
+TEST(BenchOptionsTest, Steer) {
+  const auto defaults = Get<SteerOptions>({"steer"});
+  EXPECT_EQ(defaults.agent, "headgated");
+  EXPECT_EQ(defaults.handlers, (std::vector<std::string>{"count", "echo"}));
+  EXPECT_EQ(defaults.sizes, (std::vector<uint32_t>{64, 1400}));
+  EXPECT_GE(defaults.rounds, 3);
+  EXPECT_TRUE(defaults.socat);
+  EXPECT_TRUE(defaults.realtime);
+  EXPECT_FALSE(defaults.wait);
+  const auto given = Get<SteerOptions>({"steer", "--agent", "a", "--handlers", "echo", "--sizes", "60,1514",
+                                        "--rounds", "2", "--seconds", "0.5", "--flows", "9", "--directory", "/d",
+                                        "--no-socat", "--no-realtime", "--wait"});
+  EXPECT_EQ(given.agent, "a");
+  EXPECT_EQ(given.handlers, (std::vector<std::string>{"echo"}));
+  EXPECT_EQ(given.sizes, (std::vector<uint32_t>{60, 1514}));
+  EXPECT_EQ(given.rounds, 2);
+  EXPECT_EQ(given.seconds, 0.5);
+  EXPECT_EQ(given.flows, 9u);
+  EXPECT_EQ(given.directory, "/d");
+  EXPECT_FALSE(given.socat);
+  EXPECT_FALSE(given.realtime);
+  EXPECT_TRUE(given.wait);
+  for (const std::vector<const char*>& wrong :
+       std::vector<std::vector<const char*>>{{"steer", "--handlers", "tap"},
+                                             {"steer", "--sizes", "59"},
+                                             {"steer", "--sizes", "1515"},
+                                             {"steer", "--flows", "0"}}) {
+    EXPECT_EQ(Parse(wrong).exit_code, 2) << wrong[2];
+  }
+}
+
 TEST(BenchOptionsTest, JsonAndQuietStandAnywhere) {
   for (const auto& words :
        {std::vector<const char*>{"--json", "f", "-q", "redirect"}, {"redirect", "--json", "f", "-q"}}) {

@@ -97,6 +97,38 @@ TEST(FrameTest, RecordFollowsTheHeader) {
   EXPECT_EQ(Word(frame, record + 2), 7);
 }
 
+TEST(FrameTest, OfAMixTheLengthsAreLeftToTheProgram) {
+  for (const Family family : {Family::kIpv4, Family::kIpv6}) {
+    FrameSpec spec = Spec(Transport::kUdp, family, 1514);
+    spec.sizes = {100, 1514, 600};
+    const auto mixed = BuildTemplate(spec);
+    ASSERT_TRUE(mixed.ok()) << mixed.status();
+    EXPECT_EQ(mixed->sizes, 3u);
+    const Bytes frame = BuildFrame(spec, *mixed, 0);
+    ASSERT_EQ(frame.size(), 1514u);
+    EXPECT_EQ(Word(frame, mixed->ip_length), 0);
+    EXPECT_EQ(Word(frame, mixed->udp_length), 0);
+    EXPECT_EQ(mixed->ip_overhead, family == Family::kIpv4 ? 14u : 54u);
+    EXPECT_EQ(mixed->l4, family == Family::kIpv4 ? 34u : 54u);
+  }
+}
+
+TEST(FrameTest, MixesAreParsedAndSpread) {
+  const auto spread = [](const std::string& text) { return SpreadSizes(*ParseSizes(text)); };
+  EXPECT_EQ(ParseSizes("1400")->front().size, 1400u);
+  EXPECT_TRUE(spread("1400").empty());
+  EXPECT_EQ(spread("64,1400"), (std::vector<uint32_t>{64, 1400}));
+  EXPECT_EQ(spread("64:3,1400:1"), (std::vector<uint32_t>{64, 64, 1400, 64}));
+  const std::vector<uint32_t> imix = spread("imix");
+  EXPECT_EQ(imix.size(), 12u);
+  EXPECT_EQ(std::count(imix.begin(), imix.end(), 60u), 7);
+  EXPECT_EQ(std::count(imix.begin(), imix.end(), 590u), 4);
+  EXPECT_EQ(std::count(imix.begin(), imix.end(), 1514u), 1);
+  for (const char* wrong : {"", "x", "64:", ":7", "64:0", "0", "64,", "64:7:1", "-1", "64:200,128:57", "IMIX 2"}) {
+    EXPECT_FALSE(ParseSizes(wrong).ok()) << wrong;
+  }
+}
+
 TEST(FrameTest, FlowsAreDifferent) {
   const FrameSpec spec = Spec(Transport::kUdp, Family::kIpv4);
   std::set<Bytes> frames;
