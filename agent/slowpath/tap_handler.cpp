@@ -115,7 +115,7 @@ size_t TapHandler::Originate(Output& output) {
 
 void TapHandler::Forward(absl::Span<const uint8_t> frame, Output& output) {
   if (frame.size() < ETH_HLEN) return output.Drop({});
-  const Origin* origin = IsGroup(frame.data()) ? nullptr : sources_.Find(MacKey(frame.data()));
+  const Origin* origin = sources_.Find(MacKey(frame.data()));  // none of a group's
   const uint32_t port = origin != nullptr ? origin->port : setup_.port;
   if (port == 0) return output.Drop({});
   Send(port, {}, frame, output);
