@@ -158,8 +158,34 @@ TEST_F(AppServerTest, AWaitingProcessIsWoken) {
       });
       EXPECT_EQ(worker_->Handle(Frame(60)), Disposition::kConsumed);
       waiting.join();
-      EXPECT_EQ(app.Receive(channel, &packet, 1), 1U);
+      ASSERT_EQ(app.Receive(channel, &packet, 1), 1U);
+      ASSERT_FALSE(HasFailure());
     }
+  }
+}
+
+TEST_F(AppServerTest, AFullChannelIsSaidAndLosesNothing) {
+  Hire();
+  Application app("app", path_);
+  ASSERT_TRUE(AwaitPresent(app));
+  uint8_t number = 0;
+  for (int round = 0; round < 5; ++round) {
+    std::vector<Frame> expected;
+    int error = 0;
+    while (error == 0 && expected.size() < 10'000) {
+      const Frame frame(8000 + number, number);
+      error = app.Send(0, 3, frame.data(), static_cast<uint32_t>(frame.size()));
+      if (error == 0) expected.push_back(frame), ++number;
+    }
+    EXPECT_EQ(error, -ENOBUFS);
+    EXPECT_GT(expected.size(), 200U);
+    std::vector<Frame> sent;
+    while (sent.size() < expected.size()) {
+      const std::vector<Frame> some = worker_->Sent();
+      ASSERT_FALSE(some.empty());
+      sent.insert(sent.end(), some.begin(), some.end());
+    }
+    EXPECT_TRUE(sent == expected);
   }
 }
 
