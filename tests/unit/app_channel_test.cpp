@@ -241,6 +241,18 @@ TEST_F(AppChannelTest, LiesBreakTheChannel) {
   EXPECT_NE(channel_->broken(), nullptr);
 }
 
+TEST_F(AppChannelTest, FramesDoNotCrossTheEnd) {
+  while (out_head_ < kRing - HGA_ALIGN) {
+    Write({.length = 14, .port = 3}, HGA_ALIGN);
+    ASSERT_EQ(channel_->Send(frames_, 64), 1U);
+  }
+  frames_.sent.clear();
+  Write({.length = 100, .port = 3}, hga_record_bytes(100));
+  EXPECT_EQ(channel_->Send(frames_, 64), 0U);
+  EXPECT_TRUE(frames_.sent.empty());
+  EXPECT_NE(channel_->broken(), nullptr);
+}
+
 // Whatever is in the memory, nothing outside is touched, nothing waits, and frames are not lost.
 TEST_F(AppChannelTest, SurvivesRandomMemory) {
   std::mt19937_64 random = testing::MakeRandom();

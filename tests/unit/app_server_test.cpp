@@ -147,15 +147,46 @@ TEST_F(AppServerTest, AWaitingProcessIsWoken) {
   Hire();
   Application app("app", path_);
   ASSERT_TRUE(AwaitPresent(app));
-  for (int i = 0; i < 100; ++i) {
-    std::thread waiting([&] {
-      ASSERT_TRUE(app.Wait(0, std::chrono::seconds(5)));
+  // By the bell alone: Wait looks every now and then.
+  for (const uint32_t channel : {0U, HGA_ANY}) {
+    for (int i = 0; i < 100; ++i) {
       hga_packet packet;
-      ASSERT_EQ(app.Receive(0, &packet, 1), 1U);
-      app.Receive(0, &packet, 1);
-    });
-    EXPECT_EQ(worker_->Handle(Frame(60)), Disposition::kConsumed);
-    waiting.join();
+      app.Receive(channel, &packet, 1);
+      EXPECT_FALSE(app.Wait(channel, std::chrono::milliseconds(0)));
+      std::thread waiting([&] {
+        pollfd polled{app.fd(channel), POLLIN, 0};
+        EXPECT_EQ(poll(&polled, 1, 5000), 1);
+      });
+      EXPECT_EQ(worker_->Handle(Frame(60)), Disposition::kConsumed);
+      waiting.join();
+      ASSERT_EQ(app.Receive(channel, &packet, 1), 1U);
+      ASSERT_FALSE(HasFailure());
+    }
+  }
+}
+
+TEST_F(AppServerTest, AFullChannelIsSaidAndLosesNothing) {
+  Hire();
+  Application app("app", path_);
+  ASSERT_TRUE(AwaitPresent(app));
+  uint8_t number = 0;
+  for (int round = 0; round < 5; ++round) {
+    std::vector<Frame> expected;
+    int error = 0;
+    while (error == 0 && expected.size() < 10'000) {
+      const Frame frame(8000 + number, number);
+      error = app.Send(0, 3, frame.data(), static_cast<uint32_t>(frame.size()));
+      if (error == 0) expected.push_back(frame), ++number;
+    }
+    EXPECT_EQ(error, -ENOBUFS);
+    EXPECT_GT(expected.size(), 200U);
+    std::vector<Frame> sent;
+    while (sent.size() < expected.size()) {
+      const std::vector<Frame> some = worker_->Sent();
+      ASSERT_FALSE(some.empty());
+      sent.insert(sent.end(), some.begin(), some.end());
+    }
+    EXPECT_TRUE(sent == expected);
   }
 }
 
