@@ -283,7 +283,7 @@ std::optional<Command> ParseCommand(int argc, const char* const* argv, std::ostr
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--json", command.json, "File for the results as JSON; - for standard output")->type_name("FILE");
-  app.add_flag("-q,--quiet", command.quiet, "No progress");
+  app.add_flag("-q,--quiet", command.quiet, "No progress on standard error");
   AddSend(app, command);
   AddReceive(app, command);
   AddRun(app, command);

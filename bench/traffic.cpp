@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/traffic.h"
 
+#include <absl/functional/function_ref.h>
 #include <absl/strings/str_cat.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "agent/base/status.h"
 #include "bench/netns.h"
+#include "bench/progress.h"
 #include "bench/report.h"
 
 namespace headgate::bench {
@@ -32,28 +36,57 @@ absl::StatusOr<std::unique_ptr<Sender>> OpenSender(const SendCommand& command) {
   return Sender::Open(options);
 }
 
-absl::Status RunSender(Sender& sender, const std::atomic<bool>& stop) {
+absl::Status CountSent(const Sender& sender, Counts& counts) {
+  counts.sent = sender.sent();
+  counts.refused = sender.refused();
+  return absl::OkStatus();
+}
+
+absl::Status CountReceived(const Receiver& receiver, bool numbered, Counts& counts) {
+  if (!numbered) {
+    HG_ASSIGN_OR_RETURN(counts.received, receiver.Frames());
+    return absl::OkStatus();
+  }
+  HG_ASSIGN_OR_RETURN(const ReceiveReport report, receiver.Read());
+  counts.received = report.Unique();
+  counts.lost = report.Lost();
+  return absl::OkStatus();
+}
+
+// Until it has ended or is to stop.
+absl::Status RunSender(Sender& sender, Progress& progress, absl::FunctionRef<absl::Status(Counts&)> count,
+                       const std::atomic<bool>& stop) {
   sender.Start();
-  while (sender.running() && !stop.load(std::memory_order_relaxed)) std::this_thread::sleep_for(kPoll);
-  return sender.Stop();
+  absl::Status status;
+  while (status.ok() && sender.running() && !stop.load(std::memory_order_relaxed)) {
+    std::this_thread::sleep_for(kPoll);
+    status = progress.Update(count);
+  }
+  const absl::Status ended = sender.Stop();
+  return ended.ok() ? status : ended;
 }
 
 }  // namespace
 
-absl::StatusOr<Outcome> Send(const SendCommand& command, const std::atomic<bool>& stop) {
+absl::StatusOr<Outcome> Send(const SendCommand& command, bool quiet, const std::atomic<bool>& stop) {
   HG_ASSIGN_OR_RETURN(const auto sender, OpenSender(command));
   const CpuMeter meter;
-  HG_RETURN_IF_ERROR(RunSender(*sender, stop));
+  {
+    Progress progress(quiet, STDERR_FILENO);
+    HG_RETURN_IF_ERROR(RunSender(
+        *sender, progress, [&](Counts& counts) { return CountSent(*sender, counts); }, stop));
+  }
   const CpuReport cpu = meter.Elapsed();
   const SendReport report = sender->Report();
   return Outcome{.json = {{"send", ToJson(report)}, {"cpu", ToJson(cpu)}},
                  .text = absl::StrCat(ToText(report), "\n", ToText(cpu), "\n")};
 }
 
-absl::StatusOr<Outcome> Receive(const ReceiveCommand& command, const std::atomic<bool>& stop) {
+absl::StatusOr<Outcome> Receive(const ReceiveCommand& command, bool quiet, const std::atomic<bool>& stop) {
   HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open(command.options));
   const CpuMeter meter;
   const auto start = steady_clock::now();
+  std::optional<Progress> progress(std::in_place, quiet, STDERR_FILENO);
   while (!stop.load(std::memory_order_relaxed)) {
     if (command.duration && steady_clock::now() - start >= *command.duration) break;
     if (command.count != 0) {
@@ -61,7 +94,10 @@ absl::StatusOr<Outcome> Receive(const ReceiveCommand& command, const std::atomic
       if (frames >= command.count) break;
     }
     std::this_thread::sleep_for(kPoll);
+    HG_RETURN_IF_ERROR(progress->Update(
+        [&](Counts& counts) { return CountReceived(*receiver, !command.options.count_only, counts); }));
   }
+  progress.reset();
   const CpuReport cpu = meter.Elapsed();
   HG_ASSIGN_OR_RETURN(const ReceiveReport report, receiver->Read());
   const char* mode = receiver->mode() == DriverMode::kNative ? "native" : "generic";
@@ -69,11 +105,18 @@ absl::StatusOr<Outcome> Receive(const ReceiveCommand& command, const std::atomic
                  .text = absl::StrCat(ToText(report), "\n", ToText(cpu), "; ", mode, " mode\n")};
 }
 
-absl::StatusOr<Outcome> SendAndReceive(const RunCommand& command, const std::atomic<bool>& stop) {
+absl::StatusOr<Outcome> SendAndReceive(const RunCommand& command, bool quiet, const std::atomic<bool>& stop) {
   HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open(command.receive));
   HG_ASSIGN_OR_RETURN(const auto sender, OpenSender(command.send));
   const CpuMeter meter;
-  HG_RETURN_IF_ERROR(RunSender(*sender, stop));
+  {
+    Progress progress(quiet, STDERR_FILENO);
+    const auto count = [&](Counts& counts) -> absl::Status {
+      HG_RETURN_IF_ERROR(CountSent(*sender, counts));
+      return CountReceived(*receiver, /*numbered=*/true, counts);
+    };
+    HG_RETURN_IF_ERROR(RunSender(*sender, progress, count, stop));
+  }
   const CpuReport cpu = meter.Elapsed();
   HG_RETURN_IF_ERROR(receiver->AwaitIdle(kIdle, kIdleTimeout));
   const SendReport sent = sender->Report();

@@ -18,9 +18,9 @@ struct Outcome {
   std::string text;
 };
 
-// `stop` ends them early, which is no error.
-absl::StatusOr<Outcome> Send(const SendCommand& command, const std::atomic<bool>& stop);
-absl::StatusOr<Outcome> Receive(const ReceiveCommand& command, const std::atomic<bool>& stop);
-absl::StatusOr<Outcome> SendAndReceive(const RunCommand& command, const std::atomic<bool>& stop);
+// `stop` ends them early, which is no error. Unless `quiet`, a line each second goes to standard error.
+absl::StatusOr<Outcome> Send(const SendCommand& command, bool quiet, const std::atomic<bool>& stop);
+absl::StatusOr<Outcome> Receive(const ReceiveCommand& command, bool quiet, const std::atomic<bool>& stop);
+absl::StatusOr<Outcome> SendAndReceive(const RunCommand& command, bool quiet, const std::atomic<bool>& stop);
 
 }  // namespace headgate::bench

@@ -123,6 +123,40 @@ TEST_F(HgbenchProgramTest, ReceiveEndsAfterItsCount) {
   EXPECT_NE(received.out.find("received 1000 frames, 64000 bytes; 0 lost"), std::string::npos) << received.out;
 }
 
+// Lines of one length that end in `end`, as many as there are.
+size_t CountLines(const std::string& text, const std::string& start, const std::string& end) {
+  size_t lines = 0;
+  for (size_t at = text.find(start); at != std::string::npos; at = text.find(start, at + 1)) {
+    lines += text.find(end, at) != std::string::npos;
+  }
+  return lines;
+}
+
+TEST_F(HgbenchProgramTest, ALineEachSecondSaysHowFarItIs) {
+  Impairment gateway;
+  ASSERT_TRUE(gateway.Attach(gateway.faulty()).ok());
+  std::vector<std::string> words = RunVerb(0);
+  words.insert(words.end(), {"--rate", "50000", "--duration", "3.5"});
+  const CommandResult plain = Hgbench(words);
+  EXPECT_EQ(plain.code, 3) << plain.err;
+  EXPECT_GE(CountLines(plain.err, " s: sent ", "/s, "), 2u) << plain.err;
+  EXPECT_NE(plain.err.find(" lost (10 %)\n"), std::string::npos) << plain.err;
+  EXPECT_EQ(plain.err.find('\r'), std::string::npos) << plain.err;
+  EXPECT_EQ(plain.out.find(" s: sent "), std::string::npos) << plain.out;
+  words.push_back("--quiet");
+  EXPECT_EQ(Hgbench(words).err, "");
+}
+
+TEST_F(HgbenchProgramTest, OnATerminalALineOverwritesTheOneBefore) {
+  Command receive({HG_HGBENCH, "receive", "hgbt-sink", "--netns", "hgbt-sink"}, {.terminal = true});
+  ASSERT_TRUE(testing::WaitFor([&] { return CountLines(receive.Out(), "\r\x1b[K", " lost") >= 2; }));
+  receive.Signal(SIGINT);
+  const CommandResult result = receive.Wait();
+  EXPECT_EQ(result.code, 0);
+  const std::string last = result.out.substr(result.out.rfind("\r\x1b[K"));
+  EXPECT_NE(last.find("0 lost (0 %)\r\nreceived 0 frames"), std::string::npos) << result.out;
+}
+
 TEST_F(HgbenchProgramTest, WhatCannotBeDoneIsOneAndSaysWhy) {
   const CommandResult device = Hgbench({"send", "nosuch0", "--netns", "hgbt-gw", "--destination-mac", kMac});
   EXPECT_EQ(device.code, 1);

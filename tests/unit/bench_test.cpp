@@ -14,6 +14,7 @@
 #include "bench/frame.h"
 #include "bench/histogram.h"
 #include "bench/pacer.h"
+#include "bench/progress.h"
 #include "bench/report.h"
 #include "bench/result.h"
 #include "tests/harness/packet.h"
@@ -316,6 +317,20 @@ TEST(ResultTest, TableHasARowACase) {
 }
 
 TEST(ResultTest, JsonThatCannotBeWrittenIsAnError) { EXPECT_FALSE(WriteJson({}, "/proc/no/such/file").ok()); }
+
+TEST(ProgressTest, LinesSayRatesAndLossOfTheEndsThereAre) {
+  using std::chrono::milliseconds;
+  const Counts before{.sent = 1000, .refused = 0, .received = 900, .lost = 1};
+  const Counts now{.sent = 3000, .refused = 5, .received = 2900, .lost = 100};
+  EXPECT_EQ(ToProgressLine(milliseconds(7010), milliseconds(2000), before, now),
+            "7 s: sent 1000/s, 3000 in all, 5 refused; received 1000/s, 2900 in all, 100 lost (3.33 %)");
+  EXPECT_EQ(ToProgressLine(milliseconds(1000), milliseconds(1000), {}, {.sent = 10, .refused = 0}),
+            "1 s: sent 10/s, 10 in all");
+  EXPECT_EQ(ToProgressLine(milliseconds(1000), milliseconds(500), {}, {.received = 0, .lost = 0}),
+            "1 s: received 0/s, 0 in all, 0 lost (0 %)");
+  EXPECT_EQ(ToProgressLine(milliseconds(1000), milliseconds(500), {}, {.received = 4}),
+            "1 s: received 8/s, 4 in all");
+}
 
 }  // namespace
 }  // namespace headgate::bench
