@@ -38,7 +38,7 @@ bool FitsAFrame(const char* device) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<XskSocket>> XskSocket::Open(FramePool& pool, uint32_t ifindex, uint32_t queue,
-                                                           const Options& options) {
+                                                           const XskOptions& options) {
   char device[IF_NAMESIZE];
   if (if_indextoname(ifindex, device) == nullptr) return ErrnoStatus("name device ", ifindex);
   std::unique_ptr<XskSocket> socket(new XskSocket(pool, options));

@@ -23,6 +23,11 @@
 
 namespace headgate {
 
+struct XskOptions {
+  uint32_t fill = kReceiveRing;  // frames that the kernel has to receive into, at most
+  bool busy_poll = false;        // the driver's NAPI is run by BusyPoll, where kernel and driver know how to
+};
+
 // Of a socket, by its file descriptor; none when it is no AF_XDP socket. (any thread)
 XskStatistics ReadStatistics(int socket);
 
@@ -33,12 +38,8 @@ class XskSocket {
   // Frames that a socket can hold at most: those to receive into, those received, those being sent.
   static constexpr uint32_t kFrames = 2 * kRing;
 
-  struct Options {
-    uint32_t fill = kRing;   // frames that the kernel has to receive into, at most
-    bool busy_poll = false;  // the driver's NAPI is run by BusyPoll, where kernel and driver know how to
-  };
   static absl::StatusOr<std::unique_ptr<XskSocket>> Open(FramePool& pool, uint32_t ifindex, uint32_t queue,
-                                                         const Options& options = {});
+                                                         const XskOptions& options = {});
   // Frames that the kernel has yet are the pool's again: the kernel is done with them once the socket is closed.
   ~XskSocket();
   XskSocket(const XskSocket&) = delete;
@@ -70,7 +71,7 @@ class XskSocket {
   XskStatistics Statistics() const { return ReadStatistics(fd()); }
 
  private:
-  XskSocket(FramePool& pool, const Options& options) : pool_(pool), options_(options), held_(pool.total()) {}
+  XskSocket(FramePool& pool, const XskOptions& options) : pool_(pool), options_(options), held_(pool.total()) {}
   absl::Status BindBest(const char* device, uint32_t queue);
   absl::Status Bind(const char* device, uint32_t queue, uint16_t flags);
   void PreferBusyPoll();
@@ -83,7 +84,7 @@ class XskSocket {
   }
 
   FramePool& pool_;
-  const Options options_;
+  const XskOptions options_;
   std::vector<uint16_t> held_;  // references that the kernel has, by frame
   xsk_umem* umem_ = nullptr;
   xsk_socket* socket_ = nullptr;
