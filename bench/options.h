@@ -24,7 +24,8 @@ enum class ExitCode { kOk = 0, kFailed = 1, kUsage = 2, kLost = 3 };
 
 struct SendCommand {
   SendOptions options;
-  bool has_source_mac = false;  // else: the device's own
+  bool has_source_mac = false;                     // else: the device's own
+  std::optional<MacAddress> destination_mac = {};  // as it was given; `options` have what comes of it
 };
 
 // Until a signal, a number of frames or a time.

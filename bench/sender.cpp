@@ -15,7 +15,8 @@
 #include <limits>
 
 #include "agent/base/status.h"
-#include "bench/bpf/wire.h"  // before the skeleton, which has variables of its types
+#include "bench/bpf/fill.h"  // before the skeleton, which has variables of its types
+#include "bench/bpf/wire.h"
 #include "bench/header_table.h"
 #include "bench/pacer.h"
 #include "generate_bpf.skel.h"
