@@ -45,7 +45,7 @@ bool IsGroup(const IpAddress& address);
 MacAddress GroupMac(const IpAddress& group);
 
 // What a page of a prog run has room for, whatever the kernel's own structs in it take.
-inline constexpr uint32_t kMaxFrameBytes = 3300;
+inline constexpr uint32_t kMaxFrameBytes = HGB_FRAME_BYTES;
 
 // The smallest frame that holds the headers and the record.
 uint32_t MinFrameBytes(const FrameSpec& spec);

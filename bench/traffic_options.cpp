@@ -81,6 +81,11 @@ void AddFrame(CLI::App& app, SendCommand& send) {
   app.add_option("--stream", frame.stream, "Number by which receivers tell senders apart")->capture_default_str();
 }
 
+// Options of all senders, whatever they send.
+bool IsOfAll(const std::string& name) {
+  return name == "--help" || name == "--netns" || name == "--from-netns" || name == "--to-netns";
+}
+
 void AddGeneve(CLI::App& app, SendCommand& send) {
   send.options.frame.geneve.source = *ParseAddress("198.18.0.1");
   send.options.frame.geneve.destination = *ParseAddress("198.19.0.1");
@@ -116,9 +121,43 @@ void AddGeneve(CLI::App& app, SendCommand& send) {
       ->needs(wrap);
 }
 
+// After the options that say what frames are made of: those of a file are sent as they are.
+void AddPcap(CLI::App& app, SendCommand& send) {
+  const std::vector<CLI::Option*> made = app.get_options([](const CLI::Option* option) {
+    return option->get_name().rfind("--", 0) == 0 && !IsOfAll(option->get_name());
+  });
+  CLI::Option* pcap =
+      app.add_option("--pcap", send.pcap, "Send the frames of a capture file as they are")->type_name("FILE");
+  for (CLI::Option* option : made) pcap->excludes(option);
+  app.add_option("--loop", send.loop, "Times to send the file; 0: no limit")
+      ->check(CLI::Range(uint64_t{0}, uint64_t{1'000'000'000}))
+      ->needs(pcap)
+      ->capture_default_str();
+  app.add_option_function<double>(
+         "--speed", [&send](double speed) { send.options.speed = speed; },
+         "Frames of a file at the times of their capture, so many times as fast [1, unless --rate]")
+      ->check(CLI::Range(1e-3, 1e6))
+      ->needs(pcap);
+}
+
+void AddEngine(CLI::App& app, SendOptions& options) {
+  static const std::map<std::string, EngineKind> kEngines = {{"prog", EngineKind::kProg},
+                                                             {"xdp", EngineKind::kXdp}};
+  app.add_option("--engine", options.engine, "prog: by XDP_REDIRECT of prog runs; xdp: by AF_XDP [prog]")
+      ->type_name("NAME")
+      ->transform(CLI::CheckedTransformer(kEngines, CLI::ignore_case).description(""));
+  app.add_option("--queue", options.queue, "Queue of the device that AF_XDP sends by")
+      ->check(CLI::Range(0u, 4095u))
+      ->capture_default_str();
+}
+
 // What follows from several options together.
-void FinishSending(SendCommand& send) {
+void FinishSending(const CLI::App& app, SendCommand& send) {
   FrameSpec& frame = send.options.frame;
+  if (!send.pcap.empty()) {
+    if (app.count("--rate") == 0 && !send.options.speed) send.options.speed = 1;
+    return;
+  }
   const IpAddress& destination = frame.wrapped ? frame.geneve.destination : frame.destination;
   if (send.destination_mac) {
     frame.destination_mac = *send.destination_mac;
@@ -135,8 +174,11 @@ void AddSending(CLI::App& app, SendCommand& send) {
   SendOptions& options = send.options;
   AddFrame(app, send);
   AddGeneve(app, send);
+  AddPcap(app, send);
+  AddEngine(app, options);
   app.add_option("--rate,--pps", options.packets_per_second, "Frames a second; 0: as fast as it goes")
       ->check(CLI::Range(uint64_t{0}, uint64_t{1'000'000'000}))
+      ->excludes("--speed")
       ->capture_default_str();
   app.add_option("--count", options.count, "Frames to send; 0: no limit")->capture_default_str();
   AddSeconds(app, "--duration", options.duration, "Seconds to send for");
@@ -155,8 +197,8 @@ void AddSend(CLI::App& root, Command& command) {
   app->add_option("device", send->options.device, "Device to send out of")->required();
   app->add_option("--netns", send->options.netns, "Its network namespace: a name or a path");
   AddSending(*app, *send);
-  app->final_callback([&command, send] {
-    FinishSending(*send);
+  app->final_callback([&command, app, send] {
+    FinishSending(*app, *send);
     command.verb = *send;
   });
 }
@@ -182,8 +224,8 @@ void AddRun(CLI::App& root, Command& command) {
   app->add_option("--from-netns", run->send.options.netns, "Network namespace of the first: a name or a path");
   app->add_option("--to-netns", run->receive.netns, "Network namespace of the second: a name or a path");
   AddSending(*app, run->send);
-  app->final_callback([&command, run] {
-    FinishSending(run->send);
+  app->final_callback([&command, app, run] {
+    FinishSending(*app, run->send);
     command.verb = *run;
   });
 }

@@ -29,6 +29,16 @@ const volatile struct hgb_template frame;
 const volatile __u16 sizes[HGB_SIZES];
 const volatile __u32 largest;
 
+/* Set before loading, as the table's size is. 0: frames are made of the template. */
+const volatile __u32 captured_count;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* captured_count */
+	__type(key, __u32);
+	__type(value, struct hgb_captured);
+} hgb_captured SEC(".maps");
+
 /* Numbers below it are given out. Written by the thread that sends, between its prog runs. */
 __u64 limit;
 /* Read at any time. */
@@ -61,14 +71,29 @@ static __always_inline __u64 take(struct hgb_numbers *numbers)
 }
 
 /* Pages have the largest size again when they come back. */
-static __always_inline __u32 fit(struct xdp_md *ctx, __u64 number)
+static __always_inline bool fit(struct xdp_md *ctx, __u32 size)
+{
+	return size == largest || !bpf_xdp_adjust_tail(ctx, (int)size - (int)largest);
+}
+
+static __always_inline __u32 size_of(__u64 number)
 {
 	__u32 index = (number & HGB_NUMBER_MASK) % frame.sizes;
-	__u32 size = sizes[index & (HGB_SIZES - 1)];
 
-	if (size == largest || !bpf_xdp_adjust_tail(ctx, (int)size - (int)largest))
-		return size;
-	return 0;
+	return sizes[index & (HGB_SIZES - 1)];
+}
+
+static __always_inline bool write_captured(struct xdp_md *ctx, __u64 number)
+{
+	__u32 index = (number & HGB_NUMBER_MASK) % captured_count, size;
+	const struct hgb_captured *captured = bpf_map_lookup_elem(&hgb_captured, &index);
+
+	if (!captured)
+		return false;
+	size = captured->size;
+	if (size < ETH_HLEN || size > HGB_FRAME_BYTES || !fit(ctx, size))
+		return false;
+	return !bpf_xdp_store_bytes(ctx, 0, (void *)captured->bytes, size);
 }
 
 static __always_inline void write_header(__u8 *data, __u32 index)
@@ -85,6 +110,14 @@ static __always_inline void write_header(__u8 *data, __u32 index)
 	for (i = 0; i < sizeof(*ip) / 4; i++)
 		sum = hgb_add(sum, *((__u32 *)ip + i));
 	ip->check = hgb_fold(sum);
+}
+
+/* The number of a frame that could not be made. */
+static __always_inline int take_back(__u64 number)
+{
+	pending.count--;
+	put(&leftover, number);
+	return XDP_ABORTED;
 }
 
 SEC("xdp")
@@ -111,14 +144,18 @@ int hgb_generate(struct xdp_md *ctx)
 	if (!pending.count)
 		task = bpf_get_current_task();
 	put(&pending, number);
+	if (captured_count) {
+		if (!write_captured(ctx, number))
+			return take_back(number);
+		return bpf_redirect_map(&hgb_out, 0, XDP_DROP);
+	}
 	if (frame.sizes) {
-		size = fit(ctx, number);
+		size = size_of(number);
+		if (!fit(ctx, size))
+			return take_back(number);
 		data = (void *)(long)ctx->data;
-		if (!size || data + frame.bytes > (__u8 *)(long)ctx->data_end) {
-			pending.count--;
-			put(&leftover, number);
-			return XDP_ABORTED;
-		}
+		if (data + frame.bytes > (__u8 *)(long)ctx->data_end)
+			return take_back(number);
 	}
 	/* Pages come back as the receiver left them. */
 	hgb_write_template(data, &frame);

@@ -75,6 +75,14 @@ struct hgb_template {
 /* Frames have the sizes of a sequence in turn, which is no longer than this; a power of two. */
 #define HGB_SIZES 256
 
+/* A frame that is sent as it was captured. */
+#define HGB_FRAME_BYTES 3300 /* of the longest that a page of a prog run has room for */
+
+struct hgb_captured {
+	__u32 size;
+	__u8 bytes[HGB_FRAME_BYTES];
+};
+
 /* A new number is given only when none is left over from a refused frame, so that at most a bulk's 16 and
  * that of the frame which pushes the bulk out are not settled. */
 #define HGB_NUMBERS 32
