@@ -187,12 +187,14 @@ void XdpEngine::Complete() {
 }
 
 absl::Status XdpEngine::Send(uint64_t frames) {
-  // Neither more than are wanted in all, which those that are under way may become.
+  // No more than are wanted in all, counting those under way.
   const uint64_t room = limit_ - std::min(limit_, queued_ - refused());
   uint64_t left = std::min(frames, room);
+  // A copying socket sends within the call: what waits for it would only grow old.
+  const uint64_t depth = zero_copy_ ? kRing : kBatch;
   while (true) {
     const uint64_t before = Handled();
-    left -= Queue(left);
+    if (queued_ - before < depth) left -= Queue(left);
     if (Handled() == queued_) return absl::OkStatus();
     HG_RETURN_IF_ERROR(Kick());
     if (Handled() == before) return absl::OkStatus();

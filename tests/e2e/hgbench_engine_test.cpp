@@ -113,7 +113,7 @@ TEST_P(HgbenchEngineTest, ReceivesExactlyWhatWasSent) {
 
 // A ring that is full most of the time.
 TEST_P(HgbenchEngineTest, AccountIsExactWhenTheDeviceRefusesFrames) {
-  constexpr uint64_t kCount = 30000;
+  constexpr uint64_t kCount = 100000;
   const auto receiver = OpenReceiver(/*pass=*/false);
   Impairment gateway;
   ASSERT_TRUE(gateway.Attach(gateway.slow()).ok());
@@ -124,6 +124,7 @@ TEST_P(HgbenchEngineTest, AccountIsExactWhenTheDeviceRefusesFrames) {
   const auto sender = Value(Sender::Open(options));
   const absl::Status status = sender->Run();
   ASSERT_TRUE(status.ok()) << status;
+  EXPECT_GT(sender->refused(), 0u) << "nothing was refused: the test tests nothing";
   EXPECT_EQ(sender->sent(), kCount);
   ASSERT_TRUE(receiver->AwaitFrames(kCount, kTimeout).ok());
   ASSERT_TRUE(receiver->AwaitIdle(std::chrono::milliseconds(100), kTimeout).ok());
