@@ -11,6 +11,7 @@
 
 #include "agent/base/address.h"
 #include "bench/bpf/wire.h"
+#include "bench/geneve.h"
 
 namespace headgate::bench {
 
@@ -30,10 +31,21 @@ struct FrameSpec {
   std::vector<uint32_t> sizes = {};
   uint32_t flows = 1;
   uint16_t stream = 0;
+  // Each flow goes to so many groups in turn: `destination`, which is one, and those after it.
+  uint32_t groups = 1;
+  // Frames go to the Ethernet address of their group instead of `destination_mac`. Not in a tunnel.
+  bool group_macs = false;
+  bool wrapped = false;  // in GENEVE
+  GeneveSpec geneve = {};
 };
 
+// Whether it is a multicast address.
+bool IsGroup(const IpAddress& address);
+// A group's own (RFC 1112, section 6.4; RFC 2464, section 7).
+MacAddress GroupMac(const IpAddress& group);
+
 // What a page of a prog run has room for, whatever the kernel's own structs in it take.
-inline constexpr uint32_t kMaxFrameBytes = 3300;
+inline constexpr uint32_t kMaxFrameBytes = HGB_FRAME_BYTES;
 
 // The smallest frame that holds the headers and the record.
 uint32_t MinFrameBytes(const FrameSpec& spec);

@@ -33,8 +33,12 @@ class Runner {
   explicit Runner(bool quiet) : quiet_(quiet) {}
 
   absl::StatusOr<Outcome> operator()(const SendCommand& command) const { return Send(command, quiet_, stop); }
-  absl::StatusOr<Outcome> operator()(const ReceiveCommand& command) const { return Receive(command, quiet_, stop); }
-  absl::StatusOr<Outcome> operator()(const RunCommand& command) const { return SendAndReceive(command, quiet_, stop); }
+  absl::StatusOr<Outcome> operator()(const ReceiveCommand& command) const {
+    return Receive(command, quiet_, stop);
+  }
+  absl::StatusOr<Outcome> operator()(const RunCommand& command) const {
+    return SendAndReceive(command, quiet_, stop);
+  }
   absl::StatusOr<Outcome> operator()(const RedirectOptions& options) const {
     HG_ASSIGN_OR_RETURN(const auto rows,
                         RunRedirect(options, stop, [this](const std::string& line) { Say(line); }));

@@ -3,131 +3,18 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <limits>
 #include <map>
 #include <utility>
+
+#include "bench/traffic_options.h"
 
 namespace headgate::bench {
 namespace {
 
 constexpr char kFooter[] =
     "\nExit status: 0 done, 1 failed, 2 wrong usage, 3 frames were lost (run). Details and examples: man hgbench.";
-constexpr double kMaxSeconds = 1e6;
 // Eight times as many as flows that the cache has room for (HG_FLOWS): of a thousand less than one is remembered.
 constexpr uint32_t kMinCachelessHeaders = 16'384;
-
-// An option whose text `parse` turns into a value or a reason why not.
-template <typename T, typename Parse>
-CLI::Option* AddParsed(CLI::App& app, const std::string& name, T& value, Parse parse, const std::string& help) {
-  return app.add_option_function<std::string>(
-      name,
-      [&value, parse, name](const std::string& text) {
-        const auto parsed = parse(text);
-        if (!parsed.ok()) throw CLI::ValidationError(name, std::string(parsed.status().message()));
-        value = *parsed;
-      },
-      help);
-}
-
-CLI::Option* AddSeconds(CLI::App& app, const std::string& name, std::optional<std::chrono::nanoseconds>& value,
-                        const std::string& help) {
-  return app
-      .add_option_function<double>(
-          name,
-          [&value](double seconds) {
-            value = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
-          },
-          help)
-      ->check(CLI::Range(0.001, kMaxSeconds));
-}
-
-void AddFrame(CLI::App& app, SendCommand& send) {
-  FrameSpec& frame = send.options.frame;
-  frame.source = *ParseAddress("198.18.0.1");  // RFC 2544: addresses for benchmarks
-  frame.destination = *ParseAddress("198.19.0.1");
-  AddParsed(app, "--destination-mac", frame.destination_mac, ParseMac, "Ethernet address the frames go to")
-      ->required();
-  app.add_option_function<std::string>(
-      "--source-mac",
-      [&](const std::string& text) {
-        const auto mac = ParseMac(text);
-        if (!mac.ok()) throw CLI::ValidationError("--source-mac", std::string(mac.status().message()));
-        frame.source_mac = *mac;
-        send.has_source_mac = true;
-      },
-      "Ethernet address the frames come from (the device's own)");
-  AddParsed(app, "--source", frame.source, ParseAddress, "Address of the first flow, IPv4 or IPv6 [198.18.0.1]");
-  AddParsed(app, "--destination", frame.destination, ParseAddress, "Address the frames go to [198.19.0.1]");
-  static const std::map<std::string, Transport> kTransports = {{"udp", Transport::kUdp}, {"tcp", Transport::kTcp}};
-  app.add_option("--protocol", frame.transport, "udp or tcp [udp]")
-      ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(kTransports, CLI::ignore_case).description(""));
-  app.add_option("--source-port", frame.source_port, "Port of the first flow")->capture_default_str();
-  app.add_option("--destination-port", frame.destination_port, "Port the frames go to")->capture_default_str();
-  app.add_option_function<std::string>(
-         "--size",
-         [&frame](const std::string& text) {
-           const auto mix = ParseSizes(text);
-           if (!mix.ok()) throw CLI::ValidationError("--size", std::string(mix.status().message()));
-           frame.sizes = SpreadSizes(*mix);
-           frame.size = 0;
-           for (const SizeShare& share : *mix) frame.size = std::max(frame.size, share.size);
-         },
-         "Bytes of a frame, without FCS; a mix, as 64:7,594:4,1514:1; or imix [64]")
-      ->type_name("SIZES");
-  app.add_option("--flows", frame.flows, "Flows in turn: 256 source ports an address")
-      ->check(CLI::Range(1u, 1u << 24))
-      ->capture_default_str();
-  app.add_option("--stream", frame.stream, "Number by which receivers tell senders apart")->capture_default_str();
-}
-
-void AddSending(CLI::App& app, SendCommand& send) {
-  SendOptions& options = send.options;
-  AddFrame(app, send);
-  app.add_option("--rate", options.packets_per_second, "Frames a second; 0: as fast as it goes")
-      ->check(CLI::Range(uint64_t{0}, uint64_t{1'000'000'000}))
-      ->capture_default_str();
-  app.add_option("--count", options.count, "Frames to send; 0: no limit")->capture_default_str();
-  AddSeconds(app, "--duration", options.duration, "Seconds to send for");
-  app.add_option("--cpu", options.scheduling.cpu, "CPU to send on; into a veth, also that of its receiving end")
-      ->check(CLI::Range(0, 4095));
-  app.add_flag_callback(
-      "--realtime", [&options] { options.scheduling.realtime = 1; },
-      "Send before all ordinary work of the machine");
-}
-
-void AddSend(CLI::App& root, Command& command) {
-  CLI::App* app = root.add_subcommand("send", "Sends numbered frames out of a device, and counts those it took");
-  auto send = std::make_shared<SendCommand>();
-  app->add_option("device", send->options.device, "Device to send out of")->required();
-  app->add_option("--netns", send->options.netns, "Its network namespace: a name or a path");
-  AddSending(*app, *send);
-  app->final_callback([&command, send] { command.verb = *send; });
-}
-
-void AddReceive(CLI::App& root, Command& command) {
-  CLI::App* app = root.add_subcommand(
-      "receive", "Counts what arrives at a device: lost, doubled and reordered frames, and their latency");
-  auto receive = std::make_shared<ReceiveCommand>();
-  app->add_option("device", receive->options.device, "Device to receive at")->required();
-  app->add_option("--netns", receive->options.netns, "Its network namespace: a name or a path");
-  app->add_flag("--pass", receive->options.pass, "Let frames go on to the network stack (they are dropped)");
-  app->add_flag("--count-only", receive->options.count_only, "Count frames without looking into them");
-  app->add_option("--count", receive->count, "Frames after which to end; 0: no limit")->capture_default_str();
-  AddSeconds(*app, "--duration", receive->duration, "Seconds after which to end");
-  app->final_callback([&command, receive] { command.verb = *receive; });
-}
-
-void AddRun(CLI::App& root, Command& command) {
-  CLI::App* app = root.add_subcommand("run", "Sends, receives, and says whether anything was lost in between");
-  auto run = std::make_shared<RunCommand>();
-  app->add_option("from", run->send.options.device, "Device to send out of")->required();
-  app->add_option("to", run->receive.device, "Device to receive at")->required();
-  app->add_option("--from-netns", run->send.options.netns, "Network namespace of the first: a name or a path");
-  app->add_option("--to-netns", run->receive.netns, "Network namespace of the second: a name or a path");
-  AddSending(*app, run->send);
-  app->final_callback([&command, run] { command.verb = *run; });
-}
 
 void AddRounds(CLI::App& app, int& rounds, const std::string& help) {
   app.add_option("--rounds", rounds, help)->check(CLI::Range(1, 1000))->capture_default_str();

@@ -24,7 +24,10 @@ enum class ExitCode { kOk = 0, kFailed = 1, kUsage = 2, kLost = 3 };
 
 struct SendCommand {
   SendOptions options;
-  bool has_source_mac = false;  // else: the device's own
+  bool has_source_mac = false;                     // else: the device's own
+  std::optional<MacAddress> destination_mac = {};  // as it was given; `options` have what comes of it
+  std::string pcap;                                // file of frames to send instead of made ones; empty: none
+  uint64_t loop = 1;                               // times to send it; 0: no limit
 };
 
 // Until a signal, a number of frames or a time.

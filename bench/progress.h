@@ -15,7 +15,7 @@ namespace headgate::bench {
 
 // What has been counted so far, by those ends of the path that there are.
 struct Counts {
-  std::optional<uint64_t> sent, refused;   // frames
+  std::optional<uint64_t> sent, refused;  // frames
   // First arrivals, and numbers up to the highest that came of which no frame did.
   std::optional<uint64_t> received, lost;
 };

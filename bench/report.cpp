@@ -74,11 +74,14 @@ CpuReport CpuMeter::Elapsed() const {
 }
 
 nlohmann::json ToJson(const SendReport& report) {
-  return {{"sent", report.sent},
-          {"refused", report.refused},
-          {"given_up", report.given_up},
-          {"seconds", report.seconds},
-          {"packets_per_second", report.Rate()}};
+  nlohmann::json json = {{"sent", report.sent},
+                         {"refused", report.refused},
+                         {"given_up", report.given_up},
+                         {"seconds", report.seconds},
+                         {"packets_per_second", report.Rate()},
+                         {"engine", report.engine == EngineKind::kXdp ? "xdp" : "prog"}};
+  if (report.zero_copy) json["zero_copy"] = *report.zero_copy;
+  return json;
 }
 
 nlohmann::json ToJson(const ReceiveReport& report) {
@@ -116,8 +119,10 @@ nlohmann::json ToJson(const CpuReport& report) {
 }
 
 std::string ToText(const SendReport& report) {
-  return absl::StrFormat("sent %d frames in %.3f s, %.0f/s; %d refused by the device, %d given up", report.sent,
-                         report.seconds, report.Rate(), report.refused, report.given_up);
+  std::string text = absl::StrFormat("sent %d frames in %.3f s, %.0f/s; %d refused by the device, %d given up",
+                                     report.sent, report.seconds, report.Rate(), report.refused, report.given_up);
+  if (report.zero_copy) absl::StrAppend(&text, "; AF_XDP, ", *report.zero_copy ? "zero copy" : "copying");
+  return text;
 }
 
 std::string ToText(const ReceiveReport& report) {

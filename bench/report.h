@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,11 +16,16 @@
 
 namespace headgate::bench {
 
+// By which frames are sent: live-frame prog runs, or AF_XDP.
+enum class EngineKind : uint8_t { kProg, kXdp };
+
 struct SendReport {
   uint64_t sent = 0;      // frames the device took: exactly what a veth's peer gets
   uint64_t refused = 0;   // frames the device did not take; their numbers went to later frames
   uint64_t given_up = 0;  // frames not made, because the rate asked for was not reached
   double seconds = 0;     // from the first frame to the last
+  EngineKind engine = EngineKind::kProg;
+  std::optional<bool> zero_copy = {};  // of AF_XDP: whether the device reads frames where they lie
 
   double Rate() const { return seconds > 0 ? static_cast<double>(sent) / seconds : 0; }
 };

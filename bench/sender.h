@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sends frames out of a device by live-frame prog runs, and knows exactly how many the device took.
+// Sends frames out of a device, by live-frame prog runs or by AF_XDP, and knows exactly how many the device took.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -14,17 +14,16 @@
 #include <thread>
 #include <vector>
 
-#include "agent/base/fd.h"
 #include "bench/bpf/header.h"
 #include "bench/frame.h"
 #include "bench/histogram.h"
 #include "bench/netns.h"
+#include "bench/pcap_file.h"
 #include "bench/report.h"
 
-struct generate_bpf;  // the skeleton
-struct bpf_link;
-
 namespace headgate::bench {
+
+class Engine;
 
 struct SendOptions {
   std::string device;
@@ -33,6 +32,12 @@ struct SendOptions {
   // When there are any: frames have these in turn instead of the frame's addresses, protocol, ports and record,
   // and are of UDP over IPv4 but for that.
   std::vector<hgb_header> headers;
+  // When there are any: these are sent in turn as they were captured, instead of frames of `frame`.
+  std::vector<CapturedFrame> captured = {};
+  // Captured frames keep their times, so many times as fast; `packets_per_second` is not looked at.
+  std::optional<double> speed = {};
+  EngineKind engine = EngineKind::kProg;
+  uint32_t queue = 0;               // of the device, that AF_XDP sends by
   uint64_t packets_per_second = 0;  // 0: as fast as it goes
   uint64_t count = 0;               // frames the device is to take; 0: no limit
   std::optional<std::chrono::nanoseconds> duration;
@@ -41,7 +46,7 @@ struct SendOptions {
 
 // One thread that sends one stream. Frames are numbered 0, 1, 2 ...; a frame that the device refuses (its ring, or
 // its peer's, is full) leaves its number to a later one, so that frames the device took have every number from 0
-// to sent() - 1 once the sender has ended.
+// to sent() - 1 once the sender has ended. By AF_XDP, a frame that is refused takes its number with it.
 class Sender {
  public:
   // Everything is ready but nothing sent. The device's peer, if it is a veth, must have NAPI: an XDP program, or
@@ -72,22 +77,16 @@ class Sender {
 
  private:
   explicit Sender(const SendOptions& options);
-  absl::Status Load();
-  absl::Status AttachAnchor();
-  absl::Status AttachAccount();
   absl::Status Send();
   absl::Status SendPaced(uint64_t deadline);
   absl::Status SendUnpaced(uint64_t deadline);
-  absl::Status SettleLeftover();
-  absl::Status RunProgram(uint64_t frames);
+  absl::Status SendTimed(uint64_t deadline);
+  absl::Status Settle();
+  absl::Status Try(uint64_t frames);
   bool Ended() const;
 
   SendOptions options_;
-  hgb_template template_{};
-  std::vector<uint8_t> page_;  // what fresh pages begin with
-  generate_bpf* skeleton_ = nullptr;
-  std::vector<bpf_link*> account_links_;
-  Fd anchor_netns_, anchor_link_;
+  std::unique_ptr<Engine> engine_;
   std::thread thread_;
   std::atomic<bool> stop_ = false;
   std::atomic<bool> running_ = false;

@@ -5,6 +5,7 @@
 #include <absl/strings/str_cat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <thread>
@@ -32,6 +33,11 @@ absl::StatusOr<std::unique_ptr<Sender>> OpenSender(const SendCommand& command) {
       options.frame.source_mac = device.mac;
       return absl::OkStatus();
     }));
+  }
+  if (!command.pcap.empty()) {
+    HG_ASSIGN_OR_RETURN(options.captured, ReadPcap(command.pcap, kMaxFrameBytes));
+    const uint64_t all = command.loop * options.captured.size();
+    if (all != 0) options.count = options.count != 0 ? std::min(options.count, all) : all;
   }
   return Sender::Open(options);
 }
@@ -106,14 +112,18 @@ absl::StatusOr<Outcome> Receive(const ReceiveCommand& command, bool quiet, const
 }
 
 absl::StatusOr<Outcome> SendAndReceive(const RunCommand& command, bool quiet, const std::atomic<bool>& stop) {
-  HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open(command.receive));
+  // Captured frames have no numbers.
+  const bool numbered = command.send.pcap.empty();
+  ReceiveOptions receive = command.receive;
+  receive.count_only = !numbered;
+  HG_ASSIGN_OR_RETURN(const auto receiver, Receiver::Open(receive));
   HG_ASSIGN_OR_RETURN(const auto sender, OpenSender(command.send));
   const CpuMeter meter;
   {
     Progress progress(quiet, STDERR_FILENO);
     const auto count = [&](Counts& counts) -> absl::Status {
       HG_RETURN_IF_ERROR(CountSent(*sender, counts));
-      return CountReceived(*receiver, /*numbered=*/true, counts);
+      return CountReceived(*receiver, numbered, counts);
     };
     HG_RETURN_IF_ERROR(RunSender(*sender, progress, count, stop));
   }
@@ -122,7 +132,7 @@ absl::StatusOr<Outcome> SendAndReceive(const RunCommand& command, bool quiet, co
   const SendReport sent = sender->Report();
   HG_ASSIGN_OR_RETURN(const ReceiveReport received, receiver->Read());
   // Other senders' streams may arrive as well.
-  uint64_t arrived = 0;
+  uint64_t arrived = numbered ? 0 : received.packets;
   for (const StreamReport& stream : received.streams) {
     if (stream.id == command.send.options.frame.stream) arrived = stream.packets - stream.duplicates;
   }

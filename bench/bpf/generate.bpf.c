@@ -15,6 +15,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "fill.h"
 #include "header.h"
 #include "wire.h"
 
@@ -28,6 +29,16 @@ const volatile struct hgb_template frame;
 const volatile __u16 sizes[HGB_SIZES];
 const volatile __u32 largest;
 
+/* Set before loading, as the table's size is. 0: frames are made of the template. */
+const volatile __u32 captured_count;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1); /* captured_count */
+	__type(key, __u32);
+	__type(value, struct hgb_captured);
+} hgb_captured SEC(".maps");
+
 /* Numbers below it are given out. Written by the thread that sends, between its prog runs. */
 __u64 limit;
 /* Read at any time. */
@@ -36,7 +47,7 @@ __u64 refused;
 
 __u64 next_number;
 __u64 task; /* the thread that sends */
-__u32 flow;
+struct hgb_turn turn;
 __u32 next_header; /* of next_number, when there are headers */
 struct hgb_numbers pending, leftover;
 
@@ -59,95 +70,30 @@ static __always_inline __u64 take(struct hgb_numbers *numbers)
 	return numbers->number[numbers->first++ & (HGB_NUMBERS - 1)];
 }
 
-static __always_inline __u32 add32(__u32 sum, __u32 word)
-{
-	sum += word;
-	return sum + (sum < word);
-}
-
-static __always_inline __u16 fold(__u32 sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
-
-static __always_inline void write_template(__u8 *data)
-{
-	__u32 i;
-
-#pragma unroll
-	for (i = 0; i < HGB_TEMPLATE_WORDS; i++) {
-		if (8 * (i + 1) <= frame.bytes)
-			((__u64 *)data)[i] = frame.words[i];
-		else if (8 * i + 4 <= frame.bytes)
-			*(__u32 *)(data + 8 * i) = frame.words[i];
-	}
-}
-
 /* Pages have the largest size again when they come back. */
-static __always_inline __u32 fit(struct xdp_md *ctx, __u64 number)
+static __always_inline bool fit(struct xdp_md *ctx, __u32 size)
+{
+	return size == largest || !bpf_xdp_adjust_tail(ctx, (int)size - (int)largest);
+}
+
+static __always_inline __u32 size_of(__u64 number)
 {
 	__u32 index = (number & HGB_NUMBER_MASK) % frame.sizes;
-	__u32 size = sizes[index & (HGB_SIZES - 1)];
 
-	if (size == largest || !bpf_xdp_adjust_tail(ctx, (int)size - (int)largest))
-		return size;
-	return 0;
+	return sizes[index & (HGB_SIZES - 1)];
 }
 
-/* Returns what the length adds to the sum of the L4 checksum. */
-static __always_inline __u32 write_lengths(__u8 *data, __u32 size)
+static __always_inline bool write_captured(struct xdp_md *ctx, __u64 number)
 {
-	__u32 l4 = bpf_htons(size - frame.l4);
+	__u32 index = (number & HGB_NUMBER_MASK) % captured_count, size;
+	const struct hgb_captured *captured = bpf_map_lookup_elem(&hgb_captured, &index);
 
-	*(__u16 *)(data + frame.ip_length) = bpf_htons(size - frame.ip_overhead);
-	if (!frame.udp_length)
-		return l4;
-	*(__u16 *)(data + frame.udp_length) = l4;
-	return 2 * l4;
-}
-
-static __always_inline void write_flow(__u8 *data, __u32 *address, __u16 *port)
-{
-	__u32 sum;
-
-	*address = bpf_htonl(frame.first_source + flow / HGB_PORTS_PER_SOURCE);
-	*port = bpf_htons(frame.first_port + flow % HGB_PORTS_PER_SOURCE);
-	if (++flow >= frame.flows)
-		flow = 0;
-	*(__u32 *)(data + frame.source) = *address;
-	*(__u16 *)(data + frame.source_port) = *port;
-	if (!frame.ip_check)
-		return;
-	sum = add32(frame.ip_sum, *address);
-	if (frame.sizes)
-		sum = add32(sum, *(__u16 *)(data + frame.ip_length));
-	*(__u16 *)(data + frame.ip_check) = fold(sum);
-}
-
-static __always_inline void write_record(__u8 *data, __u64 number, __u32 address, __u16 port, __u32 lengths)
-{
-	struct hgb_record *record = (void *)(data + frame.record);
-	__u64 now = bpf_ktime_get_ns(), wire_number = bpf_cpu_to_be64(number);
-	__u16 time_high = bpf_htons(now >> 32);
-	__u32 time_low = bpf_htonl(now), sum;
-	__u16 check;
-
-	record->number = wire_number;
-	record->time_high = time_high;
-	record->time_low = time_low;
-	if (!frame.l4_check)
-		return;
-	sum = add32(frame.l4_sum, address);
-	sum = add32(sum, lengths);
-	sum = add32(sum, port);
-	sum = add32(sum, wire_number);
-	sum = add32(sum, wire_number >> 32);
-	sum = add32(sum, time_high);
-	check = fold(add32(sum, time_low));
-	/* Zero would mean that there is no checksum (RFC 768). */
-	*(__u16 *)(data + frame.l4_check) = check ? check : 0xffff;
+	if (!captured)
+		return false;
+	size = captured->size;
+	if (size < ETH_HLEN || size > HGB_FRAME_BYTES || !fit(ctx, size))
+		return false;
+	return !bpf_xdp_store_bytes(ctx, 0, (void *)captured->bytes, size);
 }
 
 static __always_inline void write_header(__u8 *data, __u32 index)
@@ -162,17 +108,24 @@ static __always_inline void write_header(__u8 *data, __u32 index)
 	ip->check = 0;
 #pragma unroll
 	for (i = 0; i < sizeof(*ip) / 4; i++)
-		sum = add32(sum, *((__u32 *)ip + i));
-	ip->check = fold(sum);
+		sum = hgb_add(sum, *((__u32 *)ip + i));
+	ip->check = hgb_fold(sum);
+}
+
+/* The number of a frame that could not be made. */
+static __always_inline int take_back(__u64 number)
+{
+	pending.count--;
+	put(&leftover, number);
+	return XDP_ABORTED;
 }
 
 SEC("xdp")
 int hgb_generate(struct xdp_md *ctx)
 {
 	__u8 *data = (void *)(long)ctx->data;
-	__u32 address, header = 0, size = 0, lengths = 0;
+	__u32 header = 0, size = 0, sum = 0;
 	__u64 number;
-	__u16 port;
 
 	if (data + frame.bytes > (__u8 *)(long)ctx->data_end)
 		return XDP_ABORTED;
@@ -191,24 +144,28 @@ int hgb_generate(struct xdp_md *ctx)
 	if (!pending.count)
 		task = bpf_get_current_task();
 	put(&pending, number);
+	if (captured_count) {
+		if (!write_captured(ctx, number))
+			return take_back(number);
+		return bpf_redirect_map(&hgb_out, 0, XDP_DROP);
+	}
 	if (frame.sizes) {
-		size = fit(ctx, number);
+		size = size_of(number);
+		if (!fit(ctx, size))
+			return take_back(number);
 		data = (void *)(long)ctx->data;
-		if (!size || data + frame.bytes > (__u8 *)(long)ctx->data_end) {
-			pending.count--;
-			put(&leftover, number);
-			return XDP_ABORTED;
-		}
+		if (data + frame.bytes > (__u8 *)(long)ctx->data_end)
+			return take_back(number);
 	}
 	/* Pages come back as the receiver left them. */
-	write_template(data);
+	hgb_write_template(data, &frame);
 	if (header_count) {
 		write_header(data, header);
 	} else {
 		if (frame.sizes)
-			lengths = write_lengths(data, size);
-		write_flow(data, &address, &port);
-		write_record(data, number, address, port, lengths);
+			sum = hgb_write_lengths(data, &frame, size);
+		sum = hgb_add(sum, hgb_write_flow(data, &frame, &turn));
+		hgb_write_record(data, &frame, number, bpf_ktime_get_ns(), sum);
 	}
 	return bpf_redirect_map(&hgb_out, 0, XDP_DROP);
 }

@@ -18,8 +18,9 @@
 #include "account.h"
 #include "wire.h"
 
-#define VLAN_TAGS  2
-#define VLAN_BYTES 4
+#define VLAN_TAGS    2
+#define VLAN_BYTES   4
+#define GENEVE_BYTES 8
 
 /* Set before loading. */
 const volatile __u8 pass;	/* let frames go on to the stack */
@@ -103,6 +104,34 @@ static __always_inline void *after_ip(void *data, void *end, __be16 type, __u8 *
 	return ip6 + 1;
 }
 
+/* To what GENEVE carries (RFC 8926, section 3.4), an IP packet or a frame. A record is no GENEVE header: its
+ * version would be 1. */
+static __always_inline void *after_geneve(void *data, void *end, __be16 *type)
+{
+	__u8 *header = data;
+
+	if (data + GENEVE_BYTES > end || header[0] >> 6)
+		return NULL;
+	*type = *(__be16 *)(data + 2);
+	data += GENEVE_BYTES + (header[0] & 0x3f) * 4;
+	return *type == bpf_htons(ETH_P_TEB) ? after_tags(data, end, type) : data;
+}
+
+/* The packet in a tunnel, when there is one; otherwise leaves all as it is. */
+static __always_inline void *after_tunnel(void *data, void *end, __u8 *protocol)
+{
+	struct udphdr *udp = data;
+	void *inner;
+	__be16 type;
+
+	if (*protocol != IPPROTO_UDP || (void *)(udp + 1) > end || udp->dest != bpf_htons(HGB_GENEVE_PORT))
+		return data;
+	inner = after_geneve(udp + 1, end, &type);
+	if (!inner)
+		return data;
+	return after_ip(inner, end, type, protocol);
+}
+
 /* The record of a frame that hgbench sent. */
 static __always_inline struct hgb_record *find_record(struct xdp_md *ctx)
 {
@@ -116,6 +145,9 @@ static __always_inline struct hgb_record *find_record(struct xdp_md *ctx)
 	if (!data)
 		return NULL;
 	data = after_ip(data, end, type, &protocol);
+	if (!data)
+		return NULL;
+	data = after_tunnel(data, end, &protocol);
 	if (!data)
 		return NULL;
 	if (protocol == IPPROTO_UDP) {

@@ -27,8 +27,12 @@ struct hgb_record {
 	__be32 time_low;
 } __attribute__((packed));
 
-#define HGB_TEMPLATE_WORDS   16
+#define HGB_TEMPLATE_WORDS   50	 /* the longest headers: IPv6 in GENEVE with all options in IPv6, and TCP */
 #define HGB_PORTS_PER_SOURCE 256 /* flows f with equal f / 256 differ by port, others by address */
+
+#define HGB_GENEVE_PORT	     6081  /* RFC 8926, section 3.3 */
+#define HGB_OUTER_FIRST_PORT 49152 /* outer source ports are dynamic ones (RFC 6335), by flow */
+#define HGB_OUTER_PORTS	     16384
 
 /* The start of every frame, up to the record's end, and where in it flow, number and time belong. Sums are
  * ones' complement sums over all but the fields that vary, in the byte order of memory (RFC 1071, section 2).
@@ -46,16 +50,38 @@ struct hgb_template {
 	__u32 first_source; /* of flow 0, host order */
 	__u32 first_port;
 	__u32 flows;
+	/* Destinations in turn, consecutive: each flow goes to all. 1: what follows is not used. */
+	__u32 groups;
+	__u32 first_destination; /* its last 32 bits, host order */
+	__u32 destination;	 /* offset of the last 32 bits of the destination address */
+	__u32 mac_mask;	  /* bits of the group's address in its Ethernet address, 0: that stays as it is */
+	__u32 mac_base;	  /* the other bits of its last 32, host order */
+	__u32 outer_port; /* offset of a tunnel's source port, 0: there is no tunnel */
 	/* Of frames of several sizes, whose sums are without what their length is in; 0: all are of one. */
 	__u32 sizes;
 	__u32 ip_length;   /* offset of the IPv4 total or the IPv6 payload length */
 	__u32 ip_overhead; /* bytes of a frame that it does not count */
 	__u32 l4;	   /* offset of the TCP or UDP header */
 	__u32 udp_length;  /* offset of UDP's length, 0: none */
+	/* The same of a tunnel's headers. */
+	__u32 outer_ip_length;
+	__u32 outer_ip_overhead;
+	__u32 outer_ip_check;
+	__u32 outer_ip_sum;
+	__u32 outer_l4;
+	__u32 outer_udp_length;
 };
 
 /* Frames have the sizes of a sequence in turn, which is no longer than this; a power of two. */
 #define HGB_SIZES 256
+
+/* A frame that is sent as it was captured. */
+#define HGB_FRAME_BYTES 3300 /* of the longest that a page of a prog run has room for */
+
+struct hgb_captured {
+	__u32 size;
+	__u8 bytes[HGB_FRAME_BYTES];
+};
 
 /* A new number is given only when none is left over from a refused frame, so that at most a bulk's 16 and
  * that of the frame which pushes the bulk out are not settled. */

@@ -157,6 +157,49 @@ TEST_F(HgbenchProgramTest, OnATerminalALineOverwritesTheOneBefore) {
   EXPECT_NE(last.find("0 lost (0 %)\r\nreceived 0 frames"), std::string::npos) << result.out;
 }
 
+// Of pcap, in this machine's byte order: `frames` of 100 bytes, a second apart.
+std::string WritePcap(uint32_t frames) {
+  std::string path = ::testing::TempDir() + "hgbench_program_test.pcap";
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  const auto put = [&](std::vector<uint32_t> words) {
+    file.write(reinterpret_cast<const char*>(words.data()), static_cast<std::streamsize>(words.size() * 4));
+  };
+  put({0xa1b2c3d4, 2 | 4 << 16, 0, 0, 65535, 1});
+  for (uint32_t i = 0; i < frames; ++i) {
+    put({1000 + i, 0, 100, 100});
+    file << std::string(100, static_cast<char>(2 + 4 * i));
+  }
+  return path;
+}
+
+TEST_F(HgbenchProgramTest, ACaptureFileIsSentAgain) {
+  const std::string path = WritePcap(10);
+  for (const char* engine : {"prog", "xdp"}) {
+    for (const std::vector<std::string>& pace :
+         std::vector<std::vector<std::string>>{{"--pps", "20000", "--loop", "700"}, {"--speed", "100"}}) {
+      SCOPED_TRACE(engine + (" " + pace[0]));
+      nlohmann::json json;
+      std::vector<std::string> words = {"run",     "hgbt-out",   "hgbt-sink", "--from-netns",
+                                        "hgbt-gw", "--to-netns", "hgbt-sink", "--pcap",
+                                        path,      "--engine",   engine};
+      words.insert(words.end(), pace.begin(), pace.end());
+      const CommandResult result = Hgbench(words, json);
+      EXPECT_EQ(result.code, 0) << result.err;
+      const uint64_t frames = pace[0] == "--pps" ? 7000 : 10;
+      EXPECT_EQ(json["send"]["sent"], frames);
+      EXPECT_EQ(json["send"]["engine"], engine);
+      EXPECT_EQ(json["send"].contains("zero_copy"), engine == std::string("xdp"));
+      EXPECT_EQ(json["receive"]["packets"], frames);
+      EXPECT_EQ(json["receive"]["bytes"], frames * 100);
+      EXPECT_EQ(json["lost"], 0);
+    }
+  }
+  const CommandResult missing = Hgbench({"send", "hgbt-out", "--netns", "hgbt-gw", "--pcap", path + ".none"});
+  EXPECT_EQ(missing.code, 1);
+  EXPECT_NE(missing.err.find(path + ".none"), std::string::npos) << missing.err;
+  std::filesystem::remove(path);
+}
+
 TEST_F(HgbenchProgramTest, WhatCannotBeDoneIsOneAndSaysWhy) {
   const CommandResult device = Hgbench({"send", "nosuch0", "--netns", "hgbt-gw", "--destination-mac", kMac});
   EXPECT_EQ(device.code, 1);

@@ -2,13 +2,9 @@
 //
 // hgbench's sender and receiver over real veth pairs: every frame is accounted for, on paths without fault and on
 // one whose faults are known.
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <gtest/gtest.h>
-#include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/if_packet.h>
-#include <sys/socket.h>
 
 #include <cstring>
 #include <set>
@@ -21,6 +17,7 @@
 #include "bench/receiver.h"
 #include "bench/sender.h"
 #include "tests/e2e/hgbench_lab.h"
+#include "tests/e2e/hgbench_tap.h"
 #include "tests/harness/packet.h"
 #include "tests/harness/program.h"
 
@@ -224,42 +221,6 @@ TEST_F(HgbenchTest, SaysSoWhenTheDeviceTakesNothing) {
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
   EXPECT_EQ(sender->sent(), 0u);
 }
-
-// A raw socket at the receiver's device, beside the stack.
-class Tap {
- public:
-  Tap(const std::string& netns, const std::string& device) {
-    const absl::Status status = InNamespace(netns, [&]() -> absl::Status {
-      HG_ASSIGN_OR_RETURN(const Device found, FindDevice(device));
-      socket_ = Fd(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL)));
-      sockaddr_ll address{};
-      address.sll_family = AF_PACKET;
-      address.sll_protocol = htons(ETH_P_ALL);
-      address.sll_ifindex = static_cast<int>(found.ifindex);
-      const timeval timeout{.tv_sec = kTimeout.count() / 1000};
-      setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-      const int buffer = 32 << 20;  // every frame is a page in it
-      setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer));
-      return bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0
-                 ? absl::OkStatus()
-                 : ErrnoStatus("bind a packet socket to ", device);
-    });
-    if (!status.ok()) throw std::runtime_error(status.ToString());
-  }
-
-  testing::Bytes Receive() {
-    testing::Bytes frame(2048);
-    const ssize_t size = recv(socket_.get(), frame.data(), frame.size(), 0);
-    frame.resize(size < 0 ? 0 : static_cast<size_t>(size));
-    return frame;
-  }
-  void Send(const testing::Bytes& frame) {
-    ASSERT_EQ(send(socket_.get(), frame.data(), frame.size(), 0), static_cast<ssize_t>(frame.size()));
-  }
-
- private:
-  Fd socket_;
-};
 
 uint16_t Word(const testing::Bytes& frame, size_t offset) {
   return static_cast<uint16_t>(frame[offset] << 8 | frame[offset + 1]);

@@ -101,6 +101,65 @@ TEST(BenchOptionsTest, SendTakesAll) {
   EXPECT_EQ(send.options.scheduling.realtime, 1);
 }
 
+TEST(BenchOptionsTest, GroupsBringTheirMac) {
+  const auto group = Get<SendCommand>({"send", "eth0", "--destination", "239.1.2.3", "--groups", "4"});
+  EXPECT_EQ(group.options.frame.groups, 4u);
+  EXPECT_TRUE(group.options.frame.group_macs);
+  EXPECT_TRUE(BuildTemplate(group.options.frame).ok());
+  const auto given =
+      Get<SendCommand>({"send", "eth0", "--destination", "239.1.2.3", "--destination-mac", "02:00:00:00:00:01"});
+  EXPECT_FALSE(given.options.frame.group_macs);
+  EXPECT_EQ(given.options.frame.destination_mac, (MacAddress{2, 0, 0, 0, 0, 1}));
+  EXPECT_EQ(given.options.frame.groups, 1u);
+}
+
+TEST(BenchOptionsTest, Geneve) {
+  const auto plain = Get<SendCommand>({"send", "eth0", "--destination-mac", "02:00:00:00:00:01"});
+  EXPECT_FALSE(plain.options.frame.wrapped);
+  const auto wrapped =
+      Get<RunCommand>({"run", "a", "b", "--destination-mac", "02:00:00:00:00:01", "--size", "200", "--geneve",
+                       "77", "--geneve-source", "fd00::1", "--geneve-destination", "fd00::2", "--geneve-option",
+                       "0108:1:0123456789abcdef", "--geneve-option", "0108:3:cafef00d"});
+  ASSERT_TRUE(wrapped.send.options.frame.wrapped);
+  const GeneveSpec& geneve = wrapped.send.options.frame.geneve;
+  EXPECT_EQ(geneve.vni, 77u);
+  EXPECT_EQ(ToString(geneve.source), "fd00::1");
+  EXPECT_EQ(ToString(geneve.destination), "fd00::2");
+  EXPECT_EQ(geneve.options.size(), 20u);
+  EXPECT_EQ(geneve.options[14], 3);
+  EXPECT_TRUE(BuildTemplate(wrapped.send.options.frame).ok());
+  // The outer destination is what the Ethernet address belongs to.
+  const auto group = Get<SendCommand>({"send", "eth0", "--geneve", "0", "--geneve-destination", "239.0.0.9"});
+  EXPECT_EQ(group.options.frame.destination_mac, (MacAddress{1, 0, 0x5e, 0, 0, 9}));
+  EXPECT_FALSE(group.options.frame.group_macs);
+  EXPECT_EQ(Parse({"send", "eth0", "--geneve", "0", "--destination", "239.0.0.9"}).exit_code, 2);
+}
+
+TEST(BenchOptionsTest, PcapKeepsItsTimesUnlessARateIsGiven) {
+  const auto own = Get<SendCommand>({"send", "eth0", "--pcap", "f"});
+  EXPECT_EQ(own.pcap, "f");
+  EXPECT_EQ(own.loop, 1u);
+  EXPECT_EQ(own.options.speed, 1);
+  const auto faster = Get<RunCommand>({"run", "a", "b", "--pcap", "f", "--speed", "2.5", "--loop", "0"});
+  EXPECT_EQ(faster.send.options.speed, 2.5);
+  EXPECT_EQ(faster.send.loop, 0u);
+  const auto rate = Get<SendCommand>({"send", "eth0", "--pcap", "f", "--pps", "1000", "--loop", "3"});
+  EXPECT_FALSE(rate.options.speed.has_value());
+  EXPECT_EQ(rate.options.packets_per_second, 1000u);
+  EXPECT_EQ(rate.loop, 3u);
+  EXPECT_FALSE(Get<SendCommand>({"send", "eth0", "--pcap", "f", "--rate", "0"}).options.speed.has_value());
+}
+
+TEST(BenchOptionsTest, Engine) {
+  const auto given = Get<SendCommand>(
+      {"send", "eth0", "--destination-mac", "02:00:00:00:00:09", "--engine", "xdp", "--queue", "3"});
+  EXPECT_EQ(given.options.engine, EngineKind::kXdp);
+  EXPECT_EQ(given.options.queue, 3u);
+  const auto defaults = Get<SendCommand>({"send", "eth0", "--destination-mac", "02:00:00:00:00:09"});
+  EXPECT_EQ(defaults.options.engine, EngineKind::kProg);
+  EXPECT_EQ(defaults.options.queue, 0u);
+}
+
 TEST(BenchOptionsTest, Receive) {
   const auto receive = Get<ReceiveCommand>({"receive", "eth1", "--netns", "server", "--pass", "--count", "9"});
   EXPECT_EQ(receive.options.device, "eth1");
@@ -258,6 +317,16 @@ TEST(BenchOptionsTest, WrongUsageIsTwoAndSaysWhatIsWrong) {
       {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--protocol", "icmp"}, "icmp"},
       {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--source-port", "70000"}, "70000"},
       {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--flows", "0"}, "--flows"},
+      {{"send", "eth0", "--destination", "239.0.0.1", "--groups", "0"}, "--groups"},
+      {{"send", "eth0", "--geneve", "16777216"}, "--geneve"},
+      {{"send", "eth0", "--geneve", "1", "--geneve-option", "nonsense"}, "nonsense"},
+      {{"send", "eth0", "--destination", "239.0.0.1", "--geneve-option", "1:1:"}, "--geneve"},
+      {{"send", "eth0", "--pcap", "f", "--size", "100"}, "--size"},
+      {{"send", "eth0", "--pcap", "f", "--geneve", "1"}, "--geneve"},
+      {{"send", "eth0", "--pcap", "f", "--speed", "2", "--rate", "5"}, "--speed"},
+      {{"send", "eth0", "--pcap", "f", "--speed", "0"}, "--speed"},
+      {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--loop", "2"}, "--pcap"},
+      {{"send", "eth0", "--destination-mac", "02:00:00:00:00:01", "--engine", "dpdk"}, "dpdk"},
       {{"receive"}, "device"},
       {{"run", "a", "--destination-mac", "02:00:00:00:00:01"}, "to"},
       {{"redirect", "--rounds", "0"}, "--rounds"},
