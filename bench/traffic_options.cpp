@@ -54,12 +54,12 @@ void AddFrame(CLI::App& app, SendCommand& send) {
       },
       "Ethernet address the frames come from (the device's own)");
   AddParsed(app, "--source", frame.source, ParseAddress, "Address of the first flow, IPv4 or IPv6 [198.18.0.1]");
-  AddParsed(app, "--destination", frame.destination, ParseAddress, "Address the frames go to [198.19.0.1]");
+  AddParsed(app, "--destination,--dst", frame.destination, ParseAddress, "Address the frames go to [198.19.0.1]");
   app.add_option("--groups", frame.groups, "Multicast groups in turn, from the destination on")
       ->check(CLI::Range(1u, 1u << 24))
       ->capture_default_str();
   static const std::map<std::string, Transport> kTransports = {{"udp", Transport::kUdp}, {"tcp", Transport::kTcp}};
-  app.add_option("--protocol", frame.transport, "udp or tcp [udp]")
+  app.add_option("--protocol,--proto", frame.transport, "udp or tcp [udp]")
       ->type_name("NAME")
       ->transform(CLI::CheckedTransformer(kTransports, CLI::ignore_case).description(""));
   app.add_option("--source-port", frame.source_port, "Port of the first flow")->capture_default_str();

@@ -92,7 +92,7 @@ TEST_F(CommandTest, WrongUsageIsTwoAndSaysWhatIsRight) {
       {{"get", "rulez"}, "interfaces, rules, prefix-sets, next-hops, steer-targets, settings or all is needed"},
       {{"get", "counters"}, "settings or all is needed"},
       {{"stats", "settings"}, "interfaces, rules, counters or all is needed"},
-      {{"top", "counters"}, "interfaces or rules is needed"},
+      {{"top", "counters"}, "interfaces, rules or workers is needed"},
       {{"top", "-o", "json"}, "stats --interval"},
       {{"apply"}, "file: a file is needed, - for standard input"},
       {{"apply", "x", "-f", "y"}, "excludes"},
