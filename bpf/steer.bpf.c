@@ -29,7 +29,7 @@ struct {
 	__uint(max_entries, HG_TARGET_PAGES *HG_TARGETS_PER_PAGE);
 	__type(key, __u32);
 	__type(value, struct hg_target_state);
-} hg_target_states SEC(".maps");
+} hg_target_state SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -46,7 +46,7 @@ static __always_inline bool is_served(const struct hg_queue *queue)
 
 static __always_inline bool is_absent(__u32 target)
 {
-	struct hg_target_state *state = bpf_map_lookup_elem(&hg_target_states, &target);
+	struct hg_target_state *state = bpf_map_lookup_elem(&hg_target_state, &target);
 
 	return !state || state->absent;
 }

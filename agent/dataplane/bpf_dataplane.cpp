@@ -166,7 +166,7 @@ absl::Status BpfDataplane::Quiesce() {
 
 int BpfDataplane::sockets_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_xsks); }
 int BpfDataplane::queues_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_queues); }
-int BpfDataplane::target_states_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_target_states); }
+int BpfDataplane::target_states_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_target_state); }
 
 absl::Status BpfDataplane::TakeOver() {
   HG_RETURN_IF_ERROR(ports_.TakeOver());

@@ -44,7 +44,7 @@ class BpfDataplane : public Dataplane {
   absl::Status PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) override;
   absl::StatusOr<TraceResult> Trace(uint32_t port, absl::Span<const uint8_t> frame) override;
 
-  // File descriptors of hg_xsks, hg_queues and hg_target_states, for the slow path.
+  // File descriptors of hg_xsks, hg_queues and hg_target_state, for the slow path.
   int sockets_map() const;
   int queues_map() const;
   int target_states_map() const;

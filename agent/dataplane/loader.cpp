@@ -189,7 +189,7 @@ absl::Status Loader::ReuseMaps() {
   }
   // hg_traces, hg_flows and .rodata are each process's own.
   for (bpf_map* map :
-       {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_queues, maps.hg_target_states,
+       {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_queues, maps.hg_target_state,
         maps.hg_limiters, maps.hg_sources, maps.hg_port_stats, maps.hg_counters, maps.hg_egress_stats,
         maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
     if (const Fd fd = PinnedLike(map)) HG_RETURN_IF_ERROR(Reuse(map, fd));

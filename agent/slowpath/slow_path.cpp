@@ -52,7 +52,7 @@ absl::StatusOr<std::unique_ptr<SlowPath>> SlowPath::Start(DataPath data_path, Sl
 
 absl::Status SlowPath::MapGauges() {
   HG_RETURN_IF_ERROR(Map(data_path_.queues, kQueueBytes, "hg_queues", queues_));
-  return Map(data_path_.target_states, kTargetBytes, "hg_target_states", target_states_);
+  return Map(data_path_.target_states, kTargetBytes, "hg_target_state", target_states_);
 }
 
 SlowPath::~SlowPath() {

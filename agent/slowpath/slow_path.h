@@ -34,7 +34,7 @@ class SlowPath {
   struct DataPath {
     int sockets = -1;        // hg_xsks
     int queues = -1;         // hg_queues
-    int target_states = -1;  // hg_target_states
+    int target_states = -1;  // hg_target_state
     // Returns when packets that began before the call have ended.
     std::function<absl::Status()> quiesce;
   };
@@ -86,7 +86,7 @@ class SlowPath {
   const DataPath data_path_;
   const SlowPathOptions options_;
   hg_queue* queues_ = nullptr;                // hg_queues, mapped
-  hg_target_state* target_states_ = nullptr;  // hg_target_states, mapped
+  hg_target_state* target_states_ = nullptr;  // hg_target_state, mapped
 
   enum class Handled : uint8_t { kNo, kYes, kByApp };
   std::mutex shown_mutex_;  // guards the two below

@@ -38,7 +38,7 @@ class SteerProgramTest : public ::testing::Test {
     HG_REQUIRE_LAB();
     sockets_ = program().OpenMap("hg_xsks");
     queues_ = program().OpenMap("hg_queues");
-    states_ = program().OpenMap("hg_target_states");
+    states_ = program().OpenMap("hg_target_state");
     socket_ = Fd(::socket(AF_XDP, SOCK_RAW, 0));
     ASSERT_TRUE(socket_);
     Put(sockets_, Key(), socket_.get());

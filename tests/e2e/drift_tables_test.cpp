@@ -31,7 +31,7 @@ const std::map<std::string, std::string> kNotKept = {
     {"hg_traces", "scratch of one traced packet"},
     {"hg_xsks", "sockets: whoever opens one puts it there"},
     {"hg_queues", "heartbeats: workers write them all the time"},
-    {"hg_target_states", "whether targets have handlers, which the slow path writes"},
+    {"hg_target_state", "whether targets have handlers, which the slow path writes"},
 };
 
 // Bytes as bpftool takes them.
