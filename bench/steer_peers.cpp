@@ -6,7 +6,9 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
+#include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -188,8 +190,24 @@ class SocatPeer : public Peer {
   pid_t pid_ = -1;
 };
 
+// The kernel lets go of a contender's program some time after its agent has ended and its pins are gone; until
+// then the program has all packets.
+absl::Status AwaitNoProgram(const SteerSite& site) {
+  return InNamespace(site.netns, [&]() -> absl::Status {
+    const int ifindex = static_cast<int>(if_nametoindex(site.device.c_str()));
+    uint32_t program = 0;
+    for (const auto end = Clock::now() + kTimeout; Clock::now() < end; std::this_thread::sleep_for(kPoll)) {
+      const int error = bpf_xdp_query_id(ifindex, 0, &program);
+      if (error != 0) return ErrnoStatusOf(-error, "ask for the XDP program of ", site.device);
+      if (program == 0) return absl::OkStatus();
+    }
+    return absl::DeadlineExceededError(absl::StrCat(site.device, " still has XDP program ", program));
+  });
+}
+
 template <typename Kind>
 absl::StatusOr<std::unique_ptr<SteerService>> Started(const SteerSite& site) {
+  HG_RETURN_IF_ERROR(AwaitNoProgram(site));
   auto peer = std::make_unique<Kind>(site);
   HG_RETURN_IF_ERROR(peer->Start());
   return peer;
