@@ -167,6 +167,7 @@ void Write(const WorkerStatus& from, const State& state, pb::WorkerStats& to) {
   to.set_wakeups(from.wakeups);
   to.set_free_frames(from.frames_free);
   to.set_frames(from.frames_total);
+  to.set_held_frames(from.frames_held);
   to.set_huge_pages(from.huge_pages);
   if (from.cpu) to.set_cpu(*from.cpu);
   to.set_originated_packets(from.originated);

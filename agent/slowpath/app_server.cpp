@@ -144,6 +144,10 @@ absl::Status AppServer::SetTargets(const std::vector<Target>& targets) {
   targets_ = std::move(wanted);
   std::erase_if(mailboxes_, [this](const auto& mailbox) { return !targets_.contains(mailbox.first.first); });
   Wake();
+  if (targets_.empty() && listener_) {
+    unlink(path_.c_str());
+    listener_ = Fd();
+  }
   return listener_ || targets_.empty() ? absl::OkStatus() : Listen();
 }
 

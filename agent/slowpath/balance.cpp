@@ -13,12 +13,6 @@ constexpr uint32_t kBehind = 64;
 
 }  // namespace
 
-uint32_t WorkersOf(const SlowPathConfig& config) {
-  uint32_t workers = 0;
-  for (const SlowPathConfig::Target& target : config.targets) workers = std::max(workers, target.workers);
-  return workers;
-}
-
 void Balance::Reset(const SlowPathConfig& config) {
   if (config == config_) return;
   config_ = config;

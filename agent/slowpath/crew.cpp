@@ -2,6 +2,7 @@
 #include "agent/slowpath/crew.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "agent/base/log.h"
 #include "agent/base/status.h"
@@ -37,6 +38,8 @@ uint32_t ParcelsFor(size_t workers) {
   while (parcels > kLeastParcels && parcels * workers > kParcels) parcels /= 2;
   return parcels;
 }
+
+std::pair<uint32_t, uint32_t> Pair(uint32_t a, uint32_t b) { return {std::min(a, b), std::max(a, b)}; }
 
 }  // namespace
 
@@ -81,19 +84,27 @@ absl::Status Crew::Hire(uint32_t index, uint32_t queues) {
   if (!(*worker)->Status().huge_pages) {
     Log(spdlog::level::info, "no huge pages for a worker's frames", {{"worker", index}});
   }
-  const uint32_t parcels = ParcelsFor(workers_.size() + 1);
-  for (uint32_t other = 0; other < workers_.size(); ++other) {
-    if (other == index || workers_[other] == nullptr) continue;
-    const auto there = std::make_shared<Link>(parcels), back = std::make_shared<Link>(parcels);
-    (*worker)->AddPeer({.worker = other, .to = there, .from = back, .bell = &workers_[other]->bell()});
-    workers_[other]->AddPeer({.worker = index, .to = back, .from = there, .bell = &(*worker)->bell()});
-  }
+  unlinked_.insert(index);
   if (index < workers_.size()) {
     workers_[index] = std::move(*worker);
   } else {
     workers_.push_back(std::move(*worker));
   }
   return absl::OkStatus();
+}
+
+// Packets are lent to a worker only when it has its handlers.
+void Crew::LinkAll() {
+  const uint32_t parcels = ParcelsFor(workers_.size());
+  for (const uint32_t index : std::exchange(unlinked_, {})) {
+    for (uint32_t other = 0; other < workers_.size(); ++other) {
+      if (other == index || linked_.contains(Pair(index, other))) continue;
+      const auto there = std::make_shared<Link>(parcels), back = std::make_shared<Link>(parcels);
+      workers_[index]->AddPeer({.worker = other, .to = there, .from = back, .bell = &workers_[other]->bell()});
+      workers_[other]->AddPeer({.worker = index, .to = back, .from = there, .bell = &workers_[index]->bell()});
+      linked_.insert(Pair(index, other));
+    }
+  }
 }
 
 // Its queues are closed. What it counted counts on.
@@ -115,8 +126,10 @@ void Crew::Dismiss(uint32_t index) {
     leaving.RemovePeer(other);
   });
   WorkerStatus last = Sum(workers_[index]->Status(), past_[index]);
-  last.frames_free = last.frames_total = last.waiting = last.lent = 0;
+  last.frames_free = last.frames_held = last.frames_total = last.waiting = last.lent = 0;
   past_[index] = std::move(last);
+  unlinked_.erase(index);
+  std::erase_if(linked_, [index](const auto& pair) { return pair.first == index || pair.second == index; });
   std::erase_if(spreads_, [index](const auto& spread) { return spread.first.first == index; });
 }
 
@@ -153,6 +166,7 @@ std::map<uint32_t, absl::Status> Crew::SetTargets(const std::vector<SlowPathConf
     if (const absl::Status status = GiveHandler(place, *target); !status.ok()) failures[target->id] = status;
   }
   kept_.clear();
+  LinkAll();
   for (const SlowPathConfig::Target& target : targets) Spread(target, static_cast<uint32_t>(workers_.size()));
   targets_ = targets;
   return failures;

@@ -10,6 +10,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,7 @@ class Crew {
     std::unique_ptr<Handler> handler;
   };
   absl::Status Hire(uint32_t index, uint32_t queues);
+  void LinkAll();
   void Dismiss(uint32_t index);
   void Shrink(size_t size, Leave leave);
   // `total`: workers that there are, or are to be.
@@ -69,7 +71,9 @@ class Crew {
   std::map<uint32_t, WorkerStatus> past_;  // what workers counted that are no more, by index
   std::vector<SlowPathConfig::Target> targets_;
   std::map<Place, Given> handlers_;
-  std::map<Place, TargetSpread> spreads_;  // as the workers have them
+  std::map<Place, TargetSpread> spreads_;           // as the workers have them
+  std::set<uint32_t> unlinked_;                     // workers that are new
+  std::set<std::pair<uint32_t, uint32_t>> linked_;  // pairs of them, the lower first
   // By target id: handlers that move to another worker, or wait for their own's successor.
   std::map<uint32_t, Kept> kept_;
 };

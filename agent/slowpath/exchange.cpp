@@ -28,6 +28,10 @@ void Exchange::Add(const Peer& peer) {
   places_[peer.worker] = static_cast<uint32_t>(peers_.size());
 }
 
+void Exchange::Close(uint32_t worker) {
+  if (Known* peer = Find(worker)) peer->closed = true;
+}
+
 void Exchange::Remove(uint32_t worker) {
   std::erase_if(peers_, [worker](const Known& peer) { return peer.worker == worker; });
   std::fill(places_.begin(), places_.end(), 0);
@@ -40,12 +44,12 @@ Exchange::Known* Exchange::Find(uint32_t worker) {
 
 bool Exchange::IsAlive(uint32_t worker, uint64_t now) {
   const Known* peer = Find(worker);
-  return peer != nullptr && !peer->bell->Hangs(now);
+  return peer != nullptr && !peer->closed && !peer->bell->Hangs(now);
 }
 
 Disposition Exchange::Lend(uint32_t worker, const Packet& packet, const LoanTerms& terms) {
   Known* peer = Find(worker);
-  if (peer == nullptr || packet.segments.size() > kBatch) return Disposition::kNoRoom;
+  if (peer == nullptr || peer->closed || packet.segments.size() > kBatch) return Disposition::kNoRoom;
   const auto count = static_cast<uint32_t>(packet.segments.size());
   const uint32_t size = peer->to->work.size();
   if (terms.shed_at != 0 && peer->lent * kWhole >= terms.shed_at * size) return Disposition::kShed;

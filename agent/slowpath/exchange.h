@@ -79,6 +79,8 @@ class Exchange {
   };
 
   void Add(const Peer& peer);
+  // Nothing more is lent to it; what was lent comes back yet.
+  void Close(uint32_t worker);
   // Nothing may be lent to it or by it any more.
   void Remove(uint32_t worker);
 
@@ -92,7 +94,7 @@ class Exchange {
   size_t Borrow(Deal deal);
   // Wakes whom something was put into a ring for since the last call.
   void RingBells();
-  // The worker is there and comes round.
+  // The worker is there, is to stay and comes round.
   bool IsAlive(uint32_t worker, uint64_t now);
   // Something waits in a ring to this worker.
   bool HasMail() const;
@@ -105,6 +107,7 @@ class Exchange {
   struct Known : Peer {
     uint32_t lent = 0;  // never more than a ring has room for, so that returning cannot fail
     bool called = false;
+    bool closed = false;
   };
   size_t Borrow(Known& peer, Deal deal);
   Known* Find(uint32_t worker);

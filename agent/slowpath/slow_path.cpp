@@ -312,7 +312,7 @@ absl::Status SlowPath::Open(const QueueId& id, const Assigned& assigned) {
 // First nothing more comes, then what has come is dealt with, then it is closed.
 void SlowPath::Close(const QueueId& id) {
   const uint32_t key = MapKey(id);
-  // Gone already when its device is; a socket that others put there is not ours to remove.
+  // Fails when it is gone already, with its device.
   bpf_map_delete_elem(data_path_.sockets, &key);
   if (const absl::Status status = data_path_.quiesce(); !status.ok()) {
     Log(spdlog::level::warn, "packets that come while a socket is closed may be lost", {{"reason", status}});
@@ -329,7 +329,14 @@ std::vector<WorkerStatus> SlowPath::Status() {
 
 SlowPathTroubles SlowPath::Troubles() {
   const std::lock_guard lock(workers_mutex_);
-  return troubles_;
+  SlowPathTroubles troubles = troubles_;
+  const std::lock_guard shown(shown_mutex_);
+  for (uint32_t id = 0; id < kMaxTargets; ++id) {
+    if (handled_[id] == Handled::kByApp && !present_apps_.contains(id)) {
+      troubles.targets.try_emplace(id, absl::UnavailableError("no application asks for its packets, or it hangs"));
+    }
+  }
+  return troubles;
 }
 
 }  // namespace headgate

@@ -3,6 +3,7 @@
 // What is wanted of the slow path.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -53,7 +54,11 @@ struct SlowPathConfig {
 };
 
 // Of all targets: they share them.
-uint32_t WorkersOf(const SlowPathConfig& config);
+inline uint32_t WorkersOf(const SlowPathConfig& config) {
+  uint32_t workers = 0;
+  for (const SlowPathConfig::Target& target : config.targets) workers = std::max(workers, target.workers);
+  return workers;
+}
 
 struct SlowPathOptions {
   std::vector<unsigned> cpus;              // workers are pinned to these in turn; empty: not pinned

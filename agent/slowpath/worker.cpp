@@ -166,7 +166,10 @@ void Worker::AddPeer(const Exchange::Peer& peer) {
 }
 
 void Worker::AwaitPeer(uint32_t worker) {
-  Do([&] { ServeUntil([&] { return exchange_.lent_to(worker) == 0; }); });
+  Do([&] {
+    exchange_.Close(worker);
+    ServeUntil([&] { return exchange_.lent_to(worker) == 0; });
+  });
 }
 
 void Worker::RemovePeer(uint32_t worker) {
@@ -191,6 +194,7 @@ WorkerStatus Worker::Status() {
     status.frames_free = pool_->free();
     status.frames_total = pool_->total();
     status.lent = exchange_.lent();
+    status.frames_held = status.lent;
     status.kernel = closed_;
     timespec cpu{};
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu);
@@ -198,6 +202,7 @@ WorkerStatus Worker::Status() {
     for (const Queue& queue : queues_) {
       status.kernel = status.kernel + queue.socket->Statistics();
       status.waiting += queue.socket->waiting();
+      status.frames_held += queue.socket->held_frames();
       status.queues.push_back({queue.port, queue.queue, queue.socket->zero_copy(), queue.socket->multi_buffer(),
                                queue.in_software, queue.received});
     }
@@ -207,10 +212,8 @@ WorkerStatus Worker::Status() {
 
 void Worker::Run() {
   auto worked = std::chrono::steady_clock::now();
-  while (!ending_) {
-    RunCommand();
+  for (RunCommand(); !ending_; RunCommand()) {
     Beat();
-    if (ending_) return;
     const bool busy = Serve() != 0;
     if (options_.busy_poll.count() == 0) {
       if (!busy) Wait();

@@ -78,7 +78,7 @@ class Worker final : private Output {
   static constexpr uint16_t kNobody = 0xffff;
   void SetSenders(std::vector<uint16_t> senders);
   void AddPeer(const Exchange::Peer& peer);
-  // Waits a moment for what is lent to the peer, to which nothing is lent any more.
+  // Lends the peer nothing more, and waits a moment for what it has.
   void AwaitPeer(uint32_t worker);
   void RemovePeer(uint32_t worker);
 

@@ -44,6 +44,7 @@ struct WorkerStatus {
   std::optional<unsigned> cpu;  // pinned to
   bool huge_pages = false;
   uint32_t frames_free = 0;
+  uint32_t frames_held = 0;  // by sockets and other workers; free + held = total
   uint32_t frames_total = 0;
   uint64_t received = 0;
   uint64_t received_bytes = 0;

@@ -200,11 +200,6 @@ void XskSocket::Fill() {
   if (xsk_ring_prod__needs_wakeup(&fill_) != 0) recvfrom(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, nullptr);
 }
 
-uint32_t XskSocket::held_frames() const {
-  return static_cast<uint32_t>(
-      std::count_if(held_.begin(), held_.end(), [](uint16_t references) { return references != 0; }));
-}
-
 XskStatistics ReadStatistics(int socket) {
   xdp_statistics kernel{};
   socklen_t length = sizeof(kernel);

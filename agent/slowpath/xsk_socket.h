@@ -66,8 +66,8 @@ class XskSocket {
   uint32_t in_flight() const { return in_flight_; }
   // References that the kernel has to the frame of that number; see frame_audit.h.
   uint32_t held(uint32_t frame) const { return held_[frame]; }
-  // Frames that the kernel has: to receive into, received and not read yet, being sent. Counts them.
-  uint32_t held_frames() const;
+  // Frames that the kernel has: to receive into, received and not read yet, being sent.
+  uint32_t held_frames() const { return held_frames_; }
   XskStatistics Statistics() const { return ReadStatistics(fd()); }
 
  private:
@@ -77,10 +77,10 @@ class XskSocket {
   void PreferBusyPoll();
   void Close();
   void Complete();
-  void Hold(uint64_t address) { ++held_[address / FramePool::kFrameSize]; }
+  void Hold(uint64_t address) { held_frames_ += held_[address / FramePool::kFrameSize]++ == 0 ? 1 : 0; }
   void LetGo(uint64_t address) {
     assert(held_[address / FramePool::kFrameSize] != 0);
-    --held_[address / FramePool::kFrameSize];
+    held_frames_ -= --held_[address / FramePool::kFrameSize] == 0 ? 1 : 0;
   }
 
   FramePool& pool_;
@@ -91,6 +91,7 @@ class XskSocket {
   xsk_ring_prod fill_{}, tx_{};
   xsk_ring_cons completion_{}, rx_{};
   uint32_t in_flight_ = 0;
+  uint32_t held_frames_ = 0;
   bool zero_copy_ = false;
   bool multi_buffer_ = false;
   bool busy_poll_ = false;  // and it is possible

@@ -211,6 +211,8 @@ void AddWorkers(const std::vector<WorkerStatus>& workers, Families& out) {
   };
   gauge("headgate_worker_free_frames", "Frames of a worker's pool that nothing holds.",
         &WorkerStatus::frames_free);
+  gauge("headgate_worker_held_frames",
+        "Frames of the pool that sockets and other workers hold: free + held = all.", &WorkerStatus::frames_held);
   gauge("headgate_worker_frames", "Frames of a worker's pool.", &WorkerStatus::frames_total);
   gauge("headgate_worker_lent_packets", "Packets that other workers have in hand.", &WorkerStatus::lent);
   gauge("headgate_worker_waiting_packets", "Packets that wait in a worker's receive rings.",

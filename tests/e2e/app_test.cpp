@@ -15,16 +15,13 @@
 #include "tests/harness/live_gateway.h"
 #include "tests/harness/random.h"
 #include "tests/harness/traffic.h"
+#include "tests/harness/workers.h"
 
 namespace headgate::testing {
 namespace {
 
 // Nobody and a group of nobody's: numbers that need no entry anywhere.
 constexpr char kUser[] = "65534", kGroup[] = "64321", kOtherGroup[] = "64322";
-
-struct Work {
-  uint64_t received = 0, consumed = 0, transmitted = 0, dropped = 0;
-};
 
 class AppTest : public LiveGatewayTest {
  protected:
@@ -67,18 +64,8 @@ class AppTest : public LiveGatewayTest {
         client().Receive([&](const Bytes& frame) { return frame == Answer(payload, source_port); }).has_value());
   }
   uint64_t Reason(const std::string& reason) { return api().Reasons("in")[reason]; }
-  Work Workers() {
-    Work work;
-    const pb::StatsResponse stats = api().Stats();
-    for (const pb::WorkerStats& worker : stats.workers()) {
-      work.received += worker.received_packets();
-      work.consumed += worker.consumed_packets();
-      work.transmitted += worker.transmitted_packets();
-      work.dropped += worker.dropped_handler_packets() + worker.dropped_no_handler_packets() +
-                      worker.dropped_tx_full_packets();
-    }
-    return work;
-  }
+  Work Workers() { return SumWorkers(api().Stats()); }
+  bool IsMissed() { return api().Warns("steer target app take the fallback: no application asks"); }
 
   const std::string socket_;
 };
@@ -127,9 +114,11 @@ TEST_F(AppTest, DeathIsNoticedAndTheNextProcessServes) {
   for (int i = 0; i < 3; ++i) {
     const auto echo = Echo();
     ASSERT_TRUE(AwaitFate("forward_steer"));
+    EXPECT_FALSE(IsMissed());
     ExpectAnswered(Bytes(100, static_cast<uint8_t>(0x50 + i)));
     echo->Signal(SIGKILL);
     EXPECT_TRUE(AwaitFate("drop_steer_fallback"));
+    EXPECT_TRUE(WaitFor([&] { return IsMissed(); }));
   }
 }
 

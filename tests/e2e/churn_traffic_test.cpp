@@ -271,9 +271,9 @@ TEST_P(ChurnTraffic, EveryChangeDecidesAsALinearSearch) {
 int Changes(int nightly, int otherwise) { return std::getenv("HG_NIGHTLY") != nullptr ? nightly : otherwise; }
 INSTANTIATE_TEST_SUITE_P(Sets, ChurnTraffic,
                          ::testing::Values(Set{"acl1_100k", Changes(10'000, 2'000)},
-                                           Set{"fw1_100k", Changes(10'000, 600)},
-                                           Set{"ipc1_100k", Changes(10'000, 600)},
-                                           Set{"mixed_100k", Changes(10'000, 1'500)}),
+                                           Set{"fw1_100k", Changes(1'500, 600)},
+                                           Set{"ipc1_100k", Changes(1'500, 600)},
+                                           Set{"mixed_100k", Changes(3'000, 1'500)}),
                          [](const auto& set) { return std::string(set.param.name); });
 
 }  // namespace

@@ -55,7 +55,7 @@ class SteerFixture : public LiveGatewayTest {
   static bool FramesAreBack(const Work& work) {
     const auto queues = static_cast<uint64_t>(work.queues);
     const uint64_t held = work.frames - work.free_frames;
-    return held >= queues * kFillRing && held <= queues * (kFillRing + kSpare);
+    return held == work.held_frames && held >= queues * kFillRing && held <= queues * (kFillRing + kSpare);
   }
   Work AwaitQuiet() {
     Work work;

@@ -85,25 +85,10 @@ class TapTest : public ::testing::Test {
     return dropped;
   }
   bool AccountIsEven() {
-    uint64_t in = 0, out = 0, received = 0;
     const uint64_t steered = api().Reasons("in")["forward_steer"];
-    const pb::StatsResponse stats = api().Stats();
-    for (const pb::WorkerStats& w : stats.workers()) {
-      received += w.received_packets() + w.kernel_rx_ring_full_packets() + w.kernel_fill_ring_empty_packets() +
-                  w.kernel_other_packets();
-      in += w.received_packets() + w.originated_packets();
-      out += w.consumed_packets() + w.transmitted_packets() + w.dropped_handler_packets() +
-             w.dropped_no_handler_packets() + w.dropped_tx_full_packets() + w.dropped_overload_packets() +
-             w.dropped_handover_packets();
-    }
-    return in == out && received == steered && in != 0;
+    const Work work = SumWorkers(api().Stats());
+    return work.received == work.settled() && work.arrived() == steered && work.received != 0;
   }
-  bool Warns(const std::string& text) {
-    const pb::StatusResponse status = api().Status();
-    return std::any_of(status.warnings().begin(), status.warnings().end(),
-                       [&text](const std::string& warning) { return absl::StrContains(warning, text); });
-  }
-
   Lab& lab() { return *lab_; }
   Agent& agent() { return *agent_; }
   Client& api() { return agent_->client(); }
@@ -188,11 +173,11 @@ TEST_F(TapTest, ADeviceThatIsDownDrops) {
 TEST_F(TapTest, WithoutDeviceTheFallbackTakesOverAndStatusTells) {
   lab().Ip("gw", "tuntap add dev hgtap0 mode tun");
   Apply(kTap);
-  EXPECT_TRUE(WaitFor([&] { return Warns("hgtap0 exists and is no TAP device"); }));
+  EXPECT_TRUE(WaitFor([&] { return api().Warns("hgtap0 exists and is no TAP device"); }));
   EXPECT_EQ(Send(), "drop_steer_fallback");
   lab().Ip("gw", "link del hgtap0");
   ASSERT_NO_FATAL_FAILURE(MoveToHost());
-  EXPECT_FALSE(Warns("hgtap0"));
+  EXPECT_FALSE(api().Warns("hgtap0"));
   EXPECT_TRUE(UdpEcho(Hosts(), 100));
 }
 

@@ -49,6 +49,8 @@ class Client {
   pb::Object GetObject(pb::Kind kind, const std::string& name);
   pb::StatsResponse Stats();
   std::map<std::string, uint64_t> Reasons(const std::string& interface);
+  // Among Status' warnings.
+  bool Warns(const std::string& text);
   pb::RuleStats Rule(const std::string& name);
   pb::InterfaceStats Interface(const std::string& name);
   pb::CounterStats Counter(const std::string& name);

@@ -3,6 +3,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <deque>
 #include <mutex>
 #include <stdexcept>
@@ -224,6 +225,12 @@ std::map<std::string, uint64_t> Client::Reasons(const std::string& interface) {
   std::map<std::string, uint64_t> reasons;
   for (const auto& reason : stats.reasons()) reasons[reason.reason()] = reason.packets();
   return reasons;
+}
+
+bool Client::Warns(const std::string& text) {
+  const pb::StatusResponse status = Status();
+  return std::any_of(status.warnings().begin(), status.warnings().end(),
+                     [&text](const std::string& warning) { return warning.find(text) != std::string::npos; });
 }
 
 pb::RuleStats Client::Rule(const std::string& name) {

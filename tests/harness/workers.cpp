@@ -37,6 +37,7 @@ Work SumWorkers(const pb::StatsResponse& stats) {
     work.in_kernel += SumOf(worker, "kernel_");
     work.frames += worker.frames();
     work.free_frames += worker.free_frames();
+    work.held_frames += worker.held_frames();
   }
   return work;
 }
@@ -45,7 +46,7 @@ void PrintTo(const Work& work, std::ostream* out) {
   *out << work.alive << " workers of " << work.queues << " queues: received " << work.received << ", consumed "
        << work.consumed << ", transmitted " << work.transmitted << ", dropped " << work.dropped
        << ", in the kernel " << work.in_kernel << "; " << work.free_frames << " of " << work.frames
-       << " frames free";
+       << " frames free, " << work.held_frames << " held";
 }
 
 }  // namespace headgate::testing
