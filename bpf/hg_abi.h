@@ -261,7 +261,7 @@ struct hg_next_hop_page {
 	struct hg_next_hop hop[HG_NEXT_HOPS_PER_PAGE];
 };
 
-#include "hg_steer.h"
+#include "hg_abi_steer.h"
 
 /* ---- generations ----------------------------------------------------------------------------------- */
 

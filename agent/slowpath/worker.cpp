@@ -87,6 +87,8 @@ void Worker::RunCommand() {
   if (!has_command_.load(std::memory_order_acquire)) return;
   {
     const std::lock_guard lock(mutex_);
+    // Its knock is no reason to wake up later. Peers' knocks go with it: their mail is looked for before a sleep.
+    ClearKnocks();
     (*command_)();
     command_ = nullptr;
     has_command_.store(false, std::memory_order_relaxed);
@@ -250,14 +252,16 @@ bool Worker::IsSending() const {
   return std::any_of(queues_.begin(), queues_.end(), [](const Queue& q) { return q.socket->in_flight() != 0; });
 }
 
+void Worker::ClearKnocks() {
+  uint64_t count = 0;
+  static_cast<void>(read(wake_.get(), &count, sizeof(count)) == sizeof(count));
+}
+
 void Worker::Wait() {
   bell_.SetSleeping(true);
   if (!exchange_.HasMail()) {
     if (poll(polled_.data(), polled_.size(), IsSending() ? kSendingMs : kIdleMs) > 0) ++counters_.wakeups;
-    if (polled_[0].revents != 0) {
-      uint64_t count = 0;
-      static_cast<void>(read(wake_.get(), &count, sizeof(count)) == sizeof(count));
-    }
+    if (polled_[0].revents != 0) ClearKnocks();
   }
   bell_.SetSleeping(false);
   for (Originator& originator : originators_) originator.rest = 0;

@@ -114,6 +114,7 @@ class Worker final : private Output {
   void Run();
   void WatchFiles();
   void Wait();
+  void ClearKnocks();
   void Beat();
   bool IsSending() const;
   // Rounds as ever, but for commands; or until too long.

@@ -11,6 +11,7 @@
 #include "tests/e2e/tap_host.h"
 #include "tests/harness/agent.h"
 #include "tests/harness/lab.h"
+#include "tests/harness/workers.h"
 
 namespace headgate::testing {
 namespace {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Steering to AF_XDP workers: a part of hg_abi.h. */
-#ifndef HG_STEER_H
-#define HG_STEER_H
+#ifndef HG_ABI_STEER_H
+#define HG_ABI_STEER_H
 
 /* What becomes of steered packets that no worker's socket is to take. */
 struct hg_target {
@@ -49,4 +49,4 @@ struct hg_target_state {
 };
 HG_STATIC_ASSERT(sizeof(struct hg_target_state) == 8, "values of a mapped array are 8 bytes apart");
 
-#endif /* HG_STEER_H */
+#endif /* HG_ABI_STEER_H */
