@@ -128,8 +128,9 @@ std::string WorkerTable(const v1::StatsResponse& stats, size_t width) {
           absl::StrCat(queue.interface(), "/", queue.queue(), queue.zero_copy() ? " zero-copy" : " copy"));
     }
     table.Add(
-        {absl::StrCat(s.index()), absl::StrCat(s.received_packets()), absl::StrCat(s.received_bytes()),
-         absl::StrCat(s.consumed_packets()), absl::StrCat(s.transmitted_packets()),
+        {absl::StrCat(s.index(), s.stale() ? " hangs" : ""), absl::StrCat(s.received_packets()),
+         absl::StrCat(s.received_bytes()), absl::StrCat(s.consumed_packets()),
+         absl::StrCat(s.transmitted_packets()),
          absl::StrCat(s.dropped_handler_packets() + s.dropped_no_handler_packets() + s.dropped_tx_full_packets() +
                       s.dropped_overload_packets() + s.dropped_handover_packets()),
          absl::StrCat(s.kernel_rx_ring_full_packets() + s.kernel_fill_ring_empty_packets() +

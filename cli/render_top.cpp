@@ -92,7 +92,7 @@ TopRow WorkerRow(const v1::WorkerStats& before, const v1::WorkerStats& now, doub
   const auto in_kernel = [](const v1::WorkerStats& s) {
     return s.kernel_rx_ring_full_packets() + s.kernel_fill_ring_empty_packets() + s.kernel_other_packets();
   };
-  TopRow row{absl::StrCat(now.index()),
+  TopRow row{absl::StrCat(now.index(), now.stale() ? " hangs" : ""),
              Grown(before.received_packets(), now.received_packets()),
              8 * Grown(before.received_bytes(), now.received_bytes()),
              {Grown(before.processed_packets(), now.processed_packets()),

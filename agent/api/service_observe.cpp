@@ -154,6 +154,7 @@ void AddWarnings(const SlowPathTroubles& troubles, const State& state, pb::Statu
 
 void Write(const WorkerStatus& from, const State& state, pb::WorkerStats& to) {
   to.set_index(from.index);
+  to.set_stale(from.stale);
   to.set_received_packets(from.received);
   to.set_received_bytes(from.received_bytes);
   to.set_consumed_packets(from.consumed);

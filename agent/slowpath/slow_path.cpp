@@ -18,6 +18,8 @@ constexpr size_t kQueueBytes = sizeof(hg_queue) * HG_PORTS * HG_QUEUES_PER_PORT;
 constexpr size_t kTargetBytes = sizeof(hg_target_state) * kMaxTargets;
 constexpr auto kFirstRetry = std::chrono::milliseconds(50);
 constexpr auto kLastRetry = std::chrono::milliseconds(2000);
+// How long who asks waits for a change of the workers that is being made.
+constexpr auto kPatience = std::chrono::milliseconds(2000);
 // How often it is looked whether the load is even.
 constexpr auto kBalance = std::chrono::milliseconds(1000);
 
@@ -60,7 +62,9 @@ SlowPath::~SlowPath() {
     thread_.request_stop();
     thread_.join();
   }
-  while (!open_.empty()) Close(QueueId(open_.begin()->first));
+  std::vector<QueueId> open;
+  for (const auto& [id, queue] : open_) open.push_back(id);
+  Close(open);
   if (queues_ != nullptr && target_states_ != nullptr) {
     static_cast<void>(crew_.Resize({}, [](uint32_t) {}));
     apps_.reset();
@@ -144,7 +148,7 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
     if (found == wanted.end() || found->second != queue.assigned) leaving.push_back(id);
   }
   ShowUnchanged(config, before);
-  for (const QueueId& id : leaving) Close(id);
+  Close(leaving);
   SetSenders();
   if (const absl::Status status = Resize(config, wanted); !status.ok()) {
     for (const SlowPathConfig::Port& port : config.ports) troubles_.ports[port.id] = status;
@@ -173,7 +177,7 @@ absl::Status SlowPath::Resize(const SlowPathConfig& config, const Assignment& wa
     for (const auto& [id, queue] : open_) {
       if (queue.assigned.worker == worker) leaving.push_back(id);
     }
-    for (const QueueId& id : leaving) Close(id);
+    Close(leaving);
   });
 }
 
@@ -301,7 +305,7 @@ absl::Status SlowPath::Open(const QueueId& id, const Assigned& assigned) {
   if (bpf_map_update_elem(data_path_.sockets, &key, &socket, BPF_ANY) != 0) {
     const absl::Status status =
         ErrnoStatus("put the socket of port ", id.first, " queue ", id.second, " in hg_xsks");
-    worker.RemoveQueue(id.first, id.second);
+    worker.RemoveQueue(id.first, id.second, Worker::DrainDeadline());
     return status;
   }
   Log(spdlog::level::info, "queue opened", {{"port", id.first}, {"queue", id.second}});
@@ -310,26 +314,46 @@ absl::Status SlowPath::Open(const QueueId& id, const Assigned& assigned) {
 }
 
 // First nothing more comes, then what has come is dealt with, then it is closed.
-void SlowPath::Close(const QueueId& id) {
-  const uint32_t key = MapKey(id);
-  // Fails when it is gone already, with its device.
-  bpf_map_delete_elem(data_path_.sockets, &key);
+void SlowPath::Close(const std::vector<QueueId>& ids) {
+  if (ids.empty()) return;
+  for (const QueueId& id : ids) {
+    const uint32_t key = MapKey(id);
+    // Fails when it is gone already, with its device.
+    bpf_map_delete_elem(data_path_.sockets, &key);
+  }
   if (const absl::Status status = data_path_.quiesce(); !status.ok()) {
     Log(spdlog::level::warn, "packets that come while a socket is closed may be lost", {{"reason", status}});
   }
-  crew_[open_[id].assigned.worker].RemoveQueue(id.first, id.second);
-  std::atomic_ref(queues_[key].beat).store(0, std::memory_order_relaxed);
-  open_.erase(id);
+  const auto deadline = Worker::DrainDeadline();
+  for (const QueueId& id : ids) {
+    crew_[open_[id].assigned.worker].RemoveQueue(id.first, id.second, deadline);
+    std::atomic_ref(queues_[MapKey(id)].beat).store(0, std::memory_order_relaxed);
+    open_.erase(id);
+  }
 }
 
 std::vector<WorkerStatus> SlowPath::Status() {
-  const std::lock_guard lock(workers_mutex_);
-  return crew_.Status();
+  const std::unique_lock lock(workers_mutex_, kPatience);
+  if (!lock.owns_lock()) {
+    const std::lock_guard last(last_mutex_);
+    std::vector<WorkerStatus> status = last_status_;
+    for (WorkerStatus& worker : status) worker.stale = true;
+    return status;
+  }
+  std::vector<WorkerStatus> status = crew_.Status();
+  const std::lock_guard last(last_mutex_);
+  last_status_ = status;
+  return status;
 }
 
 SlowPathTroubles SlowPath::Troubles() {
-  const std::lock_guard lock(workers_mutex_);
-  SlowPathTroubles troubles = troubles_;
+  SlowPathTroubles troubles;
+  {
+    const std::unique_lock lock(workers_mutex_, kPatience);
+    const std::lock_guard last(last_mutex_);
+    if (lock.owns_lock()) last_troubles_ = troubles_;
+    troubles = last_troubles_;
+  }
   const std::lock_guard shown(shown_mutex_);
   for (uint32_t id = 0; id < kMaxTargets; ++id) {
     if (handled_[id] == Handled::kByApp && !present_apps_.contains(id)) {

@@ -44,6 +44,7 @@ class SlowPath {
   ~SlowPath();
 
   void Want(SlowPathConfig config);
+  // Neither waits for a worker that hangs: they give what they last gave then.
   std::vector<WorkerStatus> Status();
   SlowPathTroubles Troubles();
 
@@ -81,7 +82,7 @@ class SlowPath {
   bool HandlersServe();
   void SpreadInSoftware();
   absl::Status Open(const QueueId& id, const Assigned& assigned);
-  void Close(const QueueId& id);
+  void Close(const std::vector<QueueId>& ids);
 
   const DataPath data_path_;
   const SlowPathOptions options_;
@@ -94,13 +95,17 @@ class SlowPath {
   std::set<uint32_t> present_apps_;  // targets whose applications are there
   std::unique_ptr<AppServer> apps_;  // null: there are none
 
-  std::mutex workers_mutex_;  // guards the five below
+  std::timed_mutex workers_mutex_;  // guards the six below; for as long as a worker hangs
   Crew crew_;
   std::map<QueueId, OpenQueue> open_;
   SlowPathTroubles troubles_;
   Balance balance_;
   Balance::Reasons spread_;                    // as the workers have it
   std::vector<SlowPathConfig::Target> shown_;  // to the data path
+
+  std::mutex last_mutex_;  // guards the two below
+  std::vector<WorkerStatus> last_status_;
+  SlowPathTroubles last_troubles_;
 
   std::mutex mutex_;  // guards wanted_ and changed_
   std::condition_variable_any wake_;

@@ -23,6 +23,8 @@ constexpr int kSendingMs = 1;
 constexpr uint32_t kSpareFrames = 4096;
 // What is being sent when a socket is to be closed has so long to leave.
 constexpr auto kDrain = std::chrono::milliseconds(500);
+// A worker that has not come round for so long hangs.
+constexpr auto kPatience = std::chrono::milliseconds(1000);
 
 // Every socket pins all of them, so that there is an end to what many queues get.
 constexpr uint32_t kMostFrames = 1U << 17;
@@ -73,14 +75,23 @@ Worker::~Worker() {
   thread_.join();
 }
 
-void Worker::Do(absl::FunctionRef<void()> command) {
+bool Worker::Do(absl::FunctionRef<void()> command, std::optional<std::chrono::milliseconds> patience) {
   std::unique_lock lock(mutex_);
   command_ = &command;
   has_command_.store(true, std::memory_order_release);
   const uint64_t one = 1;
   // Cannot fail: the counter is far from full.
   static_cast<void>(write(wake_.get(), &one, sizeof(one)) == sizeof(one));
-  done_.wait(lock, [this] { return command_ == nullptr; });
+  const auto done = [this] { return command_ == nullptr; };
+  if (!patience.has_value()) {
+    done_.wait(lock, done);
+  } else if (!done_.wait_for(lock, *patience, done)) {
+    // It has not begun: it would have the lock.
+    command_ = nullptr;
+    has_command_.store(false, std::memory_order_relaxed);
+    return false;
+  }
+  return true;
 }
 
 void Worker::RunCommand() {
@@ -89,6 +100,7 @@ void Worker::RunCommand() {
     const std::lock_guard lock(mutex_);
     // Its knock is no reason to wake up later. Peers' knocks go with it: their mail is looked for before a sleep.
     ClearKnocks();
+    if (command_ == nullptr) return;  // whoever gave it waits no more
     (*command_)();
     command_ = nullptr;
     has_command_.store(false, std::memory_order_relaxed);
@@ -122,13 +134,14 @@ absl::StatusOr<int> Worker::AddQueue(uint32_t port, uint32_t ifindex, uint32_t q
   return result;
 }
 
-void Worker::RemoveQueue(uint32_t port, uint32_t queue) {
+void Worker::RemoveQueue(uint32_t port, uint32_t queue, std::chrono::steady_clock::time_point deadline) {
   Do([&] {
     Queue* found = Find(port, queue);
     if (found == nullptr) return;
     // A device that is gone never hands back what it was sending; a worker that hangs has what was lent to it.
     ServeUntil(
-        [&] { return found->socket->waiting() == 0 && found->socket->in_flight() == 0 && found->lent == 0; });
+        [&] { return found->socket->waiting() == 0 && found->socket->in_flight() == 0 && found->lent == 0; },
+        deadline);
     closed_ = closed_ + found->socket->Statistics();
     queues_.erase(queues_.begin() + (found - queues_.data()));
     WatchFiles();
@@ -170,7 +183,7 @@ void Worker::AddPeer(const Exchange::Peer& peer) {
 void Worker::AwaitPeer(uint32_t worker) {
   Do([&] {
     exchange_.Close(worker);
-    ServeUntil([&] { return exchange_.lent_to(worker) == 0; });
+    ServeUntil([&] { return exchange_.lent_to(worker) == 0; }, DrainDeadline());
   });
 }
 
@@ -178,8 +191,9 @@ void Worker::RemovePeer(uint32_t worker) {
   Do([&] { exchange_.Remove(worker); });
 }
 
-void Worker::ServeUntil(absl::FunctionRef<bool()> done) {
-  const auto deadline = std::chrono::steady_clock::now() + kDrain;
+std::chrono::steady_clock::time_point Worker::DrainDeadline() { return std::chrono::steady_clock::now() + kDrain; }
+
+void Worker::ServeUntil(absl::FunctionRef<bool()> done, std::chrono::steady_clock::time_point deadline) {
   while (!done() && std::chrono::steady_clock::now() < deadline) {
     Serve();
     Beat();
@@ -187,9 +201,8 @@ void Worker::ServeUntil(absl::FunctionRef<bool()> done) {
 }
 
 WorkerStatus Worker::Status() {
-  WorkerStatus status;
-  Do([&] {
-    status = counters_;
+  const auto read = [this] {
+    WorkerStatus status = counters_;
     status.index = options_.index;
     status.cpu = options_.cpu;
     status.huge_pages = pool_->huge_pages();
@@ -208,8 +221,10 @@ WorkerStatus Worker::Status() {
       status.queues.push_back({queue.port, queue.queue, queue.socket->zero_copy(), queue.socket->multi_buffer(),
                                queue.in_software, queue.received});
     }
-  });
-  return status;
+    return status;
+  };
+  last_status_.stale = !Do([&] { last_status_ = read(); }, kPatience);
+  return last_status_;
 }
 
 void Worker::Run() {

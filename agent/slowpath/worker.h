@@ -68,8 +68,10 @@ class Worker final : private Output {
   // Gives the socket's file descriptor, for the XSKMAP.
   absl::StatusOr<int> AddQueue(uint32_t port, uint32_t ifindex, uint32_t queue, const QueueGauge& gauge,
                                bool in_software);
-  // Deals with what has come yet, waits a moment for what is being sent, and closes the socket.
-  void RemoveQueue(uint32_t port, uint32_t queue);
+  // Deals with what has come yet, waits for what is being sent, and closes the socket.
+  void RemoveQueue(uint32_t port, uint32_t queue, std::chrono::steady_clock::time_point deadline);
+  // Until when sockets that are closed now are waited for.
+  static std::chrono::steady_clock::time_point DrainDeadline();
   void SpreadInSoftware(uint32_t port, bool in_software);
   // Null: the target has none. Gives the former one.
   std::unique_ptr<Handler> SetHandler(uint32_t target, std::unique_ptr<Handler> handler);
@@ -82,6 +84,7 @@ class Worker final : private Output {
   void AwaitPeer(uint32_t worker);
   void RemovePeer(uint32_t worker);
 
+  // What it had counted when it last came round, `stale`, where it does not within a second.
   WorkerStatus Status();
   Doorbell& bell() { return bell_; }
   const Options& options() const { return options_; }
@@ -108,8 +111,8 @@ class Worker final : private Output {
   static constexpr size_t kBatch = 64;
 
   Worker(const Options& options, std::unique_ptr<FramePool> pool, Fd wake);
-  // Runs it on the worker's thread, and waits.
-  void Do(absl::FunctionRef<void()> command);
+  // Runs it on the worker's thread, and waits. False: it was not begun for so long, and is not any more.
+  bool Do(absl::FunctionRef<void()> command, std::optional<std::chrono::milliseconds> patience = {});
   void RunCommand();
   void Run();
   void WatchFiles();
@@ -117,8 +120,8 @@ class Worker final : private Output {
   void ClearKnocks();
   void Beat();
   bool IsSending() const;
-  // Rounds as ever, but for commands; or until too long.
-  void ServeUntil(absl::FunctionRef<bool()> done);
+  // Rounds as ever, but for commands.
+  void ServeUntil(absl::FunctionRef<bool()> done, std::chrono::steady_clock::time_point deadline);
 
   // One round over all there is to do; the number of packets.
   size_t Serve();
@@ -160,6 +163,7 @@ class Worker final : private Output {
   std::array<Segment, kBatch> segments_;
   WorkerStatus counters_;  // but for what Status fills in
   XskStatistics closed_;   // of sockets that are closed
+  WorkerStatus last_status_;
 
   std::mutex mutex_;  // guards command_
   std::condition_variable done_;

@@ -41,6 +41,7 @@ struct QueueStatus {
 // received + originated = consumed + transmitted + dropped_*, lent, and what is in a worker's hands at the moment.
 struct WorkerStatus {
   uint32_t index = 0;
+  bool stale = false;           // it hangs: all is as of when it last came round
   std::optional<unsigned> cpu;  // pinned to
   bool huge_pages = false;
   uint32_t frames_free = 0;

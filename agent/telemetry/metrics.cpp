@@ -217,6 +217,10 @@ void AddWorkers(const std::vector<WorkerStatus>& workers, Families& out) {
   gauge("headgate_worker_lent_packets", "Packets that other workers have in hand.", &WorkerStatus::lent);
   gauge("headgate_worker_waiting_packets", "Packets that wait in a worker's receive rings.",
         &WorkerStatus::waiting);
+  each([&](const WorkerStatus& worker, const std::string& name) {
+    out.Gauge("headgate_worker_hangs", "1: the worker does not come round, its other figures are old.",
+              worker.stale ? 1 : 0, {{"worker", name}});
+  });
 }
 
 }  // namespace

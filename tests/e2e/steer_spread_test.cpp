@@ -20,12 +20,21 @@ class SpreadTest : public LiveGatewayTest {
  protected:
   SpreadTest() : LiveGatewayTest("spread") {}
 
-  void Steer(const std::string& target) {
+  void Configure(const std::string& target) {
     api().PatchYaml(
         "upsert:\n  steer_targets: [{name: app, fallback: drop, " + target +
         "}]\n  rules:\n"
         "    - {name: flood, priority: 101, match: {protocol: udp}, action: {steer: {target: app}}}\n");
+  }
+  void Steer(const std::string& target) {
+    Configure(target);
     ASSERT_TRUE(WaitFor([&] { return FateOfPort(9) == "forward_steer"; }));
+  }
+  // Those that are no more have no frames.
+  int WorkersThatAreThere() {
+    const pb::StatsResponse stats = api().Stats();
+    return static_cast<int>(std::count_if(stats.workers().begin(), stats.workers().end(),
+                                          [](const pb::WorkerStats& worker) { return worker.frames() != 0; }));
   }
   // What each worker's handlers dealt with, of traffic of that many flows; the account is checked.
   std::vector<uint64_t> Shares(uint32_t flows) {
@@ -151,7 +160,8 @@ TEST_F(SpreadTest, WorkersComeAndGo) {
   const auto sender = OpenSender(lab(), FlowFrames(256));
   sender->Start();
   for (const int workers : {3, 1, 2, 4, 1}) {
-    Steer(absl::StrCat("handler: {count: {}}, workers: {count: ", workers, "}, spread: flow"));
+    Configure(absl::StrCat("handler: {count: {}}, workers: {count: ", workers, "}, spread: flow"));
+    EXPECT_TRUE(WaitFor([&] { return WorkersThatAreThere() == workers; }));
     const uint64_t so_far = Arrived(api().Stats());
     EXPECT_TRUE(WaitFor([&] { return Arrived(api().Stats()) > so_far + 10'000; }));
   }

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What handlers and sockets stand on: the checksum over segments, the pool of frames, and the count handler.
+// What handlers and sockets stand on: the checksum over segments, the pool of frames, the count handler, and what
+// a worker without sockets does.
 #include <gtest/gtest.h>
 
+#include <sys/eventfd.h>
+
+#include <atomic>
 #include <map>
 #include <set>
 
@@ -10,6 +14,7 @@
 #include "agent/slowpath/count_handler.h"
 #include "agent/slowpath/frame_audit.h"
 #include "agent/slowpath/frame_pool.h"
+#include "agent/slowpath/worker.h"
 #include "tests/harness/memory_packet.h"
 #include "tests/harness/packet.h"
 #include "tests/harness/random.h"
@@ -215,6 +220,49 @@ TEST(CountHandler, ConsumesWhateverComes) {
   CountHandler{}.Handle(absl::MakeSpan(&memory.packet(), 1));
   EXPECT_EQ(memory.packet().disposition, Disposition::kConsumed);
   EXPECT_EQ(memory.bytes(), before);
+}
+
+// Does not come back while it is told to hang.
+class HangingHandler final : public Handler {
+ public:
+  explicit HangingHandler(std::atomic<bool>& hangs) : hangs_(hangs) {}
+  void Handle(absl::Span<headgate::Packet>) override {}
+  int fd() const override { return fd_.get(); }
+  size_t Originate(Output&) override {
+    hangs_.wait(true);
+    return 0;
+  }
+
+ private:
+  std::atomic<bool>& hangs_;
+  const Fd fd_{eventfd(1, EFD_NONBLOCK)};  // always readable: there is always something to originate
+};
+
+bool Becomes(Worker& worker, bool stale) {
+  for (int tries = 0; tries < 1000; ++tries) {
+    if (worker.Status().stale == stale) return true;
+  }
+  return false;
+}
+
+TEST(Worker, ThatHangsKeepsNobodyWaiting) {
+  std::atomic<bool> hangs = false;
+  absl::StatusOr<std::unique_ptr<Worker>> started = Worker::Start({.index = 3});
+  ASSERT_TRUE(started.ok()) << started.status();
+  const std::unique_ptr<Worker> worker = *std::move(started);
+  worker->SetHandler(0, std::make_unique<HangingHandler>(hangs));
+  const WorkerStatus before = worker->Status();
+  EXPECT_FALSE(before.stale);
+  hangs = true;
+  ASSERT_TRUE(Becomes(*worker, true));
+  const WorkerStatus during = worker->Status();
+  EXPECT_EQ(during.index, 3U);
+  EXPECT_EQ(during.frames_total, before.frames_total) << "what was known of it is lost";
+  hangs = false;
+  hangs.notify_all();
+  // What was not run in time is not run later: its caller is gone.
+  EXPECT_TRUE(Becomes(*worker, false));
+  EXPECT_NE(worker->SetHandler(0, nullptr), nullptr);
 }
 
 }  // namespace
