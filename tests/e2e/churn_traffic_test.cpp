@@ -189,7 +189,10 @@ void ChurnTraffic::ExpectAccount(uint64_t sent) {
   EXPECT_EQ(account.reasons["drop_rule"] - runs_[XDP_DROP] + forwarded, sent) << "a verdict that no rule has";
   EXPECT_EQ(account.reasons["pass_rule"] + account.reasons["pass_default"], runs_[XDP_PASS]);
   EXPECT_EQ(tally_->Frames() + account.lost_at_egress(), forwarded);
-  EXPECT_EQ(account.transmitted, tally_->Frames()) << RecursionMisses("hg_devmap_xmit") << " events not counted";
+  // An event of up to 16 frames that the kernel does not run the program for is not counted.
+  const uint64_t missed = RecursionMisses("hg_devmap_xmit");
+  EXPECT_LE(account.transmitted, tally_->Frames());
+  EXPECT_LE(tally_->Frames() - account.transmitted, 16 * missed) << missed << " events missed";
 }
 
 // Frames of a flow whose rule stays are marked by that rule, all of them, or dropped, all of them. Others are
