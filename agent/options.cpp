@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/options.h"
 
+#include <unistd.h>
 #include <CLI/CLI.hpp>
 #include <map>
 
@@ -48,7 +49,8 @@ std::optional<Options> ParseOptions(int argc, char** argv, int& exit_code) {
   app.add_option("--worker-cpus", options.slow_path.cpus,
                  "CPUs that workers of steer targets are pinned to, in turn: 2,3,4 (default: not pinned)")
       ->envname("HEADGATE_WORKER_CPUS")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->check(CLI::Range(0L, sysconf(_SC_NPROCESSORS_CONF) - 1));
   add("--worker-busy-poll", busy_poll_us,
       "Microseconds that workers go on looking for packets before they sleep; 0: not at all (default)",
       "HEADGATE_WORKER_BUSY_POLL")

@@ -16,7 +16,8 @@ namespace {
 
 constexpr size_t kQueueBytes = sizeof(hg_queue) * HG_PORTS * HG_QUEUES_PER_PORT;
 constexpr size_t kTargetBytes = sizeof(hg_target_state) * kMaxTargets;
-constexpr auto kFirstRetry = std::chrono::milliseconds(50);
+// The kernel takes some milliseconds to let go of a queue that was closed.
+constexpr auto kFirstRetry = std::chrono::milliseconds(5);
 constexpr auto kLastRetry = std::chrono::milliseconds(2000);
 // How long who asks waits for a change of the workers that is being made.
 constexpr auto kPatience = std::chrono::milliseconds(2000);
@@ -142,14 +143,7 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
   const std::lock_guard lock(workers_mutex_);
   const Assignment wanted = Assign(config);
   const SlowPathTroubles before = std::exchange(troubles_, {});
-  std::vector<QueueId> leaving;
-  for (const auto& [id, queue] : open_) {
-    const auto found = wanted.find(id);
-    if (found == wanted.end() || found->second != queue.assigned) leaving.push_back(id);
-  }
   ShowUnchanged(config, before);
-  Close(leaving);
-  SetSenders();
   if (const absl::Status status = Resize(config, wanted); !status.ok()) {
     for (const SlowPathConfig::Port& port : config.ports) troubles_.ports[port.id] = status;
     ShowTargets({});
@@ -159,6 +153,13 @@ bool SlowPath::Reconcile(const SlowPathConfig& config) {
   troubles_.targets = SetTargets(config);
   ShowTargets(config);
   balance_.Reset(config);
+  // Only now, when those that are to have them next are ready: meanwhile packets take the fallback.
+  std::vector<QueueId> leaving;
+  for (const auto& [id, queue] : open_) {
+    const auto found = wanted.find(id);
+    if (found == wanted.end() || found->second != queue.assigned) leaving.push_back(id);
+  }
+  Close(leaving);
   for (const auto& [id, assigned] : wanted) {
     if (open_.contains(id)) continue;
     if (const absl::Status status = Open(id, assigned); !status.ok()) troubles_.ports[id.first] = status;
@@ -178,6 +179,8 @@ absl::Status SlowPath::Resize(const SlowPathConfig& config, const Assignment& wa
       if (queue.assigned.worker == worker) leaving.push_back(id);
     }
     Close(leaving);
+    // Others do not send by it any more.
+    SetSenders();
   });
 }
 

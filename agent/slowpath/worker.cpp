@@ -63,7 +63,7 @@ absl::StatusOr<std::unique_ptr<Worker>> Worker::Start(const Options& options) {
     CPU_SET(*options.cpu, &cpus);
     if (const int error = pthread_setaffinity_np(worker->thread_.native_handle(), sizeof(cpus), &cpus);
         error != 0) {
-      return ErrnoStatusOf(error, "pin worker ", options.index, " to CPU ", *options.cpu);
+      return StatusOfErrno(error, "pin worker ", options.index, " to CPU ", *options.cpu);
     }
   }
   return worker;

@@ -30,8 +30,8 @@
 
 namespace headgate {
 
-// Steer targets that workers may know.
-inline constexpr size_t kMaxTargets = HG_TARGET_PAGES * HG_TARGETS_PER_PAGE;
+// Targets that workers may know.
+inline constexpr size_t kMaxTargets = HG_TARGETS;
 
 // Where a target's packets go: workers first, first + 1 ... of `total` in a ring, `count` of them.
 struct TargetSpread {

@@ -51,7 +51,9 @@ class SteerFixture : public LiveGatewayTest {
   Work Workers() { return SumWorkers(api().Stats()); }
 
   // Until nothing is on its way any more: but for the fill rings, each frame is free.
-  static bool IsQuiet(const Work& work) { return FramesAreBack(work) && work.received == work.settled(); }
+  static bool IsQuiet(const Work& work) {
+    return FramesAreBack(work) && work.waiting == 0 && work.received == work.settled();
+  }
   static bool FramesAreBack(const Work& work) {
     const auto queues = static_cast<uint64_t>(work.queues);
     const uint64_t held = work.frames - work.free_frames;

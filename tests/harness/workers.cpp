@@ -38,6 +38,7 @@ Work SumWorkers(const pb::StatsResponse& stats) {
     work.frames += worker.frames();
     work.free_frames += worker.free_frames();
     work.held_frames += worker.held_frames();
+    work.waiting += worker.waiting_packets();
   }
   return work;
 }
@@ -46,7 +47,7 @@ void PrintTo(const Work& work, std::ostream* out) {
   *out << work.alive << " workers of " << work.queues << " queues: received " << work.received << ", consumed "
        << work.consumed << ", transmitted " << work.transmitted << ", dropped " << work.dropped
        << ", in the kernel " << work.in_kernel << "; " << work.free_frames << " of " << work.frames
-       << " frames free, " << work.held_frames << " held";
+       << " frames free, " << work.held_frames << " held, " << work.waiting << " waiting";
 }
 
 }  // namespace headgate::testing

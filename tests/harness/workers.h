@@ -17,6 +17,7 @@ struct Work {
   uint64_t dropped = 0;    // by workers, for any reason
   uint64_t in_kernel = 0;  // dropped by the kernel, which had steered them
   uint64_t frames = 0, free_frames = 0, held_frames = 0;
+  uint64_t waiting = 0;  // descriptors in receive rings
   int alive = 0, queues = 0;
 
   uint64_t originated = 0;  // frames that handlers made
