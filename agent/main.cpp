@@ -16,6 +16,7 @@
 #include "agent/control/controller.h"
 #include "agent/dataplane/bpf_dataplane.h"
 #include "agent/dataplane/device_monitor.h"
+#include "agent/membership_feed.h"
 #include "agent/options.h"
 #include "agent/privileges.h"
 #include "agent/slow_path_feed.h"
@@ -112,6 +113,7 @@ absl::Status Run(const Options& options) {
                                        .quiesce = [&dataplane] { return dataplane->Quiesce(); }},
                                       options.slow_path));
   const SlowPathFeed slow_path_feed(controller, events, *slow_path);
+  const MembershipFeed memberships(controller, events);
 
   const SamplePump samples(*dataplane, controller, events);
   std::unique_ptr<HttpServer> http;
@@ -126,6 +128,7 @@ absl::Status Run(const Options& options) {
   }
   api::AgentFacts facts;
   facts.slow_path_troubles = [&slow_path] { return slow_path->Troubles(); };
+  facts.membership_troubles = [&memberships] { return memberships.Troubles(); };
   facts.workers = [&slow_path] { return slow_path->Status(); };
   facts.maps = [&dataplane] { return dataplane->AllMaps(); };
   HG_ASSIGN_OR_RETURN(const auto server,

@@ -9,12 +9,11 @@
 
 #include "forward.h"
 #include "tables.h"
+#include "vlan.h"
 
 #define AF_INET	       2
 #define AF_INET6       10
 #define IPV6_FLOW_MASK 0x0fffffff
-#define VLAN_LENGTH    4
-#define VID_MASK       0x0fff
 
 struct hg_devmap_map hg_devmap SEC(".maps");
 
@@ -273,61 +272,6 @@ HG_STAGE int hg_route(struct xdp_md *ctx, struct hg_pkt *pkt)
 	return hg_send(pkt, port, HG_REASON_FORWARD_ROUTE);
 }
 
-/* Moves the two addresses with the frame's start, which leaves the EtherType where a tag begins. */
-static __always_inline bool push_vlan(struct xdp_md *ctx, __u16 vlan)
-{
-	struct ethhdr *eth;
-	void *data, *end;
-	__be16 *tag;
-
-	if (bpf_xdp_adjust_head(ctx, -VLAN_LENGTH))
-		return false;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	if (data + sizeof(*eth) + VLAN_LENGTH > end)
-		return false;
-	__builtin_memmove(data, data + VLAN_LENGTH, 2 * ETH_ALEN);
-	tag = data + 2 * ETH_ALEN;
-	tag[0] = bpf_htons(ETH_P_8021Q);
-	tag[1] = bpf_htons(vlan);
-	return true;
-}
-
-static __always_inline bool pop_vlan(struct xdp_md *ctx)
-{
-	void *data = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
-	__u32 addresses[3];
-
-	if (data + sizeof(struct ethhdr) + VLAN_LENGTH > end)
-		return false;
-	__builtin_memcpy(addresses, data, sizeof(addresses));
-	__builtin_memcpy(data + VLAN_LENGTH, addresses, sizeof(addresses));
-	return !bpf_xdp_adjust_head(ctx, VLAN_LENGTH);
-}
-
-static __always_inline bool set_vlan(struct xdp_md *ctx, __u16 vlan)
-{
-	struct ethhdr *eth = hg_ethernet(ctx);
-	__be16 *tci = (void *)(eth + 1);
-
-	if (!eth || (void *)(tci + 1) > (void *)(long)ctx->data_end)
-		return false;
-	/* Priority and drop eligibility stay. */
-	*tci = (*tci & bpf_htons(~VID_MASK)) | bpf_htons(vlan);
-	return true;
-}
-
-static __always_inline bool tag_for(struct xdp_md *ctx, const struct hg_pkt *pkt,
-				    const struct hg_next_hop *hop)
-{
-	if (hop->vlan_mode == HG_NEXT_HOP_VLAN_SET)
-		return pkt->vlan_tags ? set_vlan(ctx, hop->vlan) : push_vlan(ctx, hop->vlan);
-	if (hop->vlan_mode == HG_NEXT_HOP_VLAN_STRIP && pkt->vlan_tags)
-		return pop_vlan(ctx);
-	return true;
-}
-
 HG_STAGE int hg_to_next_hop(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root, __u32 id)
 {
 	__u32 slot = id / HG_NEXT_HOPS_PER_PAGE, number;
@@ -351,7 +295,7 @@ HG_STAGE int hg_to_next_hop(struct xdp_md *ctx, struct hg_pkt *pkt, const struct
 		return hg_drop(pkt, HG_REASON_DROP_NO_NEXT_HOP);
 	if (hop->decrement_ttl && !age(ctx, pkt))
 		return hg_drop(pkt, HG_REASON_DROP_TTL);
-	if (!tag_for(ctx, pkt, hop))
+	if (!hg_tag_for(ctx, pkt->vlan_tags, hop->vlan_mode, hop->vlan))
 		return hg_drop(pkt, HG_REASON_DROP_NO_HEADROOM);
 	eth = hg_ethernet(ctx);
 	if (!eth)

@@ -6,6 +6,7 @@
 #include "classify.h"
 #include "flow.h"
 #include "forward.h"
+#include "multicast.h"
 #include "parse.h"
 #include "police.h"
 #include "stats.h"
@@ -26,14 +27,27 @@ static __always_inline int leave(struct hg_pkt *pkt, enum hg_reason reason, int 
 	return xdp_action;
 }
 
-static __always_inline int apply_default(struct hg_pkt *pkt)
+/* Multicast that no rule drops or sends elsewhere is replicated where a route is for it. */
+static __always_inline int pass(struct xdp_md *ctx, struct hg_pkt *pkt)
+{
+	int verdict = HG_NO_MROUTE;
+
+	if ((pkt->flags & HG_PKT_GROUP) && !(pkt->rule_flags & HG_RULE_MGMT))
+		verdict = hg_multicast(ctx, pkt);
+	return verdict == HG_NO_MROUTE ? XDP_PASS : verdict;
+}
+
+static __always_inline int apply_default(struct xdp_md *ctx, struct hg_pkt *pkt)
 {
 	const struct hg_root *root = hg_generation(pkt->stamp);
+	int verdict;
 
 	if (!root)
 		return leave(pkt, HG_REASON_DROP_INTERNAL, XDP_DROP);
-	if (root->default_verdict == HG_VERDICT_PASS)
-		return leave(pkt, HG_REASON_PASS_DEFAULT, XDP_PASS);
+	pkt->reason = HG_REASON_PASS_DEFAULT;
+	verdict = pass(ctx, pkt);
+	if (verdict != XDP_PASS || root->default_verdict == HG_VERDICT_PASS)
+		return verdict;
 	if (hg_spares(pkt))
 		return leave(pkt, HG_REASON_PASS_ESSENTIAL, XDP_PASS);
 	return leave(pkt, HG_REASON_DROP_DEFAULT, XDP_DROP);
@@ -78,7 +92,7 @@ static __always_inline int apply_rule(struct xdp_md *ctx, struct hg_pkt *pkt)
 
 	switch (verdict) {
 	case HG_VERDICT_PASS:
-		return XDP_PASS;
+		return pass(ctx, pkt);
 	case HG_VERDICT_DROP:
 		return pkt->reason == HG_REASON_DROP_RULE ? XDP_DROP : XDP_PASS;
 	case HG_VERDICT_TX:
@@ -150,7 +164,7 @@ static __always_inline int decide(struct xdp_md *ctx, struct hg_pkt *pkt)
 		return XDP_DROP;
 	if (!classify(pkt))
 		return leave(pkt, HG_REASON_DROP_INTERNAL, XDP_DROP);
-	return pkt->action ? apply_rule(ctx, pkt) : apply_default(pkt);
+	return pkt->action ? apply_rule(ctx, pkt) : apply_default(ctx, pkt);
 }
 
 static __always_inline void arrive(struct xdp_md *ctx, struct hg_pkt *pkt)

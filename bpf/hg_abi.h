@@ -24,7 +24,7 @@
 /* Raised whenever a struct, a limit or the meaning of a field below changes: pinned tables written under
  * another number are rebuilt beside the old ones instead of being adopted. Counters are adopted whatever the
  * number is, when their tables have the same shape: what they count stays, so a row's fields never change. */
-#define HG_ABI_VERSION 4
+#define HG_ABI_VERSION 5
 
 /* ---- limits ---------------------------------------------------------------------------------------- */
 
@@ -37,8 +37,13 @@
 #define HG_NEXT_HOPS_PER_PAGE 32
 #define HG_NEXT_HOP_PAGES     128 /* 4096 next hops */
 #define HG_TARGETS_PER_PAGE   32
-#define HG_TARGET_PAGES	      2	   /* 64 steer targets */
-#define HG_QUEUES_PER_PORT    64   /* RX queues a port may steer from */
+#define HG_TARGET_PAGES	      2	 /* 64 steer targets */
+#define HG_QUEUES_PER_PORT    64 /* RX queues a port may steer from */
+#define HG_MROUTES_PER_PAGE   4
+#define HG_MROUTE_PAGES	      256 /* 1023 multicast routes: ids from 1 on */
+#define HG_LEGS_PER_PAGE      32
+#define HG_LEG_PAGES	      256  /* 8191 legs of theirs, ids from 1 on */
+#define HG_FANOUTS	      1024 /* different sets of egress ports */
 #define HG_COUNTERS	      4096 /* named counters; id 0 is "none" */
 #define HG_SAMPLE_BYTES	      256  /* packet bytes carried in a sample event */
 #define HG_TREE_STACK	      14   /* pending subtrees a walk can hold: the BPF stack is small */
@@ -50,7 +55,7 @@
 #define HG_MATCHES_PER_PAGE   8
 #define HG_PREFIXES_PER_PAGE  16
 #define HG_VLAN_ANY	      0xffff
-#define HG_TABLES	      9			    /* arrays that a generation is made of */
+#define HG_TABLES	      12		    /* arrays that a generation is made of */
 #define HG_RUN_CELLS	      (1 << HG_WINDOW_BITS) /* tables are sized in multiples of a node's most children */
 
 /* ---- the match key --------------------------------------------------------------------------------- */
@@ -263,6 +268,8 @@ struct hg_next_hop_page {
 
 #include "hg_abi_steer.h"
 
+#include "hg_abi_multicast.h"
+
 /* ---- generations ----------------------------------------------------------------------------------- */
 
 enum hg_root_flags {
@@ -285,9 +292,14 @@ struct hg_root {
 	__u32 flags;				/* enum hg_root_flags */
 	__u32 target_page[HG_TARGET_PAGES];	/* index into hg_targets */
 	__u32 next_hop_page[HG_NEXT_HOP_PAGES]; /* index into hg_next_hops */
+	__u32 mroute_tree;			/* a subtree of entries that name routes, 0: empty */
+	__u32 mroute_page[HG_MROUTE_PAGES];	/* index into hg_mroutes */
+	__u32 leg_page[HG_LEG_PAGES];		/* index into hg_legs */
 	__u32 extent[HG_TABLES]; /* values of each table that may be in use: what a restarted agent reads */
 };
-HG_STATIC_ASSERT(sizeof(struct hg_root) == 8 + 28 + 4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_TABLES),
+HG_STATIC_ASSERT(sizeof(struct hg_root) == 8 + 32 +
+					       4 * (HG_TARGET_PAGES + HG_NEXT_HOP_PAGES + HG_MROUTE_PAGES +
+						    HG_LEG_PAGES + HG_TABLES),
 		 "hg_root has no hidden padding");
 
 /* Which root record packets use. Written through a memory map; root and serial with one 64-bit store. */
@@ -302,13 +314,24 @@ HG_STATIC_ASSERT(sizeof(struct hg_active) == 16, "hg_active has no hidden paddin
 
 /* ---- ports: the environment, not part of a generation ------------------------------------------------ */
 
+enum hg_port_flags {
+	HG_PORT_NATIVE = 1 << 0, /* the program runs in the driver */
+};
+
 struct hg_port {
 	__u32 ifindex; /* 0: the device does not exist now */
 	__u32 mtu;     /* for who dumps the map; no program asks */
 	__u8 mac[6];
-	__u8 pad[2];
+	__u8 flags; /* enum hg_port_flags */
+	__u8 pad;
 };
 HG_STATIC_ASSERT(sizeof(struct hg_port) == 16, "hg_port has no hidden padding");
+
+/* By port id: what copies leave with that take the egress interface's address. In network order. */
+struct hg_port_address {
+	__u32 ip4;    /* the device's first IPv4 address, 0: none */
+	__u32 ip6[4]; /* its first IPv6 address that is not link-local, or that; 0: none */
+};
 
 struct hg_ifindex {
 	__u32 ifindex; /* 0: empty slot */
@@ -397,6 +420,7 @@ enum hg_stage {
 	HG_STAGE_POLICE = 1 << 2,
 	HG_STAGE_FORWARD = 1 << 3,
 	HG_STAGE_STEER = 1 << 4,
+	HG_STAGE_MULTICAST = 1 << 5,
 };
 
 /* What one traced packet met; written by the trace entry point only. */
@@ -409,7 +433,7 @@ struct hg_trace {
 	__u32 stages;	    /* enum hg_stage bits passed */
 	__u32 steps;	    /* of the walk: nodes and leaves */
 	__u32 ingress_port; /* in: the port to pretend, 0: by ifindex */
-	__u32 pad;
+	__u32 mroute;	    /* id of the multicast route, 0: none */
 	__u32 key[HG_WORDS];
 };
 

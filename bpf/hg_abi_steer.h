@@ -11,19 +11,23 @@ struct hg_target {
 };
 HG_STATIC_ASSERT(sizeof(struct hg_target) == 8, "hg_target has no hidden padding");
 
+/* Ids of targets: those of the configuration, and one whose handler replicates multicast. */
+#define HG_TARGET_MULTICAST (HG_TARGET_PAGES * HG_TARGETS_PER_PAGE)
+#define HG_TARGETS	    (HG_TARGET_MULTICAST + 1)
+
 struct hg_target_page {
 	struct hg_target target[HG_TARGETS_PER_PAGE];
 };
 
 /* What a worker is told of a steered packet, in the XDP metadata right before its first byte. */
 struct hg_steer_meta {
-	__u32 rule_id;
-	__u16 target; /* id of the steer target */
-	__u16 port;   /* ingress port id */
-	__u16 l3;     /* offset of the network header */
-	__u16 l4;     /* offset of the transport header; of nothing unless HG_KIND_PORTS or HG_KIND_ICMP is in
-			 kind */
-	__u32 kind;   /* enum hg_kind */
+	__u32 rule_id; /* HG_TARGET_MULTICAST: the multicast route's */
+	__u16 target;  /* id of the steer target */
+	__u16 port;    /* ingress port id */
+	__u16 l3;      /* offset of the network header */
+	__u16 l4;   /* offset of the transport header; of nothing unless HG_KIND_PORTS or HG_KIND_ICMP is in
+		       kind */
+	__u32 kind; /* enum hg_kind */
 };
 HG_STATIC_ASSERT(sizeof(struct hg_steer_meta) == 16, "metadata is at most 32 bytes before kernel 6.8");
 

@@ -50,6 +50,7 @@ struct hg_pkt {
 	__u32 reason;	  /* enum hg_reason */
 	__u32 egress_port;
 	__u32 counter; /* named counter id, 0: none */
+	__u32 mroute;  /* id of the multicast route, 0: none */
 	__u32 stages;  /* enum hg_stage bits passed, for traces */
 	__u32 steps;   /* tree nodes visited, for traces */
 };

@@ -79,6 +79,14 @@
 	X(ICMP_SHORT, "icmp_short", MALFORMED, "ends within the ICMP or ICMPv6 header")                      \
 	X(L4_SHORT, "l4_short", MALFORMED, "ends within the SCTP, DCCP or UDP-Lite ports")                   \
 	X(DROP_STEER_OVERLOAD, "drop_steer_overload", DROP,                                                  \
-	  "steer: the queue's worker falls behind, and the target is of low priority")
+	  "steer: the queue's worker falls behind, and the target is of low priority")                       \
+	X(FORWARD_MULTICAST, "forward_multicast", FORWARD,                                                   \
+	  "multicast: replicated to the route's legs; what became of each copy, the legs count")             \
+	X(FORWARD_MULTICAST_WORKER, "forward_multicast_worker", FORWARD,                                     \
+	  "multicast: handed to a worker, which replicates it")                                              \
+	X(DROP_MULTICAST_NO_WORKER, "drop_multicast_no_worker", DROP,                                        \
+	  "multicast: a worker is to replicate it, and none takes this queue")                               \
+	X(DROP_MULTICAST_LOOP, "drop_multicast_loop", DROP,                                                  \
+	  "multicast: sent by the ingress interface itself, and come back")
 
 #endif /* HG_REASONS_H */

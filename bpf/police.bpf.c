@@ -15,6 +15,14 @@ struct {
 	__type(value, __u64);
 } hg_limiters SEC(".maps");
 
+/* By leg id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, HG_LEGS);
+	__type(key, __u32);
+	__type(value, __u64);
+} hg_leg_limiters SEC(".maps");
+
 struct source_key {
 	__u32 rule_id;
 	__u32 addr[4]; /* host-order words, as in the match key */
@@ -95,4 +103,11 @@ HG_STAGE int hg_police(const struct hg_action *action, struct hg_pkt *pkt)
 	if (!bucket)
 		return true;
 	return take(bucket, now, cost, action->police_depth, !hg_is_traced(pkt));
+}
+
+HG_STAGE int hg_police_leg(__u32 leg, __u64 cost, __u64 depth)
+{
+	__u64 *bucket = bpf_map_lookup_elem(&hg_leg_limiters, &leg);
+
+	return !bucket || take(bucket, bpf_ktime_get_ns() << HG_POLICE_SHIFT, cost, depth, true);
 }

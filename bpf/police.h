@@ -7,4 +7,7 @@
 /* Whether the packet is within the rate limit of its action; takes its cost from the bucket unless traced. */
 HG_STAGE int hg_police(const struct hg_action *action, struct hg_pkt *pkt);
 
+/* Whether a copy is within its leg's rate limit; takes its cost. cost and depth in 2^-14 ns. */
+HG_STAGE int hg_police_leg(__u32 leg, __u64 cost, __u64 depth);
+
 #endif

@@ -9,6 +9,7 @@ struct hg_port_stats_map hg_port_stats SEC(".maps");
 struct hg_rule_stats_map hg_rule_stats SEC(".maps");
 struct hg_recent_map hg_rule_recent SEC(".maps");
 struct hg_counters_map hg_counters SEC(".maps");
+struct hg_mroute_stats_map hg_mroute_stats SEC(".maps");
 
 /* What is to be added, modulo 2^64, to what a rule id has counted: from before hg_rule_stats was made anew in
  * another size, or less what the id had counted for a rule that is gone. Written by user space alone. */
@@ -125,6 +126,7 @@ HG_STAGE int hg_record_trace(const struct hg_pkt *pkt, const struct hg_root *roo
 	trace->egress_port = pkt->egress_port;
 	trace->stages = pkt->stages;
 	trace->steps = pkt->steps;
+	trace->mroute = pkt->mroute;
 	for (i = 0; i < HG_WORDS; i++)
 		trace->key[i] = pkt->key[i];
 	return 0;

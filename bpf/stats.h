@@ -38,6 +38,15 @@ struct hg_counters_map {
 };
 extern struct hg_counters_map hg_counters SEC(".maps");
 
+/* By route id: the packets that a multicast route is for. */
+struct hg_mroute_stats_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HG_MROUTES);
+	__type(key, __u32);
+	__type(value, struct hg_count);
+};
+extern struct hg_mroute_stats_map hg_mroute_stats SEC(".maps");
+
 /* What few packets need: counts what a rate limit dropped, and carries a full word of hg_rule_recent over. */
 HG_STAGE int hg_count_rule_slow(const struct hg_pkt *pkt);
 
@@ -62,7 +71,7 @@ static __always_inline void hg_count_rule(const struct hg_pkt *pkt)
 		hg_count_rule_slow(pkt);
 }
 
-/* Counts the packet by port and reason, by rule and by named counter. */
+/* Counts the packet by port and reason, by rule, by named counter and by multicast route. */
 static __always_inline void hg_count_packet(const struct hg_pkt *pkt)
 {
 	__u32 index = pkt->port * HG_REASON_SLOTS + pkt->reason;
@@ -75,6 +84,12 @@ static __always_inline void hg_count_packet(const struct hg_pkt *pkt)
 	index = pkt->counter;
 	if (index) {
 		count = bpf_map_lookup_elem(&hg_counters, &index);
+		if (count)
+			hg_add(count, pkt);
+	}
+	index = pkt->mroute;
+	if (index) {
+		count = bpf_map_lookup_elem(&hg_mroute_stats, &index);
 		if (count)
 			hg_add(count, pkt);
 	}

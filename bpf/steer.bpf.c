@@ -26,7 +26,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, HG_TARGET_PAGES *HG_TARGETS_PER_PAGE);
+	__uint(max_entries, HG_TARGETS);
 	__type(key, __u32);
 	__type(value, struct hg_target_state);
 } hg_target_state SEC(".maps");
@@ -55,7 +55,7 @@ static __always_inline bool is_absent(__u32 target)
 static __attribute__((noinline)) void fill_meta(struct hg_steer_meta *meta, const struct hg_pkt *pkt,
 						__u32 target)
 {
-	meta->rule_id = pkt->rule_id;
+	meta->rule_id = target == HG_TARGET_MULTICAST ? pkt->mroute : pkt->rule_id;
 	meta->target = target;
 	meta->port = pkt->port;
 	meta->l3 = pkt->l3;
@@ -148,4 +148,19 @@ HG_STAGE int hg_steer(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_ro
 missing:
 	pkt->reason = HG_REASON_DROP_INTERNAL;
 	return XDP_DROP;
+}
+
+HG_STAGE int hg_steer_multicast(struct xdp_md *ctx, struct hg_pkt *pkt)
+{
+	const struct hg_target all = {};
+
+	if (!pkt)
+		return XDP_ABORTED;
+	pkt->stages |= HG_STAGE_STEER;
+	if (!settle(ctx, pkt, &all, HG_TARGET_MULTICAST)) {
+		pkt->reason = HG_REASON_DROP_MULTICAST_NO_WORKER;
+		return XDP_DROP;
+	}
+	pkt->reason = HG_REASON_FORWARD_MULTICAST_WORKER;
+	return XDP_REDIRECT;
 }

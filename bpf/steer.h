@@ -8,4 +8,7 @@
  * none. Returns the XDP action and sets pkt->reason. */
 HG_STAGE int hg_steer(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root, __u32 id);
 
+/* The same, to a worker that replicates the packets of pkt->mroute; dropped when there is none. */
+HG_STAGE int hg_steer_multicast(struct xdp_md *ctx, struct hg_pkt *pkt);
+
 #endif

@@ -55,6 +55,8 @@ std::map<ObjectKey, const google::protobuf::Message*> ObjectsOf(const v1::Gatewa
   for (const auto& object : config.rules()) objects[{v1::KIND_RULE, object.name()}] = &object;
   for (const auto& object : config.next_hops()) objects[{v1::KIND_NEXT_HOP, object.name()}] = &object;
   for (const auto& object : config.steer_targets()) objects[{v1::KIND_STEER_TARGET, object.name()}] = &object;
+  for (const auto& object : config.multicast_routes())
+    objects[{v1::KIND_MULTICAST_ROUTE, object.name()}] = &object;
   return objects;
 }
 
@@ -133,6 +135,7 @@ v1::GatewayConfig ConfigOf(const v1::ApplyRequest& request) {
   for (const auto& upsert : change.prefix_sets) api::Write(upsert.object, *config.add_prefix_sets());
   for (const auto& upsert : change.next_hops) api::Write(upsert.object, *config.add_next_hops());
   for (const auto& upsert : change.steer_targets) api::Write(upsert.object, *config.add_steer_targets());
+  for (const auto& upsert : change.multicast_routes) api::Write(upsert.object, *config.add_multicast_routes());
   for (const auto& upsert : change.rules) api::Write(upsert.object, *config.add_rules());
   if (change.management) {
     v1::Settings settings;

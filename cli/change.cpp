@@ -103,11 +103,12 @@ absl::StatusOr<ExitCode> ChangeSet(Context& context, const ChangeOptions& option
 absl::StatusOr<ExitCode> Delete(Context& context, const ChangeOptions& options, v1::Kind kind) {
   v1::ApplyRequest request;
   v1::Patch& patch = *request.mutable_patch();
-  auto* names = kind == v1::KIND_INTERFACE    ? patch.mutable_delete_interfaces()
-                : kind == v1::KIND_PREFIX_SET ? patch.mutable_delete_prefix_sets()
-                : kind == v1::KIND_RULE       ? patch.mutable_delete_rules()
-                : kind == v1::KIND_NEXT_HOP   ? patch.mutable_delete_next_hops()
-                                              : patch.mutable_delete_steer_targets();
+  auto* names = kind == v1::KIND_INTERFACE      ? patch.mutable_delete_interfaces()
+                : kind == v1::KIND_PREFIX_SET   ? patch.mutable_delete_prefix_sets()
+                : kind == v1::KIND_RULE         ? patch.mutable_delete_rules()
+                : kind == v1::KIND_NEXT_HOP     ? patch.mutable_delete_next_hops()
+                : kind == v1::KIND_STEER_TARGET ? patch.mutable_delete_steer_targets()
+                                                : patch.mutable_delete_multicast_routes();
   for (const std::string& name : options.names) *names->Add() = name;
   HG_ASSIGN_OR_RETURN(const v1::ApplyResponse response, Submit(context, options, request));
 
@@ -148,7 +149,8 @@ void AddChange(CLI::App& app, Context& context) {
 
   const auto options = std::make_shared<ChangeOptions>();
   CLI::App* remove = app.add_subcommand("delete", "Delete objects by name");
-  remove->add_option("kind", options->kind, "interface, prefix-set, rule, next-hop or steer-target")
+  remove
+      ->add_option("kind", options->kind, "interface, prefix-set, rule, next-hop, steer-target or multicast-route")
       ->required()
       ->type_name("KIND");
   remove->add_option("name", options->names, "Their names")->required()->type_name("NAME");
@@ -157,8 +159,9 @@ void AddChange(CLI::App& app, Context& context) {
     const std::optional<v1::Kind> kind = ParseKind(options->kind);
     if (!kind || *kind == v1::KIND_SETTINGS || *kind == v1::KIND_COUNTER) {
       throw CLI::ValidationError(
-          "kind", absl::StrCat("\"", options->kind,
-                               "\": interface, prefix-set, rule, next-hop or steer-target is needed"));
+          "kind",
+          absl::StrCat("\"", options->kind,
+                       "\": interface, prefix-set, rule, next-hop, steer-target or multicast-route is needed"));
     }
     context.run = [&context, options, kind] { return Delete(context, *options, *kind); };
   });

@@ -60,8 +60,9 @@ absl::StatusOr<ExitCode> Get(Context& context, const GetOptions& options, std::o
 void AddGet(CLI::App& app, Context& context) {
   const auto options = std::make_shared<GetOptions>();
   CLI::App* get = app.add_subcommand("get", "Show the configuration and the status of its objects");
-  get->add_option("kind", options->kind,
-                  "interfaces, rules, prefix-sets, next-hops, steer-targets, settings or all (default)")
+  get->add_option(
+         "kind", options->kind,
+         "interfaces, rules, prefix-sets, next-hops, steer-targets, multicast-routes, settings or all (default)")
       ->type_name("KIND");
   get->add_option("name", options->names, "Only these")->type_name("NAME");
   get->add_flag("--applied", options->applied, "What the data path uses, not what is desired");
@@ -73,7 +74,7 @@ void AddGet(CLI::App& app, Context& context) {
       throw CLI::ValidationError("kind",
                                  absl::StrCat("\"", options->kind,
                                               "\": interfaces, rules, prefix-sets, next-hops, steer-targets, "
-                                              "settings or all is needed"));
+                                              "multicast-routes, settings or all is needed"));
     }
     context.run = [&context, options, kind] { return Get(context, *options, kind); };
   });

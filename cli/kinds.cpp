@@ -22,6 +22,7 @@ constexpr Names kNames[] = {
     {v1::KIND_NEXT_HOP, "next-hop", "next-hops", "nh"},
     {v1::KIND_STEER_TARGET, "steer-target", "steer-targets", "st"},
     {v1::KIND_SETTINGS, "settings", "settings", "setting"},
+    {v1::KIND_MULTICAST_ROUTE, "multicast-route", "multicast-routes", "mroute"},
     {v1::KIND_COUNTER, "counter", "counters", "c"},
 };
 
@@ -54,6 +55,8 @@ v1::Kind KindOf(const v1::Object& object) {
       return v1::KIND_NEXT_HOP;
     case v1::Object::kSteerTarget:
       return v1::KIND_STEER_TARGET;
+    case v1::Object::kMulticastRoute:
+      return v1::KIND_MULTICAST_ROUTE;
     case v1::Object::kSettings:
       return v1::KIND_SETTINGS;
     case v1::Object::OBJECT_NOT_SET:
@@ -74,14 +77,17 @@ std::string NameOf(const v1::Object& object) {
       return object.next_hop().name();
     case v1::Object::kSteerTarget:
       return object.steer_target().name();
+    case v1::Object::kMulticastRoute:
+      return object.multicast_route().name();
     default:
       return "";
   }
 }
 
 const std::vector<v1::Kind>& ConfigurationKinds() {
-  static const std::vector<v1::Kind> kinds = {v1::KIND_SETTINGS,   v1::KIND_INTERFACE, v1::KIND_RULE,
-                                              v1::KIND_PREFIX_SET, v1::KIND_NEXT_HOP,  v1::KIND_STEER_TARGET};
+  static const std::vector<v1::Kind> kinds = {v1::KIND_SETTINGS,       v1::KIND_INTERFACE, v1::KIND_RULE,
+                                              v1::KIND_PREFIX_SET,     v1::KIND_NEXT_HOP,  v1::KIND_STEER_TARGET,
+                                              v1::KIND_MULTICAST_ROUTE};
   return kinds;
 }
 

@@ -264,6 +264,52 @@ std::string SteerTargetTable(const v1::GetResponse& response, size_t width) {
                 });
 }
 
+namespace {
+
+// "(172.16.9.9, 239.1.1.1):5001", as in ip mroute; "*" for all senders.
+std::string InputText(const v1::MulticastInput& input) {
+  std::vector<std::string> sources(input.sources().include().begin(), input.sources().include().end());
+  if (sources.empty()) sources = {"*"};
+  for (const std::string& prefix : input.sources().exclude()) sources.push_back("!" + prefix);
+  std::string text = absl::StrCat("(", absl::StrJoin(sources, " "), ", ", input.group(), ")");
+  if (input.port() != 0) absl::StrAppend(&text, ":", input.port());
+  if (!input.protocol().empty() && input.protocol() != "udp") absl::StrAppend(&text, " ", input.protocol());
+  return text;
+}
+
+// "lan1 239.2.2.2:5002 from egress ttl 16".
+std::string LegText(const v1::MulticastLeg& leg) {
+  std::string text = leg.interface();
+  if (!leg.name().empty() && leg.name() != leg.interface()) text = absl::StrCat(leg.name(), "=", text);
+  if (!leg.group().empty()) absl::StrAppend(&text, " ", leg.group());
+  if (leg.port() != 0) absl::StrAppend(&text, leg.group().empty() ? " " : "", ":", leg.port());
+  if (!leg.source().empty()) absl::StrAppend(&text, " from ", leg.source());
+  if (leg.source_port() != 0) absl::StrAppend(&text, leg.source().empty() ? " from " : "", ":", leg.source_port());
+  if (leg.ttl().set() != 0) absl::StrAppend(&text, " ttl ", leg.ttl().set());
+  if (leg.ttl().threshold() != 0) absl::StrAppend(&text, " threshold ", leg.ttl().threshold());
+  if (leg.has_dscp()) absl::StrAppend(&text, " dscp ", leg.dscp());
+  if (leg.has_vlan()) absl::StrAppend(&text, " vlan ", leg.vlan());
+  if (leg.has_rate_limit()) absl::StrAppend(&text, " ", RateLimitText(leg.rate_limit()));
+  return text;
+}
+
+}  // namespace
+
+std::string MulticastRouteTable(const v1::GetResponse& response, size_t width) {
+  return Render(Table({{"MULTICAST ROUTE"},
+                       {"(SOURCE, GROUP)", Table::Align::kLeft, true},
+                       {"IN"},
+                       {"OUT", Table::Align::kLeft, true},
+                       {"STATUS", Table::Align::kLeft, true}}),
+                v1::KIND_MULTICAST_ROUTE, response, width, [](Table& rows, const v1::Object& object) {
+                  const v1::MulticastRoute& route = object.multicast_route();
+                  std::vector<std::string> legs;
+                  for (const v1::MulticastLeg& leg : route.legs()) legs.push_back(LegText(leg));
+                  rows.Add({route.name(), InputText(route.input()), absl::StrJoin(route.input().interfaces(), ","),
+                            absl::StrJoin(legs, ", "), StatusText(object.status())});
+                });
+}
+
 std::string SettingsTable(const v1::GetResponse& response, size_t width) {
   return Render(Table({{"SETTING"}, {"VALUE", Table::Align::kLeft, true}}), v1::KIND_SETTINGS, response, width,
                 [](Table& rows, const v1::Object& object) {
@@ -289,6 +335,8 @@ std::string ObjectTable(v1::Kind kind, const v1::GetResponse& response, size_t w
       return NextHopTable(response, width);
     case v1::KIND_STEER_TARGET:
       return SteerTargetTable(response, width);
+    case v1::KIND_MULTICAST_ROUTE:
+      return MulticastRouteTable(response, width);
     case v1::KIND_SETTINGS:
       return SettingsTable(response, width);
     default:
@@ -314,6 +362,9 @@ v1::GatewayConfig ToConfig(const v1::GetResponse& response) {
         break;
       case v1::Object::kSteerTarget:
         *config.add_steer_targets() = object.steer_target();
+        break;
+      case v1::Object::kMulticastRoute:
+        *config.add_multicast_routes() = object.multicast_route();
         break;
       case v1::Object::kSettings:
         config.set_default_action(object.settings().default_action());

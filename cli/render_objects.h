@@ -25,6 +25,7 @@ std::string RuleTable(const v1::GetResponse& response, size_t width);
 std::string PrefixSetTable(const v1::GetResponse& response, size_t width);
 std::string NextHopTable(const v1::GetResponse& response, size_t width);
 std::string SteerTargetTable(const v1::GetResponse& response, size_t width);
+std::string MulticastRouteTable(const v1::GetResponse& response, size_t width);
 std::string SettingsTable(const v1::GetResponse& response, size_t width);
 std::string ObjectTable(v1::Kind kind, const v1::GetResponse& response, size_t width);
 

@@ -110,6 +110,28 @@ std::string CounterTable(const v1::StatsResponse& stats, size_t width) {
   return table.Render(width);
 }
 
+std::string MulticastTable(const v1::StatsResponse& stats, size_t width) {
+  Table table({{"MULTICAST ROUTE"},
+               {"LEG"},
+               {"PACKETS", kRight},
+               {"BYTES", kRight},
+               {"TTL", kRight},
+               {"LIMITED", kRight},
+               {"NO SOURCE", kRight},
+               {"MALFORMED", kRight},
+               {"NO DEVICE", kRight}});
+  for (const v1::MulticastRouteStats& route : stats.multicast_routes()) {
+    table.Add({route.name(), "", absl::StrCat(route.packets()), absl::StrCat(route.bytes()), "", "", "", "", ""});
+    for (const v1::MulticastLegStats& leg : route.legs()) {
+      table.Add({"", leg.name(), absl::StrCat(leg.sent_packets()), absl::StrCat(leg.sent_bytes()),
+                 absl::StrCat(leg.dropped_ttl_packets()), absl::StrCat(leg.dropped_limited_packets()),
+                 absl::StrCat(leg.dropped_no_source_packets()), absl::StrCat(leg.dropped_malformed_packets()),
+                 absl::StrCat(leg.dropped_no_device_packets())});
+    }
+  }
+  return table.Render(width);
+}
+
 std::string WorkerTable(const v1::StatsResponse& stats, size_t width) {
   Table table({{"WORKER"},
                {"RECEIVED", kRight},
@@ -147,6 +169,7 @@ std::string StatsText(const v1::StatsResponse& stats, size_t width) {
   tables.Add(reasons, !reasons.empty());
   tables.Add(RuleStatsTable(stats, width), stats.rules_size() > 0);
   tables.Add(CounterTable(stats, width), stats.counters_size() > 0);
+  tables.Add(MulticastTable(stats, width), stats.multicast_routes_size() > 0);
   tables.Add(WorkerTable(stats, width), stats.workers_size() > 0);
   if (stats.unconfigured_packets() != 0) {
     tables.Add(absl::StrCat(stats.unconfigured_packets(), " packets arrived on devices that are not interfaces\n"),

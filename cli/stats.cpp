@@ -28,6 +28,7 @@ ExitCode CheckNames(Context& context, const std::vector<std::string>& names, con
   for (const auto& stats : response.interfaces()) missing.erase(stats.name());
   for (const auto& stats : response.rules()) missing.erase(stats.name());
   for (const auto& stats : response.counters()) missing.erase(stats.name());
+  for (const auto& stats : response.multicast_routes()) missing.erase(stats.name());
   for (const std::string& name : missing)
     context.err << "hgctl: nothing is counted by the name \"" << name << "\"\n";
   return missing.empty() ? ExitCode::kOk : ExitCode::kFailed;
@@ -66,7 +67,8 @@ absl::StatusOr<ExitCode> Stats(Context& context, const StatsOptions& options, st
 void AddStats(CLI::App& app, Context& context) {
   const auto options = std::make_shared<StatsOptions>();
   CLI::App* stats = app.add_subcommand("stats", "Show counters");
-  stats->add_option("kind", options->kind, "interfaces, rules, counters or all (default)")->type_name("COUNTED");
+  stats->add_option("kind", options->kind, "interfaces, rules, counters, multicast-routes or all (default)")
+      ->type_name("COUNTED");
   stats->add_option("name", options->names, "Only these")->type_name("NAME");
   stats->add_flag("--nonzero", options->nonzero, "Leave out what counted nothing");
   AddDuration(*stats, "--interval", options->interval, "Again every so often");
@@ -74,10 +76,12 @@ void AddStats(CLI::App& app, Context& context) {
   stats->callback([&context, options] {
     const std::optional<v1::Kind> kind = ParseKind(options->kind);
     const v1::Kind given = kind.value_or(v1::KIND_UNSPECIFIED);
-    const bool counted = given == v1::KIND_INTERFACE || given == v1::KIND_RULE || given == v1::KIND_COUNTER;
+    const bool counted = given == v1::KIND_INTERFACE || given == v1::KIND_RULE || given == v1::KIND_COUNTER ||
+                         given == v1::KIND_MULTICAST_ROUTE;
     if (!counted && absl::AsciiStrToLower(options->kind) != "all") {
       throw CLI::ValidationError(
-          "kind", absl::StrCat("\"", options->kind, "\": interfaces, rules, counters or all is needed"));
+          "kind",
+          absl::StrCat("\"", options->kind, "\": interfaces, rules, counters, multicast-routes or all is needed"));
     }
     context.run = [&context, options, kind] { return Stats(context, *options, kind); };
   });

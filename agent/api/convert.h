@@ -37,6 +37,8 @@ void Write(const Interface& from, pb::Interface& to);
 void Write(const PrefixSet& from, pb::PrefixSet& to);
 void Write(const NextHop& from, pb::NextHop& to);
 void Write(const SteerTarget& from, pb::SteerTarget& to);
+void Write(const MulticastRoute& from, pb::MulticastRoute& to);
+void Write(const RateLimit& from, pb::RateLimit& to);
 void Write(const Rule& from, pb::Rule& to);
 void Write(const Settings& from, pb::Settings& to);
 
@@ -52,12 +54,14 @@ class ProtoCodec : public ObjectCodec {
   std::string Encode(const PrefixSet& set) const override;
   std::string Encode(const NextHop& hop) const override;
   std::string Encode(const SteerTarget& target) const override;
+  std::string Encode(const MulticastRoute& route) const override;
   std::string Encode(const Rule& rule) const override;
   absl::StatusOr<Settings> DecodeSettings(absl::string_view body) const override;
   absl::StatusOr<Interface> DecodeInterface(absl::string_view body) const override;
   absl::StatusOr<PrefixSet> DecodePrefixSet(absl::string_view body) const override;
   absl::StatusOr<NextHop> DecodeNextHop(absl::string_view body) const override;
   absl::StatusOr<SteerTarget> DecodeSteerTarget(absl::string_view body) const override;
+  absl::StatusOr<MulticastRoute> DecodeMulticastRoute(absl::string_view body) const override;
   absl::StatusOr<Rule> DecodeRule(absl::string_view body) const override;
 
  private:

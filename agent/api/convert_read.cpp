@@ -4,60 +4,11 @@
 #include <absl/strings/str_cat.h>
 
 #include "agent/api/convert.h"
+#include "agent/api/convert_reader.h"
 #include "agent/api/field_text.h"
 
 namespace headgate::api {
 namespace {
-
-// One object of a request: parses its fields and notes what is wrong with each.
-class Reader {
- public:
-  Reader(std::string path, Violations& violations) : path_(std::move(path)), violations_(violations) {}
-
-  const std::string& path() const { return path_; }
-
-  void Fail(absl::string_view field, absl::string_view description) {
-    violations_.push_back({absl::StrCat(path_, ".", field), std::string(description)});
-  }
-
-  template <typename T>
-  void Take(absl::string_view field, absl::StatusOr<T> parsed, T& out) {
-    if (parsed.ok()) {
-      out = *std::move(parsed);
-    } else {
-      Fail(field, {parsed.status().message().data(), parsed.status().message().size()});
-    }
-  }
-  template <typename T>
-  void Take(absl::string_view field, absl::StatusOr<T> parsed, std::optional<T>& out) {
-    T value{};
-    Take(field, std::move(parsed), value);
-    out = std::move(value);
-  }
-
-  template <typename Narrow>
-  void Number(absl::string_view field, uint32_t value, std::optional<Narrow>& out) {
-    constexpr uint32_t kMax = std::numeric_limits<Narrow>::max();
-    if (value > kMax) {
-      Fail(field, absl::StrCat(value, " is out of range: at most ", kMax));
-    } else {
-      out = static_cast<Narrow>(value);
-    }
-  }
-
-  template <typename Ranges>
-  void TakeRanges(absl::string_view field, const Ranges& texts, PortRanges& out) {
-    for (int i = 0; i < texts.size(); ++i) {
-      PortRange range;
-      Take(absl::StrCat(field, "[", i, "]"), ParseRange(texts[i]), range);
-      out.push_back(range);
-    }
-  }
-
- private:
-  std::string path_;
-  Violations& violations_;
-};
 
 AttachMode Read(pb::AttachMode mode) {
   switch (mode) {
@@ -83,13 +34,6 @@ FragmentMatch Read(pb::FragmentMatch fragment) {
     default:
       return FragmentMatch::kUnspecified;
   }
-}
-
-// An enum's number on the wire may be one this version does not know.
-template <typename Enum>
-void CheckEnum(absl::string_view field, Enum value, bool (*is_valid)(int), Reader& reader) {
-  if (!is_valid(static_cast<int>(value)))
-    reader.Fail(field, absl::StrCat("value ", static_cast<int>(value), " is unknown"));
 }
 
 void Read(const pb::Match& from, Match& to, Reader& reader) {
@@ -161,12 +105,9 @@ Action Read(const pb::Action& from, Reader& reader) {
   to.counter = from.count().counter();
   if (from.has_count() && to.counter.empty()) reader.Fail("action.count.counter", "a counter's name is needed");
   if (from.has_rate_limit()) {
-    const pb::RateLimit& limit = from.rate_limit();
-    CheckEnum("action.rate_limit.per", limit.per(), pb::RateLimitScope_IsValid, reader);
-    to.rate_limit = RateLimit{.packets_per_second = limit.packets_per_second(),
-                              .bits_per_second = limit.bits_per_second(),
-                              .burst = limit.burst(),
-                              .per_source = limit.per() == pb::RATE_LIMIT_SCOPE_SOURCE};
+    RateLimit limit;
+    ReadInto(from.rate_limit(), "action.rate_limit", limit, reader);
+    to.rate_limit = limit;
   }
   if (from.has_sample()) {
     to.sample_one_in = from.sample().one_in();
@@ -291,6 +232,7 @@ void ReadObjects(const pb::GatewayConfig& config, const std::string& path, Actio
   ReadAll(config.prefix_sets(), path + ".prefix_sets", change.prefix_sets, change.violations);
   ReadAll(config.next_hops(), path + ".next_hops", change.next_hops, change.violations);
   ReadAll(config.steer_targets(), path + ".steer_targets", change.steer_targets, change.violations);
+  ReadAll(config.multicast_routes(), path + ".multicast_routes", change.multicast_routes, change.violations);
   ReadAll(config.rules(), path + ".rules", change.rules, change.violations, actions);
   if (config.has_management()) {
     change.management_path = path + ".management";
@@ -357,6 +299,7 @@ Change ReadPatch(const pb::Patch& patch, const std::string& path, ActionPool& ac
   change.delete_prefix_sets = Strings(patch.delete_prefix_sets());
   change.delete_next_hops = Strings(patch.delete_next_hops());
   change.delete_steer_targets = Strings(patch.delete_steer_targets());
+  change.delete_multicast_routes = Strings(patch.delete_multicast_routes());
   change.delete_rules = Strings(patch.delete_rules());
   for (int i = 0; i < patch.prefix_set_changes_size(); ++i) {
     const pb::PrefixSetChange& message = patch.prefix_set_changes(i);
@@ -401,6 +344,9 @@ absl::StatusOr<NextHop> ProtoCodec::DecodeNextHop(absl::string_view body) const 
 }
 absl::StatusOr<SteerTarget> ProtoCodec::DecodeSteerTarget(absl::string_view body) const {
   return Decode<pb::SteerTarget, SteerTarget>(body);
+}
+absl::StatusOr<MulticastRoute> ProtoCodec::DecodeMulticastRoute(absl::string_view body) const {
+  return Decode<pb::MulticastRoute, MulticastRoute>(body);
 }
 absl::StatusOr<Rule> ProtoCodec::DecodeRule(absl::string_view body) const {
   return Decode<pb::Rule, Rule>(body, actions_);

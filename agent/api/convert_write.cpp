@@ -70,13 +70,7 @@ struct VerdictWriter {
 void WriteAction(const Action& from, pb::Action& to) {
   std::visit(VerdictWriter{to}, from.verdict);
   if (!from.counter.empty()) to.mutable_count()->set_counter(from.counter);
-  if (from.rate_limit) {
-    pb::RateLimit* limit = to.mutable_rate_limit();
-    limit->set_packets_per_second(from.rate_limit->packets_per_second);
-    limit->set_bits_per_second(from.rate_limit->bits_per_second);
-    limit->set_burst(from.rate_limit->burst);
-    if (from.rate_limit->per_source) limit->set_per(pb::RATE_LIMIT_SCOPE_SOURCE);
-  }
+  if (from.rate_limit) Write(*from.rate_limit, *to.mutable_rate_limit());
   if (from.sample_one_in != 0) to.mutable_sample()->set_one_in(from.sample_one_in);
 }
 
@@ -196,6 +190,10 @@ pb::Kind ToProto(Kind kind) {
       return pb::KIND_COUNTER;
     case Kind::kRule:
       return pb::KIND_RULE;
+    case Kind::kMulticastRoute:
+      return pb::KIND_MULTICAST_ROUTE;
+    case Kind::kMulticastLeg:
+      break;
   }
   return pb::KIND_UNSPECIFIED;
 }
@@ -217,6 +215,7 @@ std::string ProtoCodec::Encode(const PrefixSet& set) const {
 }
 std::string ProtoCodec::Encode(const NextHop& hop) const { return Serialised<pb::NextHop>(hop); }
 std::string ProtoCodec::Encode(const SteerTarget& target) const { return Serialised<pb::SteerTarget>(target); }
+std::string ProtoCodec::Encode(const MulticastRoute& route) const { return Serialised<pb::MulticastRoute>(route); }
 std::string ProtoCodec::Encode(const Rule& rule) const { return Serialised<pb::Rule>(rule); }
 
 }  // namespace headgate::api

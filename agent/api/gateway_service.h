@@ -24,6 +24,7 @@ struct AgentFacts {
   // For Stats; none without a slow path.
   std::function<std::vector<WorkerStatus>()> workers = [] { return std::vector<WorkerStatus>(); };
   // For Status.
+  std::function<std::vector<std::string>()> membership_troubles = [] { return std::vector<std::string>(); };
   std::function<SlowPathTroubles()> slow_path_troubles = [] { return SlowPathTroubles(); };
 };
 

@@ -24,7 +24,8 @@ constexpr std::chrono::milliseconds kLookUp{200};  // how often streams look whe
 constexpr std::chrono::milliseconds kMinInterval{100};
 constexpr std::chrono::milliseconds kMaxInterval{3'600'000};
 constexpr std::chrono::milliseconds kDefaultInterval{1'000};
-constexpr int kCountedKinds[] = {pb::KIND_INTERFACE, pb::KIND_RULE, pb::KIND_COUNTER, pb::KIND_STEER_TARGET};
+constexpr int kCountedKinds[] = {pb::KIND_INTERFACE, pb::KIND_RULE, pb::KIND_COUNTER, pb::KIND_STEER_TARGET,
+                                 pb::KIND_MULTICAST_ROUTE};
 
 google::protobuf::Timestamp Stamp(std::chrono::system_clock::time_point time) {
   return TimeUtil::NanosecondsToTimestamp(
@@ -66,11 +67,12 @@ pb::Event ToProto(const Event& event) {
 StatsFilter FilterOf(const pb::StatsRequest& request) {
   StatsFilter filter;
   if (request.kinds_size() != 0) {
-    filter.interfaces = filter.rules = filter.counters = false;
+    filter.interfaces = filter.rules = filter.counters = filter.multicast_routes = false;
     for (const int kind : request.kinds()) {
       filter.interfaces = filter.interfaces || kind == pb::KIND_INTERFACE;
       filter.rules = filter.rules || kind == pb::KIND_RULE;
       filter.counters = filter.counters || kind == pb::KIND_COUNTER;
+      filter.multicast_routes = filter.multicast_routes || kind == pb::KIND_MULTICAST_ROUTE;
     }
   }
   if (request.names_size() != 0) {
@@ -79,6 +81,24 @@ StatsFilter FilterOf(const pb::StatsRequest& request) {
     filter.wanted = [names](const std::string& name) { return names->contains(name); };
   }
   return filter;
+}
+
+void Write(const MulticastRouteStats& from, pb::MulticastRouteStats& to) {
+  to.set_name(from.name);
+  to.set_packets(from.count.packets);
+  to.set_bytes(from.count.bytes);
+  for (const MulticastLegStats& leg : from.legs) {
+    pb::MulticastLegStats* message = to.add_legs();
+    message->set_name(leg.name);
+    message->set_offered_packets(leg.count.offered);
+    message->set_sent_packets(leg.count.packets);
+    message->set_sent_bytes(leg.count.bytes);
+    message->set_dropped_ttl_packets(leg.count.ttl);
+    message->set_dropped_limited_packets(leg.count.limited);
+    message->set_dropped_no_source_packets(leg.count.no_source);
+    message->set_dropped_malformed_packets(leg.count.malformed);
+    message->set_dropped_no_device_packets(leg.not_made());
+  }
 }
 
 void Write(const Stats& from, bool nonzero_only, pb::StatsResponse& to) {
@@ -115,6 +135,9 @@ void Write(const Stats& from, bool nonzero_only, pb::StatsResponse& to) {
     message->set_name(counter.name);
     message->set_packets(counter.count.packets);
     message->set_bytes(counter.count.bytes);
+  }
+  for (const MulticastRouteStats& route : from.multicast_routes) {
+    if (!nonzero_only || route.count.packets != 0) Write(route, *to.add_multicast_routes());
   }
   to.set_unconfigured_packets(from.unconfigured_packets);
   to.set_samples_lost(from.samples_lost);
@@ -206,17 +229,20 @@ const char* VerdictName(uint32_t xdp_action) {
 }
 
 void WriteTrace(const TraceResult& from, const State& state, pb::TraceResponse& to) {
-  constexpr std::pair<uint32_t, const char*> kStages[] = {{HG_STAGE_PARSE, "parse"},
-                                                          {HG_STAGE_CLASSIFY, "classify"},
-                                                          {HG_STAGE_POLICE, "police"},
-                                                          {HG_STAGE_FORWARD, "forward"},
-                                                          {HG_STAGE_STEER, "steer"}};
+  constexpr std::pair<uint32_t, const char*> kStages[] = {
+      {HG_STAGE_PARSE, "parse"},     {HG_STAGE_CLASSIFY, "classify"},   {HG_STAGE_POLICE, "police"},
+      {HG_STAGE_FORWARD, "forward"}, {HG_STAGE_MULTICAST, "multicast"}, {HG_STAGE_STEER, "steer"}};
   for (const auto& [bit, name] : kStages) {
     if ((from.record.stages & bit) != 0) to.add_stages(name);
   }
   if (from.record.rule_id != 0) {
     state.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
       if (rule->id == from.record.rule_id) to.set_rule(rule->name);
+    });
+  }
+  if (from.record.mroute != 0) {
+    state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
+      if (route->id == from.record.mroute) to.set_multicast_route(route->name);
     });
   }
   to.set_egress_interface(InterfaceOf(from.record.egress_port, state));
@@ -352,6 +378,7 @@ grpc::Status GatewayService::Status(grpc::ServerContext*, const pb::StatusReques
         absl::StrCat("what devices refuse after a redirect is not counted: ", counting.message()));
   }
   AddWarnings(facts_.slow_path_troubles(), *status.desired, *response);
+  for (std::string& trouble : facts_.membership_troubles()) response->add_warnings(std::move(trouble));
   for (const TableInfo& map : facts_.maps()) {
     pb::TableStatus* table = response->add_tables();
     table->set_name(map.name);

@@ -17,8 +17,8 @@ namespace {
 
 constexpr uint32_t kMaxPage = 10'000;
 // Counters are no objects: they come and go with the rules that name them.
-constexpr int kKinds[] = {pb::KIND_INTERFACE, pb::KIND_PREFIX_SET,   pb::KIND_RULE,
-                          pb::KIND_NEXT_HOP,  pb::KIND_STEER_TARGET, pb::KIND_SETTINGS};
+constexpr int kKinds[] = {pb::KIND_INTERFACE,    pb::KIND_PREFIX_SET, pb::KIND_RULE,           pb::KIND_NEXT_HOP,
+                          pb::KIND_STEER_TARGET, pb::KIND_SETTINGS,   pb::KIND_MULTICAST_ROUTE};
 
 // Where the next page begins: in which state, and at which object of the whole list.
 struct Token {
@@ -67,6 +67,7 @@ class Listing {
     Add(pb::KIND_PREFIX_SET, state.prefix_sets, &pb::Object::mutable_prefix_set, kByName);
     Add(pb::KIND_NEXT_HOP, state.next_hops, &pb::Object::mutable_next_hop, kByName);
     Add(pb::KIND_STEER_TARGET, state.steer_targets, &pb::Object::mutable_steer_target, kByName);
+    Add(pb::KIND_MULTICAST_ROUTE, state.multicast_routes, &pb::Object::mutable_multicast_route, kByName);
     Add(pb::KIND_RULE, state.rules, &pb::Object::mutable_rule,
         [](const auto& a, const auto& b) { return a->priority > b->priority; });
   }

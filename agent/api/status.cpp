@@ -138,6 +138,13 @@ ObjectStatus StatusView::Of(const SteerTarget& target) const {
   return Written(applied_->steer_targets.Get(target.name) == &target);
 }
 
+ObjectStatus StatusView::Of(const MulticastRoute& route) const {
+  ObjectStatus status = Written(applied_->multicast_routes.Get(route.name) == &route);
+  for (const std::string& interface : route.input.interfaces) status = Through(interface, std::move(status));
+  for (const MulticastLeg& leg : route.legs) status = Through(leg.interface, std::move(status));
+  return status;
+}
+
 ObjectStatus StatusView::Of(const Rule& rule) const {
   ObjectStatus status = Through(rule.match.interface, Written(applied_->rules.Get(rule.name) == &rule));
   if (const auto* redirect = std::get_if<Redirect>(&rule.action->verdict)) {

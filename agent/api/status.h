@@ -51,6 +51,7 @@ class StatusView {
   ObjectStatus Of(const PrefixSet& set) const;
   ObjectStatus Of(const NextHop& hop) const;
   ObjectStatus Of(const SteerTarget& target) const;
+  ObjectStatus Of(const MulticastRoute& route) const;
   ObjectStatus Of(const Rule& rule) const;
 
  private:

@@ -46,11 +46,13 @@ struct Change {
   std::vector<Upsert<PrefixSet>> prefix_sets;
   std::vector<Upsert<NextHop>> next_hops;
   std::vector<Upsert<SteerTarget>> steer_targets;
+  std::vector<Upsert<MulticastRoute>> multicast_routes;
   std::vector<Upsert<Rule>> rules;
   std::vector<std::string> delete_interfaces;
   std::vector<std::string> delete_prefix_sets;
   std::vector<std::string> delete_next_hops;
   std::vector<std::string> delete_steer_targets;
+  std::vector<std::string> delete_multicast_routes;
   std::vector<std::string> delete_rules;
   std::vector<PrefixSetEdit> prefix_set_edits;
   Violations violations;  // found while the request's text was parsed
@@ -67,6 +69,8 @@ struct Limits {
 // Match entries a rule compiles to: one for each pair of its port ranges.
 uint32_t EntryCount(const Match& match);
 uint32_t EntryCount(const ManagementAllow& allow);
+// Match entries that a multicast route compiles to: one for each pair of interface and source.
+uint32_t EntryCount(const MulticastInput& input);
 
 struct ChangeResult {
   // The next state, with the generation one higher; the current one itself when nothing differs; null when

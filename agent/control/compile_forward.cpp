@@ -13,20 +13,6 @@ constexpr uint64_t kDefaultMinBits = 1518 * 8;  // the largest untagged frame
 
 void SetMac(uint8_t (&field)[6], const MacAddress& mac) { std::copy(mac.begin(), mac.end(), field); }
 
-void CompilePolicer(const RateLimit& limit, hg_action& cell) {
-  const bool by_bits = limit.bits_per_second != 0;
-  const uint64_t rate = by_bits ? limit.bits_per_second : limit.packets_per_second;
-  const uint64_t least = by_bits ? kDefaultMinBits : 1;
-  const uint64_t burst = limit.burst != 0 ? limit.burst : std::max(least, rate / kDefaultBurstFraction);
-  // In 128 bits: an hour's burst in 2^-14 ns does fit 64, the way there does not.
-  const unsigned __int128 unit = static_cast<unsigned __int128>(kNanosecondsPerSecond) << HG_POLICE_SHIFT;
-  cell.flags |= HG_ACTION_POLICE;
-  if (by_bits) cell.flags |= HG_ACTION_POLICE_BITS;
-  if (limit.per_source) cell.flags |= HG_ACTION_POLICE_SOURCE;
-  cell.police_cost = static_cast<uint64_t>(unit * (by_bits ? 8 : 1) / rate);
-  cell.police_depth = static_cast<uint64_t>(unit * burst / rate);
-}
-
 struct VerdictCompiler {
   hg_action& cell;
   const State& state;
@@ -62,15 +48,35 @@ struct VerdictCompiler {
   }
 };
 
-std::string Bytes(const hg_action& action) { return {reinterpret_cast<const char*>(&action), sizeof(action)}; }
-
 }  // namespace
+
+uint8_t VlanModeOf(const std::optional<uint16_t>& vlan) {
+  if (!vlan) return HG_NEXT_HOP_VLAN_KEEP;
+  return *vlan == 0 ? HG_NEXT_HOP_VLAN_STRIP : HG_NEXT_HOP_VLAN_SET;
+}
+
+PolicerCost CompilePolicer(const RateLimit& limit) {
+  const bool by_bits = limit.bits_per_second != 0;
+  const uint64_t rate = by_bits ? limit.bits_per_second : limit.packets_per_second;
+  const uint64_t least = by_bits ? kDefaultMinBits : 1;
+  const uint64_t burst = limit.burst != 0 ? limit.burst : std::max(least, rate / kDefaultBurstFraction);
+  // In 128 bits: an hour's burst in 2^-14 ns does fit 64, the way there does not.
+  const unsigned __int128 unit = static_cast<unsigned __int128>(kNanosecondsPerSecond) << HG_POLICE_SHIFT;
+  return {static_cast<uint64_t>(unit * (by_bits ? 8 : 1) / rate), static_cast<uint64_t>(unit * burst / rate)};
+}
 
 hg_action CompileAction(const Action& action, const State& state) {
   hg_action cell{};
   std::visit(VerdictCompiler{cell, state}, action.verdict);
   if (!action.counter.empty()) cell.counter = state.counters.Get(action.counter)->id;
-  if (action.rate_limit) CompilePolicer(*action.rate_limit, cell);
+  if (const auto& limit = action.rate_limit) {
+    const PolicerCost policer = CompilePolicer(*limit);
+    cell.flags |= HG_ACTION_POLICE;
+    if (limit->bits_per_second != 0) cell.flags |= HG_ACTION_POLICE_BITS;
+    if (limit->per_source) cell.flags |= HG_ACTION_POLICE_SOURCE;
+    cell.police_cost = policer.cost;
+    cell.police_depth = policer.depth;
+  }
   if (action.sample_one_in != 0) {
     cell.sample =
         action.sample_one_in == 1 ? 0xffffffffU : static_cast<uint32_t>((1ULL << 32) / action.sample_one_in);
@@ -83,11 +89,8 @@ hg_next_hop CompileNextHop(const NextHop& hop, const State& state) {
   cell.port = static_cast<uint16_t>(state.interfaces.Get(hop.interface)->id);
   SetMac(cell.dmac, hop.mac);
   if (hop.source_mac) SetMac(cell.smac, *hop.source_mac);
-  cell.vlan_mode = HG_NEXT_HOP_VLAN_KEEP;
-  if (hop.vlan) {
-    cell.vlan_mode = *hop.vlan == 0 ? HG_NEXT_HOP_VLAN_STRIP : HG_NEXT_HOP_VLAN_SET;
-    cell.vlan = *hop.vlan;
-  }
+  cell.vlan_mode = VlanModeOf(hop.vlan);
+  cell.vlan = hop.vlan.value_or(0);
   cell.decrement_ttl = hop.decrement_ttl ? 1 : 0;
   return cell;
 }
@@ -98,33 +101,6 @@ hg_target CompileTarget(const SteerTarget& target) {
   // A quarter of the ring for the lowest, and a part more for each above it.
   if (target.priority < kTopSteerPriority) cell.shed_at = static_cast<uint8_t>(64 + 24 * target.priority);
   return cell;
-}
-
-uint32_t ActionTable::Acquire(const hg_action& action) {
-  const auto [found, added] = shared_.try_emplace(Bytes(action), Shared{0, 0});
-  if (added) {
-    found->second.index = cells.Allocate(0);
-    cells.Write(found->second.index) = action;
-  }
-  ++found->second.references;
-  return found->second.index;
-}
-
-void ActionTable::Release(uint32_t index) {
-  const auto found = shared_.find(Bytes(cells[index]));
-  if (--found->second.references > 0) return;
-  cells.Release(index, 0);
-  shared_.erase(found);
-}
-
-bool ActionTable::Adopt(uint32_t index) {
-  if (index == 0 || index >= cells.size()) return false;
-  const auto [found, added] = shared_.try_emplace(Bytes(cells[index]), Shared{index, 0});
-  // Two cells with the same bytes are not something Acquire makes.
-  if (found->second.index != index) return false;
-  if (added) cells.Claim(index, 0);
-  ++found->second.references;
-  return true;
 }
 
 }  // namespace headgate

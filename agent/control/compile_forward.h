@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Actions, next hops and steer targets, from model to table cells.
+// Actions, next hops and steer targets, from model to table cells; and the kinds of tables that hold small
+// records.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 
 #include <array>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "agent/control/arena.h"
@@ -20,24 +22,59 @@ hg_action CompileAction(const Action& action, const State& state);
 hg_next_hop CompileNextHop(const NextHop& hop, const State& state);
 hg_target CompileTarget(const SteerTarget& target);
 
-// One cell for each different action, shared by the rules that have it.
-class ActionTable {
- public:
-  // The action's cell, with one reference more.
-  uint32_t Acquire(const hg_action& action);
-  void Release(uint32_t index);
-  // Counts a reference that a table read back holds. False when the cell cannot be an action's.
-  bool Adopt(uint32_t index);
+uint8_t VlanModeOf(const std::optional<uint16_t>& vlan);  // enum hg_next_hop_vlan
 
-  Arena<hg_action, 1> cells;
+// In 2^-14 ns.
+struct PolicerCost {
+  uint64_t cost = 0;  // of a packet or byte
+  uint64_t depth = 0;
+};
+PolicerCost CompilePolicer(const RateLimit& limit);
+
+// One cell for each different value, shared by those that have it.
+template <typename Cell>
+class SharedTable {
+ public:
+  // The value's cell, with one reference more.
+  uint32_t Acquire(const Cell& value) {
+    const auto [found, added] = shared_.try_emplace(Bytes(value), Shared{0, 0});
+    if (added) {
+      found->second.index = cells.Allocate(0);
+      cells.Write(found->second.index) = value;
+    }
+    ++found->second.references;
+    return found->second.index;
+  }
+  void Release(uint32_t index) {
+    const auto found = shared_.find(Bytes(cells[index]));
+    if (--found->second.references > 0) return;
+    cells.Release(index, 0);
+    shared_.erase(found);
+  }
+  // Counts a reference that a table read back holds. False when the cell is none that Acquire made.
+  bool Adopt(uint32_t index) {
+    if (index == 0 || index >= cells.size()) return false;
+    const auto [found, added] = shared_.try_emplace(Bytes(cells[index]), Shared{index, 0});
+    // Two cells with the same bytes are not something Acquire makes.
+    if (found->second.index != index) return false;
+    if (added) cells.Claim(index, 0);
+    ++found->second.references;
+    return true;
+  }
+
+  Arena<Cell, 1> cells;
 
  private:
   struct Shared {
     uint32_t index;
     uint32_t references;
   };
+  static std::string Bytes(const Cell& value) { return {reinterpret_cast<const char*>(&value), sizeof(value)}; }
+
   absl::flat_hash_map<std::string, Shared> shared_;  // by the cell's bytes
 };
+
+using ActionTable = SharedTable<hg_action>;
 
 // Small records by id, in pages that the root record lists: changing a record copies its page.
 template <typename Page, auto kRecords, uint32_t kPages>

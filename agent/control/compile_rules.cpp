@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "agent/control/compile_multicast.h"
+
 namespace headgate {
 namespace {
 
@@ -26,6 +28,8 @@ std::vector<RuleEntry> CompileAllManagement(const State& state) {
 size_t CountChanges(const State& before, const State& after) {
   size_t changes = 0;
   Table<Rule>::ForEachDifference(before.rules, after.rules, [&](const auto*, const auto*) { ++changes; });
+  Table<MulticastRoute>::ForEachDifference(before.multicast_routes, after.multicast_routes,
+                                           [&](const auto*, const auto*) { ++changes; });
   return changes;
 }
 
@@ -120,12 +124,15 @@ void RuleTable::Rebuild(const State& state) {
   state.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
     add(CompileRule(*rule, state), CompileAction(*rule->action, state));
   });
+  state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
+    add(CompileMulticastEntries(*route, state), MulticastAction());
+  });
   for (uint32_t tree = 0; tree < RuleRoots::kTrees; ++tree) roots_.Put(tree, tree_.Build(records[tree]));
 }
 
 void RuleTable::Apply(const State& before, const State& after) {
   const size_t changes = CountChanges(before, after);
-  if (RebuildPays(changes, after.rules.size())) {
+  if (RebuildPays(changes, after.rules.size() + after.multicast_routes.size())) {
     Rebuild(after);
     return;
   }
@@ -138,9 +145,18 @@ void RuleTable::Apply(const State& before, const State& after) {
   Table<Rule>::ForEachDifference(before.rules, after.rules, [&](const auto* old, const auto*) {
     if (old) Remove(CompileRule(**old, before));
   });
+  Table<MulticastRoute>::ForEachDifference(before.multicast_routes, after.multicast_routes,
+                                           [&](const auto* old, const auto*) {
+                                             if (old) Remove(CompileMulticastEntries(**old, before));
+                                           });
   Table<Rule>::ForEachDifference(before.rules, after.rules, [&](const auto*, const auto* now) {
     if (now) Add(CompileRule(**now, after), CompileAction(*(*now)->action, after));
   });
+  Table<MulticastRoute>::ForEachDifference(before.multicast_routes, after.multicast_routes,
+                                           [&](const auto*, const auto* now) {
+                                             if (now)
+                                               Add(CompileMulticastEntries(**now, after), MulticastAction());
+                                           });
 }
 
 // Whether what an id has in the table is what it should have.
@@ -171,6 +187,7 @@ uint64_t RuleTable::Reconcile(const State& state) {
   std::sort(held.begin(), held.end(), by_id);
   std::vector<bool> kept(held.size());
   std::vector<const Rule*> missing;
+  std::vector<std::vector<RuleEntry>> missing_routes;  // of one id each
   const auto keep = [&](uint32_t id, absl::Span<const RuleEntry> entries, const hg_action& action) {
     const auto [from, to] = std::equal_range(held.begin(), held.end(), hg_rule{.id = id}, by_id);
     const auto first = static_cast<size_t>(from - held.begin()), count = static_cast<size_t>(to - from);
@@ -184,14 +201,25 @@ uint64_t RuleTable::Reconcile(const State& state) {
     if (!keep(rule->id, CompileRule(*rule, state), action)) missing.push_back(rule.get());
   });
 
+  state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
+    const std::vector<RuleEntry> entries = CompileMulticastEntries(*route, state);
+    for (auto from = entries.begin(); from != entries.end();) {
+      const auto to = std::find_if(from, entries.end(), [from](const RuleEntry& e) { return e.id != from->id; });
+      std::vector<RuleEntry> same(from, to);
+      if (!keep(from->id, same, MulticastAction())) missing_routes.push_back(std::move(same));
+      from = to;
+    }
+  });
+
   // By id: what is to be there and is not, and what is there and is not to be.
   absl::flat_hash_set<uint32_t> different;
   if (!management) different.insert(0);
   for (const Rule* rule : missing) different.insert(rule->id);
+  for (const std::vector<RuleEntry>& entries : missing_routes) different.insert(entries[0].id);
   for (size_t i = 0; i < held.size(); ++i) {
     if (!kept[i]) different.insert(held[i].id);
   }
-  if (RebuildPays(different.size(), state.rules.size())) {
+  if (RebuildPays(different.size(), state.rules.size() + state.multicast_routes.size())) {
     Rebuild(state);
     return different.size();
   }
@@ -200,15 +228,20 @@ uint64_t RuleTable::Reconcile(const State& state) {
   }
   if (!management) Add(CompileAllManagement(state), ManagementAction());
   for (const Rule* rule : missing) Add(CompileRule(*rule, state), CompileAction(*rule->action, state));
+  for (const std::vector<RuleEntry>& entries : missing_routes) Add(entries, MulticastAction());
   return different.size();
 }
 
 bool RuleTable::Adopt(const hg_root& root, uint32_t ids) {
-  if (!roots_.Adopt(tree_.RootOf(root.rule_tree), root.src_set_slots, root.dst_set_slots)) return false;
+  if (!roots_.Adopt(tree_.RootOf(root.rule_tree), tree_.RootOf(root.mroute_tree), root.src_set_slots,
+                    root.dst_set_slots)) {
+    return false;
+  }
   bool sound = true;
   roots_.ForEach([&](uint32_t tree, const hg_slot& top) {
     sound = sound && tree_.Adopt(top, [&](const hg_rule& rule) {
-      if (rule.id >= ids) return false;
+      const bool multicast = (rule.id & HG_ID_MROUTE) != 0;
+      if (multicast ? (rule.id & ~(HG_ID_MROUTE | HG_ID_LEFT_OUT)) >= HG_MROUTES : rule.id >= ids) return false;
       if ((rule.flags & HG_RULE_MATCH) != 0) {
         if (rule.src == 0 || rule.src >= matches.size() || !matches.CanClaim(rule.src, 0)) return false;
         matches.Claim(rule.src, 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rules and the management allow-list in the tables: their trees, the records in them, and what records refer to.
+// Rules, the management allow-list and what finds multicast routes, in the tables: their trees, the records in
+// them, and what records refer to.
 #pragma once
 
 #include <absl/types/span.h>
@@ -24,7 +25,7 @@ class RuleTable : public RecordSource<hg_rule, HG_WORDS_USED> {
 
   // Brings the table from `before` to `after`; `before` is what the last call left.
   void Apply(const State& before, const State& after);
-  // Brings an adopted table to `state`, whatever it held. Returns how many rules differed.
+  // Brings an adopted table to `state`, whatever it held. Returns how many ids differed: rules, mostly.
   uint64_t Reconcile(const State& state);
   // Takes over the trees that a root record read back from the kernel names, whose cells are loaded. Rules have
   // ids below `ids`.

@@ -29,6 +29,9 @@ const char* RemedyFor(TableId table) {
     case TableId::kRoots:
     case TableId::kNextHops:
     case TableId::kTargets:
+    case TableId::kMroutes:
+    case TableId::kLegs:
+    case TableId::kFanouts:
       break;
   }
   return "";
@@ -47,6 +50,9 @@ void Compiler::ForEachArena(Self& self, F&& visit) {
   visit(TableId::kActions, self.actions_.cells);
   visit(TableId::kNextHops, self.next_hops_.cells);
   visit(TableId::kTargets, self.targets_.cells);
+  visit(TableId::kMroutes, self.multicast_.routes.cells);
+  visit(TableId::kLegs, self.multicast_.legs.cells);
+  visit(TableId::kFanouts, self.multicast_.fanouts.cells);
 }
 
 std::array<Compiler::Use, kTables> Compiler::Uses() const {
@@ -73,6 +79,7 @@ void Compiler::WriteRoot(const State& state) {
   root.rule_tree = rules_.roots().main();
   root.src_set_slots = rules_.roots().source_slots();
   root.dst_set_slots = rules_.roots().destination_slots();
+  root.mroute_tree = rules_.roots().multicast();
   root.set_tree4 = prefixes_.root4();
   root.set_tree6 = prefixes_.root6();
   root.default_verdict = state.settings->default_action == BasicVerdict::kPass ? HG_VERDICT_PASS : HG_VERDICT_DROP;
@@ -80,6 +87,8 @@ void Compiler::WriteRoot(const State& state) {
   if (rules_.asks_destination_sets()) root.flags |= HG_ROOT_DST_SETS;
   std::copy(targets_.directory().begin(), targets_.directory().end(), root.target_page);
   std::copy(next_hops_.directory().begin(), next_hops_.directory().end(), root.next_hop_page);
+  std::copy(multicast_.routes.directory().begin(), multicast_.routes.directory().end(), root.mroute_page);
+  std::copy(multicast_.legs.directory().begin(), multicast_.legs.directory().end(), root.leg_page);
   const uint32_t fresh = roots_.Allocate(0);
   ForEachArena(*this, [&root](TableId id, auto& arena) { root.extent[static_cast<size_t>(id)] = arena.pages(); });
   roots_.Write(fresh) = root;
@@ -98,6 +107,7 @@ void Compiler::Compile(const State& next) {
                                             targets_.Clear((*old)->id);
                                           if (now) targets_.Set((*now)->id, CompileTarget(**now));
                                         });
+  multicast_.Apply(compiled_, next);
   prefixes_.Apply(compiled_, next);
   rules_.Apply(compiled_, next);
   WriteRoot(next);
@@ -133,7 +143,7 @@ absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State
   // A rule's id is the number of a row of counters.
   if (!rules_.Adopt(root, dataplane.CounterRows(CounterId::kRules)) ||
       !prefixes_.Adopt(root.set_tree4, root.set_tree6) || !next_hops_.Adopt(root.next_hop_page) ||
-      !targets_.Adopt(root.target_page)) {
+      !targets_.Adopt(root.target_page) || !multicast_.Adopt(root)) {
     return garbage;
   }
 
@@ -144,7 +154,7 @@ absl::StatusOr<uint64_t> Compiler::Adopt(const Dataplane& dataplane, const State
   absl::flat_hash_map<uint32_t, hg_target> targets;
   next.steer_targets.ForEach(
       [&](const std::shared_ptr<const SteerTarget>& target) { targets[target->id] = CompileTarget(*target); });
-  differences += next_hops_.Reconcile(hops) + targets_.Reconcile(targets);
+  differences += next_hops_.Reconcile(hops) + targets_.Reconcile(targets) + multicast_.Reconcile(next);
   WriteRoot(next);
   compiled_ = next;
   return differences;

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "agent/control/compile_forward.h"
+#include "agent/control/compile_multicast.h"
 #include "agent/control/compile_rules.h"
 #include "agent/control/compile_sets.h"
 #include "agent/control/state.h"
@@ -68,6 +69,7 @@ class Compiler {
   PrefixTable prefixes_;
   NextHopTable next_hops_;
   TargetTable targets_;
+  MulticastTable multicast_;
   Arena<hg_root, 1> roots_;
   uint32_t root_ = 0;
   State compiled_;

@@ -18,6 +18,12 @@ constexpr std::chrono::milliseconds kHeartbeat{500};
 // Commands taken from the queue at once; what comes meanwhile shares the next transaction.
 constexpr size_t kMaxBatch = 2048;
 
+size_t LegsOf(const Change& change) {
+  size_t legs = 0;
+  for (const Upsert<MulticastRoute>& route : change.multicast_routes) legs += route.object.legs.size();
+  return legs;
+}
+
 }  // namespace
 
 Controller::Controller(Dataplane& dataplane, Store& store, EventBus& events, const ControllerOptions& options,
@@ -159,10 +165,14 @@ void Controller::Handle(Request request) {
 // Deleted objects give their ids back when no packet can use them any more: waits for that where the rest may not
 // do.
 void Controller::MakeRoom(const Change& change) {
-  const std::pair<Kind, size_t> wanted[] = {
-      {Kind::kInterface, change.interfaces.size()}, {Kind::kPrefixSet, change.prefix_sets.size()},
-      {Kind::kNextHop, change.next_hops.size()},    {Kind::kSteerTarget, change.steer_targets.size()},
-      {Kind::kCounter, change.rules.size()},        {Kind::kRule, change.rules.size()}};
+  const std::pair<Kind, size_t> wanted[] = {{Kind::kInterface, change.interfaces.size()},
+                                            {Kind::kPrefixSet, change.prefix_sets.size()},
+                                            {Kind::kNextHop, change.next_hops.size()},
+                                            {Kind::kSteerTarget, change.steer_targets.size()},
+                                            {Kind::kCounter, change.rules.size()},
+                                            {Kind::kRule, change.rules.size()},
+                                            {Kind::kMulticastRoute, change.multicast_routes.size()},
+                                            {Kind::kMulticastLeg, LegsOf(change)}};
   const bool enough = std::all_of(std::begin(wanted), std::end(wanted), [this](const auto& want) {
     return ids_.of(want.first).available() >= want.second;
   });

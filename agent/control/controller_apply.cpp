@@ -29,6 +29,12 @@ void ForEachCounterRow(Kind kind, uint32_t id, Visit&& visit) {
     case Kind::kCounter:
       visit(CounterId::kNamed, id);
       break;
+    case Kind::kMulticastRoute:
+      visit(CounterId::kMroutes, id);
+      break;
+    case Kind::kMulticastLeg:
+      visit(CounterId::kLegs, id);
+      break;
     case Kind::kInterface:
       for (uint32_t reason = 0; reason < HG_REASON_SLOTS; ++reason) {
         visit(CounterId::kPorts, id * HG_REASON_SLOTS + reason);

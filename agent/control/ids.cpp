@@ -28,7 +28,9 @@ IdAllocators::IdAllocators(uint32_t max_rules)
       next_hops(0, HG_NEXT_HOP_PAGES * HG_NEXT_HOPS_PER_PAGE - 1),
       steer_targets(0, HG_TARGET_PAGES * HG_TARGETS_PER_PAGE - 1),
       counters(1, HG_COUNTERS - 1),
-      rules(1, max_rules) {}
+      rules(1, max_rules),
+      multicast_routes(1, HG_MROUTES - 1),
+      multicast_legs(1, HG_LEGS - 1) {}
 
 IdAllocator& IdAllocators::of(Kind kind) {
   switch (kind) {
@@ -44,6 +46,10 @@ IdAllocator& IdAllocators::of(Kind kind) {
       return counters;
     case Kind::kRule:
       return rules;
+    case Kind::kMulticastRoute:
+      return multicast_routes;
+    case Kind::kMulticastLeg:
+      return multicast_legs;
     case Kind::kSettings:
       break;
   }

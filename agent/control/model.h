@@ -25,9 +25,22 @@
 namespace headgate {
 
 // In the order in which one kind may refer to another.
-enum class Kind : uint8_t { kSettings, kInterface, kPrefixSet, kNextHop, kSteerTarget, kCounter, kRule };
-inline constexpr std::array kAllKinds = {Kind::kSettings,    Kind::kInterface, Kind::kPrefixSet, Kind::kNextHop,
-                                         Kind::kSteerTarget, Kind::kCounter,   Kind::kRule};
+// Numbers are those of stored rows.
+enum class Kind : uint8_t {
+  kSettings,
+  kInterface,
+  kPrefixSet,
+  kNextHop,
+  kSteerTarget,
+  kCounter,
+  kRule,
+  kMulticastRoute,
+  kMulticastLeg
+};
+// Those that users know by name.
+inline constexpr std::array kAllKinds = {Kind::kSettings, Kind::kInterface,     Kind::kPrefixSet,
+                                         Kind::kNextHop,  Kind::kSteerTarget,   Kind::kCounter,
+                                         Kind::kRule,     Kind::kMulticastRoute};
 absl::string_view KindName(Kind kind);  // as in messages to users: "next hop"
 
 enum class AttachMode : uint8_t { kAuto, kNative, kGeneric };
@@ -193,6 +206,51 @@ struct Counter {
   uint32_t id = 0;          // from 1
   uint32_t references = 0;  // rules
 };
+
+struct MulticastInput {
+  std::vector<std::string> interfaces;
+  Prefix group;
+  std::vector<Prefix> include;
+  std::vector<Prefix> exclude;
+  uint16_t port = 0;      // 0: any
+  uint8_t protocol = 17;  // UDP
+  friend bool operator==(const MulticastInput&, const MulticastInput&) = default;
+};
+
+struct EgressAddress {
+  friend bool operator==(const EgressAddress&, const EgressAddress&) = default;
+};
+// monostate: as received.
+using LegSource = std::variant<std::monostate, EgressAddress, IpAddress>;
+
+struct MulticastLeg {
+  std::string name;
+  std::string interface;
+  std::optional<IpAddress> group;
+  LegSource source;
+  uint16_t port = 0;         // 0: as received
+  uint16_t source_port = 0;  // 0: as received
+  uint8_t ttl = 0;           // 0: one less than it was
+  uint8_t ttl_threshold = 0;
+  std::optional<uint8_t> dscp;
+  std::optional<uint16_t> vlan;
+  std::optional<RateLimit> rate_limit;
+  friend bool operator==(const MulticastLeg&, const MulticastLeg&) = default;
+};
+
+struct MulticastRoute {
+  std::string name;
+  MulticastInput input;
+  std::vector<MulticastLeg> legs;
+  uint32_t id = 0;  // from 1
+};
+
+// A leg's id, which its counters have: exists while its route has it.
+struct MulticastLegId {
+  std::string name;  // "route/leg"
+  uint32_t id = 0;   // from 1
+};
+std::string LegKey(absl::string_view route, absl::string_view leg);
 
 struct ManagementAllow {
   std::optional<Prefix> source;

@@ -72,7 +72,7 @@ bool NamesProtocol(const Match& match) {
 }
 
 // All of the rule but its ports.
-RuleEntry CompileMatch(const Match& match, const State& state) {
+RuleEntry CompileAllButPorts(const Match& match, const State& state) {
   RuleEntry entry;
   SetPrefix(match.source, entry.src, entry.src_mask);
   SetPrefix(match.destination, entry.dst, entry.dst_mask);
@@ -131,11 +131,17 @@ std::vector<RuleEntry> Expand(const RuleEntry& entry, const PortRanges& sources,
 
 }  // namespace
 
+std::vector<RuleEntry> CompileMatch(const Match& match, const State& state) {
+  return Expand(CompileAllButPorts(match, state), match.source_ports, match.destination_ports);
+}
+
 std::vector<RuleEntry> CompileRule(const Rule& rule, const State& state) {
-  RuleEntry entry = CompileMatch(rule.match, state);
-  entry.prio = rule.priority;
-  entry.id = rule.id;
-  return Expand(entry, rule.match.source_ports, rule.match.destination_ports);
+  std::vector<RuleEntry> entries = CompileMatch(rule.match, state);
+  for (RuleEntry& entry : entries) {
+    entry.prio = rule.priority;
+    entry.id = rule.id;
+  }
+  return entries;
 }
 
 std::vector<RuleEntry> CompileManagement(const ManagementAllow& allow, const State& state) {
@@ -143,7 +149,7 @@ std::vector<RuleEntry> CompileManagement(const ManagementAllow& allow, const Sta
   match.source = allow.source;
   match.protocol = allow.protocol;
   match.interface = allow.interface;
-  RuleEntry entry = CompileMatch(match, state);
+  RuleEntry entry = CompileAllButPorts(match, state);
   entry.prio = HG_PRIO_MGMT;
   entry.flags |= HG_RULE_MGMT;
   return Expand(entry, {}, allow.destination_ports);

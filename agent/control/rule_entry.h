@@ -32,7 +32,9 @@ struct RuleEntry {
   friend bool operator==(const RuleEntry&, const RuleEntry&) = default;
 };
 
-// The entries of a rule: one for each pair of its port ranges.
+// The entries of a match, without id and priority: one for each pair of its port ranges.
+std::vector<RuleEntry> CompileMatch(const Match& match, const State& state);
+// The entries of a rule.
 std::vector<RuleEntry> CompileRule(const Rule& rule, const State& state);
 std::vector<RuleEntry> CompileManagement(const ManagementAllow& allow, const State& state);
 

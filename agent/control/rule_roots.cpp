@@ -11,6 +11,7 @@ static_assert(HG_SETS == 1 << kOrder, "a run of slots is as long as there are se
 }  // namespace
 
 uint32_t RuleRoots::TreeOf(const RuleEntry& entry) {
+  if ((entry.id & HG_ID_MROUTE) != 0) return kMulticast;
   // Source sets are usually the larger ones, and fewer packets are in them.
   if (entry.src_set != 0) return entry.src_set <= HG_SETS ? OfSourceSet(entry.src_set - 1) : kTrees;
   return entry.dst_set != 0 ? OfDestinationSet(entry.dst_set - 1) : kMain;
@@ -18,13 +19,14 @@ uint32_t RuleRoots::TreeOf(const RuleEntry& entry) {
 
 hg_slot RuleRoots::Get(uint32_t tree) const {
   if (tree == kMain) return main_;
+  if (tree == kMulticast) return multicast_;
   const Run& run = RunOf(tree);
   return run.base != 0 ? store_.slots[run.base + SetOf(tree)] : hg_slot{};
 }
 
 void RuleRoots::Put(uint32_t tree, const hg_slot& root) {
-  if (tree == kMain) {
-    main_ = root;
+  if (tree == kMain || tree == kMulticast) {
+    (tree == kMain ? main_ : multicast_) = root;
     return;
   }
   const hg_slot before = Get(tree);
@@ -61,8 +63,10 @@ bool RuleRoots::AdoptRun(uint32_t base, Run& run) {
   return run.trees != 0;
 }
 
-bool RuleRoots::Adopt(const hg_slot& main, uint32_t source_slots, uint32_t destination_slots) {
+bool RuleRoots::Adopt(const hg_slot& main, const hg_slot& multicast, uint32_t source_slots,
+                      uint32_t destination_slots) {
   main_ = main;
+  multicast_ = multicast;
   return AdoptRun(source_slots, source_) && AdoptRun(destination_slots, destination_);
 }
 

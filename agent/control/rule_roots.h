@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The trees that rules are in, and where packets find them: one for each prefix set that rules name as source, one
-// for each that they name as destination, and the main one for all others (ADR 2).
+// for each that they name as destination, and the main one for all others (ADR 2); and the one of multicast
+// routes, whose entries are rules to it.
 #pragma once
 
 #include <absl/functional/function_ref.h>
@@ -14,10 +15,10 @@
 
 namespace headgate {
 
-// Trees are told by numbers: 0 is the main one, then those of source sets, then those of destination sets.
+// Trees are told by numbers: 0 is the main one, then those of source sets, those of destination sets, multicast's.
 class RuleRoots {
  public:
-  static constexpr uint32_t kMain = 0, kTrees = 1 + 2 * HG_SETS;
+  static constexpr uint32_t kMain = 0, kMulticast = 1 + 2 * HG_SETS, kTrees = kMulticast + 1;
   static constexpr uint32_t OfSourceSet(uint32_t set) { return 1 + set; }
   static constexpr uint32_t OfDestinationSet(uint32_t set) { return 1 + HG_SETS + set; }
   // The tree that an entry belongs to; from kTrees on when it is garbage.
@@ -31,11 +32,12 @@ class RuleRoots {
 
   // What hg_root says of them.
   uint32_t main() const { return main_.ref; }
+  uint32_t multicast() const { return multicast_.ref; }
   uint32_t source_slots() const { return source_.base; }
   uint32_t destination_slots() const { return destination_.base; }
 
   // Takes over roots read back from the kernel, not what is below them. False when they are none this class wrote.
-  bool Adopt(const hg_slot& main, uint32_t source_slots, uint32_t destination_slots);
+  bool Adopt(const hg_slot& main, const hg_slot& multicast, uint32_t source_slots, uint32_t destination_slots);
 
  private:
   // Slots by set.
@@ -48,7 +50,7 @@ class RuleRoots {
   bool AdoptRun(uint32_t base, Run& run);
 
   TreeStore& store_;
-  hg_slot main_{};
+  hg_slot main_{}, multicast_{};
   Run source_, destination_;
 };
 

@@ -3,6 +3,8 @@
 // What is derived from states: counts and indexes, and what tells two of them apart.
 #include "agent/control/state.h"
 
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 
 #include "agent/control/change.h"
@@ -25,6 +27,10 @@ absl::string_view KindName(Kind kind) {
       return "counter";
     case Kind::kRule:
       return "rule";
+    case Kind::kMulticastRoute:
+      return "multicast route";
+    case Kind::kMulticastLeg:
+      return "multicast leg";
   }
   return "object";
 }
@@ -37,6 +43,13 @@ uint32_t EntryCount(const Match& match) {
   return static_cast<uint32_t>(std::max<size_t>(1, match.source_ports.size()) *
                                std::max<size_t>(1, match.destination_ports.size()));
 }
+
+uint32_t EntryCount(const MulticastInput& input) {
+  const size_t sources = std::max<size_t>(1, input.include.size()) + input.exclude.size();
+  return static_cast<uint32_t>(input.interfaces.size() * sources);
+}
+
+std::string LegKey(absl::string_view route, absl::string_view leg) { return absl::StrCat(route, "/", leg); }
 
 void ForEachRetiredId(const State& before, const State& after, const std::function<void(Kind, uint32_t)>& visit) {
   ForEachDifference(before, after, [&visit](Kind kind, const std::string&, const auto* old, const auto* now) {
@@ -57,6 +70,8 @@ void DeriveState(State& state) {
     ++counter.references;
     state.counters.Set(std::move(counter));
   });
+  state.multicast_routes.ForEach(
+      [&](const std::shared_ptr<const MulticastRoute>& route) { state.entry_count += EntryCount(route->input); });
   for (const auto& allow : state.settings->management) state.entry_count += EntryCount(allow);
 }
 

@@ -48,9 +48,11 @@ struct State {
   Table<SteerTarget> steer_targets;
   Table<Counter> counters;
   Table<Rule> rules;
+  Table<MulticastRoute> multicast_routes;
+  Table<MulticastLegId> multicast_legs;
   PersistentMap<std::shared_ptr<const Rule>, PriorityTraits> priorities;
   uint64_t prefix_count = 0;  // over all sets
-  uint64_t entry_count = 0;   // match entries of all rules and of the management list
+  uint64_t entry_count = 0;   // match entries of all rules, of multicast routes and of the management list
 };
 using Snapshot = std::shared_ptr<const State>;
 
@@ -79,6 +81,8 @@ void ForEachDifference(const State& before, const State& after, Visitor&& visit)
   table(Kind::kSteerTarget, before.steer_targets, after.steer_targets);
   table(Kind::kCounter, before.counters, after.counters);
   table(Kind::kRule, before.rules, after.rules);
+  table(Kind::kMulticastRoute, before.multicast_routes, after.multicast_routes);
+  table(Kind::kMulticastLeg, before.multicast_legs, after.multicast_legs);
 }
 
 }  // namespace headgate

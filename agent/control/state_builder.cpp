@@ -23,6 +23,9 @@ bool SameMeaning(const SteerTarget& a, const SteerTarget& b) {
   return a.fallback == b.fallback && a.handler == b.handler && a.workers == b.workers && a.spread == b.spread &&
          a.priority == b.priority;
 }
+bool SameMeaning(const MulticastRoute& a, const MulticastRoute& b) {
+  return a.input == b.input && a.legs == b.legs;
+}
 bool SameMeaning(const Rule& a, const Rule& b) {
   return a.priority == b.priority && a.match == b.match && (a.action == b.action || *a.action == *b.action);
 }
@@ -66,6 +69,7 @@ class StateBuilder {
   void CheckDevices();
   void CheckReferences();
   void CountCounters();
+  void NumberLegs();
   // Objects that are new in this change.
   template <typename T>
   std::vector<std::shared_ptr<const T>> Fresh(Table<T> State::*table) const;
@@ -196,6 +200,10 @@ void StateBuilder::CheckObjects() {
   for (const auto& u : change_.prefix_sets) CheckPrefixSet(u.object, u.path, found), report(u.path);
   for (const auto& u : change_.next_hops) CheckNextHop(u.object, u.path, next_, found), report(u.path);
   for (const auto& u : change_.steer_targets) CheckSteerTarget(u.object, u.path, next_, found), report(u.path);
+  for (const auto& u : change_.multicast_routes) {
+    CheckMulticastRoute(u.object, u.path, next_, found);
+    report(u.path);
+  }
   for (const auto& u : change_.rules) CheckRule(u.object, u.path, next_, found), report(u.path);
   if (!change_.management) return;
   for (size_t i = 0; i < change_.management->size(); ++i) {
@@ -233,6 +241,7 @@ void StateBuilder::CheckReferences() {
   for (const auto& u : change_.rules) checked.insert(RulePath(u.object.name));
   for (const auto& u : change_.next_hops) checked.insert(NextHopPath(u.object.name));
   for (const auto& u : change_.steer_targets) checked.insert(SteerTargetPath(u.object.name));
+  for (const auto& u : change_.multicast_routes) checked.insert(MulticastRoutePath(u.object.name));
   if (change_.management) checked.insert("management");
   ForEachReference(next_,
                    [&](const std::string& path, absl::string_view field, Kind kind, const std::string& name) {
@@ -265,6 +274,29 @@ void StateBuilder::CountCounters() {
     const Counter* counter = next_.counters.Get(name);
     if (counter && counter->references == 0) next_.counters.Erase(absl::string_view(name));
   }
+}
+
+// A leg that keeps its name keeps its id, and so its counters.
+void StateBuilder::NumberLegs() {
+  Table<MulticastRoute>::ForEachDifference(current_->multicast_routes, next_.multicast_routes,
+                                           [&](const auto* before, const auto* after) {
+                                             absl::flat_hash_set<std::string> stay;
+                                             if (after) {
+                                               for (const MulticastLeg& leg : (*after)->legs)
+                                                 stay.insert(LegKey((*after)->name, leg.name));
+                                             }
+                                             if (before) {
+                                               for (const MulticastLeg& leg : (*before)->legs) {
+                                                 const std::string key = LegKey((*before)->name, leg.name);
+                                                 if (!stay.contains(key))
+                                                   next_.multicast_legs.Erase(absl::string_view(key));
+                                               }
+                                             }
+                                             for (const std::string& key : stay) {
+                                               if (next_.multicast_legs.Get(key) == nullptr)
+                                                 next_.multicast_legs.Set(MulticastLegId{key, 0});
+                                             }
+                                           });
 }
 
 template <typename T>
@@ -305,6 +337,11 @@ absl::Status StateBuilder::CheckLimits() {
     if (before) next_.entry_count -= EntryCount((*before)->match);
     if (after) next_.entry_count += EntryCount((*after)->match);
   });
+  Table<MulticastRoute>::ForEachDifference(current_->multicast_routes, next_.multicast_routes,
+                                           [&](const auto* before, const auto* after) {
+                                             if (before) next_.entry_count -= EntryCount((*before)->input);
+                                             if (after) next_.entry_count += EntryCount((*after)->input);
+                                           });
   const auto management_entries = [](const Settings& settings) {
     uint64_t count = 0;
     for (const auto& allow : settings.management) count += EntryCount(allow);
@@ -318,8 +355,9 @@ absl::Status StateBuilder::CheckLimits() {
                                         if (after) next_.prefix_count += (*after)->prefixes.size();
                                       });
   if (next_.entry_count > limits_.max_entries && next_.entry_count > current_->entry_count) {
-    return absl::ResourceExhaustedError(absl::StrCat("table hg_rules: the rules need ", next_.entry_count,
-                                                     " match entries and there is room for ", limits_.max_entries,
+    return absl::ResourceExhaustedError(absl::StrCat("table hg_rules: rules and multicast routes need ",
+                                                     next_.entry_count, " match entries and there is room for ",
+                                                     limits_.max_entries,
                                                      ": start headgated with a higher --max-rules"));
   }
   if (next_.prefix_count > limits_.max_prefixes && next_.prefix_count > current_->prefix_count) {
@@ -338,10 +376,14 @@ void StateBuilder::ForEachTable(F&& visit) {
   visit(Kind::kSteerTarget, &State::steer_targets);
   visit(Kind::kCounter, &State::counters);
   visit(Kind::kRule, &State::rules);
+  visit(Kind::kMulticastRoute, &State::multicast_routes);
+  visit(Kind::kMulticastLeg, &State::multicast_legs);
 }
 
 ChangeResult StateBuilder::Build(bool dry_run) {
   Delete(Kind::kRule, &State::rules, change_.rules, change_.delete_rules);
+  Delete(Kind::kMulticastRoute, &State::multicast_routes, change_.multicast_routes,
+         change_.delete_multicast_routes);
   Delete(Kind::kSteerTarget, &State::steer_targets, change_.steer_targets, change_.delete_steer_targets);
   Delete(Kind::kNextHop, &State::next_hops, change_.next_hops, change_.delete_next_hops);
   Delete(Kind::kPrefixSet, &State::prefix_sets, change_.prefix_sets, change_.delete_prefix_sets);
@@ -351,6 +393,7 @@ ChangeResult StateBuilder::Build(bool dry_run) {
   EditPrefixSets();
   Put(Kind::kNextHop, &State::next_hops, change_.next_hops);
   Put(Kind::kSteerTarget, &State::steer_targets, change_.steer_targets);
+  Put(Kind::kMulticastRoute, &State::multicast_routes, change_.multicast_routes);
   Put(Kind::kRule, &State::rules, change_.rules);
   PutPriorities();
   PutSettings();
@@ -360,6 +403,7 @@ ChangeResult StateBuilder::Build(bool dry_run) {
   if (!violations_.empty()) return {nullptr, std::move(violations_), absl::OkStatus()};
 
   CountCounters();
+  NumberLegs();
   absl::Status status = CheckLimits();
   ForEachTable([&](Kind kind, auto table) { status.Update(CheckIds(kind, table)); });
   if (!status.ok()) return {nullptr, {}, std::move(status)};

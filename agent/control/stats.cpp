@@ -75,6 +75,20 @@ absl::StatusOr<InterfaceStats> ReadInterface(const Dataplane& dataplane, const I
   return stats;
 }
 
+absl::StatusOr<MulticastRouteStats> ReadMulticastRoute(const Dataplane& dataplane, const MulticastRoute& route,
+                                                       const State& state) {
+  MulticastRouteStats stats{.name = route.name};
+  HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> fields,
+                      dataplane.ReadCounters(CounterId::kMroutes, route.id, 1));
+  stats.count = RowAt<hg_count>(fields, 0);
+  for (const MulticastLeg& leg : route.legs) {
+    const MulticastLegId* id = state.multicast_legs.Get(LegKey(route.name, leg.name));
+    HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> row, dataplane.ReadCounters(CounterId::kLegs, id->id, 1));
+    stats.legs.push_back({leg.name, RowAt<hg_leg_count>(row, 0)});
+  }
+  return stats;
+}
+
 }  // namespace
 
 const Reason& ReasonOf(uint32_t reason) {
@@ -120,6 +134,12 @@ absl::StatusOr<Stats> ReadStats(const Dataplane& dataplane, const State& state, 
     const auto counters = Select(state.counters, filter, kByName);
     HG_ASSIGN_OR_RETURN(const auto rows, ReadRows<hg_count>(dataplane, CounterId::kNamed, counters));
     for (size_t i = 0; i < counters.size(); ++i) stats.counters.push_back({counters[i]->name, rows[i]});
+  }
+  if (filter.multicast_routes) {
+    for (const auto& route : Select(state.multicast_routes, filter, kByName)) {
+      HG_ASSIGN_OR_RETURN(MulticastRouteStats one, ReadMulticastRoute(dataplane, *route, state));
+      stats.multicast_routes.push_back(std::move(one));
+    }
   }
   HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> nowhere,
                       dataplane.ReadCounters(CounterId::kPorts, HG_REASON_PASS_UNCONFIGURED, 1));

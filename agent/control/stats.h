@@ -48,10 +48,27 @@ struct CounterStats {
   hg_count count{};
 };
 
+struct MulticastLegStats {
+  std::string name;
+  hg_leg_count count{};
+  // Copies that the kernel did not make. What is under way at the moment is among them.
+  uint64_t not_made() const {
+    const uint64_t known = count.packets + count.ttl + count.limited + count.no_source + count.malformed;
+    return count.offered > known ? count.offered - known : 0;
+  }
+};
+
+struct MulticastRouteStats {
+  std::string name;
+  hg_count count{};
+  std::vector<MulticastLegStats> legs;
+};
+
 struct Stats {
   std::vector<InterfaceStats> interfaces;
   std::vector<RuleStats> rules;
   std::vector<CounterStats> counters;
+  std::vector<MulticastRouteStats> multicast_routes;
   uint64_t unconfigured_packets = 0;
   uint64_t samples_lost = 0;
 };
@@ -60,6 +77,7 @@ struct StatsFilter {
   bool interfaces = true;
   bool rules = true;
   bool counters = true;
+  bool multicast_routes = true;
   std::function<bool(const std::string& name)> wanted = [](const std::string&) { return true; };
 };
 

@@ -34,12 +34,14 @@ class ObjectCodec {
   virtual std::string Encode(const PrefixSet& set) const = 0;
   virtual std::string Encode(const NextHop& hop) const = 0;
   virtual std::string Encode(const SteerTarget& target) const = 0;
+  virtual std::string Encode(const MulticastRoute& route) const = 0;
   virtual std::string Encode(const Rule& rule) const = 0;
   virtual absl::StatusOr<Settings> DecodeSettings(absl::string_view body) const = 0;
   virtual absl::StatusOr<Interface> DecodeInterface(absl::string_view body) const = 0;
   virtual absl::StatusOr<PrefixSet> DecodePrefixSet(absl::string_view body) const = 0;
   virtual absl::StatusOr<NextHop> DecodeNextHop(absl::string_view body) const = 0;
   virtual absl::StatusOr<SteerTarget> DecodeSteerTarget(absl::string_view body) const = 0;
+  virtual absl::StatusOr<MulticastRoute> DecodeMulticastRoute(absl::string_view body) const = 0;
   virtual absl::StatusOr<Rule> DecodeRule(absl::string_view body) const = 0;
 };
 

@@ -54,7 +54,7 @@ absl::Status Store::WriteObjects(const State& before, const State& after, bool l
     put.Bind(1, static_cast<int64_t>(kind)).BindText(2, name);
     if (!now) {
       status.Update(erase.Bind(1, static_cast<int64_t>(kind)).BindText(2, name).Run());
-    } else if constexpr (std::is_same_v<Object, Counter>) {
+    } else if constexpr (std::is_same_v<Object, Counter> || std::is_same_v<Object, MulticastLegId>) {
       status.Update(put.Bind(3, now->id).BindBlob(4, "").Run());
     } else if constexpr (std::is_same_v<Object, Settings>) {
       status.Update(put.Bind(3, 0).BindBlob(4, codec_.Encode(*now)).Run());
@@ -103,6 +103,12 @@ absl::Status Store::ReadObject(Statement& row, State& state) const {
       return absl::OkStatus();
     case Kind::kRule:
       return set(&ObjectCodec::DecodeRule, &State::rules);
+    case Kind::kMulticastRoute:
+      return set(&ObjectCodec::DecodeMulticastRoute, &State::multicast_routes);
+    case Kind::kMulticastLeg:
+      state.multicast_legs.Erase(absl::string_view(name));
+      if (!deleted) state.multicast_legs.Set(MulticastLegId{name, id});
+      return absl::OkStatus();
   }
   return absl::OkStatus();
 }

@@ -11,20 +11,14 @@
 #include <algorithm>
 #include <limits>
 
+#include "agent/control/checker.h"
+
 namespace headgate {
 namespace {
 
-constexpr size_t kMaxName = 63;
 constexpr size_t kMaxDeviceName = 127;  // ALTIFNAMSIZ - 1
 constexpr uint32_t kMaxPriority = 0x7fffffff;
-constexpr size_t kMaxPortRanges = 32;
 constexpr uint32_t kMaxRuleEntries = 256;
-constexpr uint64_t kMaxPacketsPerSecond = 1'000'000'000;
-constexpr uint64_t kMinBitsPerSecond = 1'000;
-constexpr uint64_t kMaxBitsPerSecond = 1'000'000'000'000;
-constexpr uint64_t kMaxBurstSeconds = 3600;
-constexpr uint16_t kMaxVlan = 4094;
-constexpr char kMissing[] = "there is no ";
 // Fields of a match that are right or wrong whatever the others are.
 constexpr absl::string_view kIndependent[] = {"interface", "vlan", "inner_vlan", "dscp", "packet_length"};
 
@@ -32,55 +26,6 @@ constexpr absl::string_view kIndependent[] = {"interface", "vlan", "inner_vlan",
 bool IsWithin(absl::string_view path, absl::string_view other) {
   return absl::ConsumePrefix(&path, other) && (path.empty() || path[0] == '.' || path[0] == '[');
 }
-
-// Collects violations of one object, with paths below the object's.
-class Checker {
- public:
-  Checker(const std::string& path, Violations& violations) : path_(path), violations_(violations) {}
-
-  template <typename... Parts>
-  void Fail(absl::string_view field, const Parts&... description) {
-    violations_.push_back({field.empty() ? path_ : absl::StrCat(path_, ".", field), absl::StrCat(description...)});
-  }
-
-  void Name(absl::string_view name, absl::string_view field = "name") {
-    if (name.empty()) {
-      Fail(field, "a name is needed");
-    } else if (name.size() > kMaxName || !std::all_of(name.begin(), name.end(), [](char c) {
-                 return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-';
-               })) {
-      Fail(field, "\"", name, "\": names are 1 to ", kMaxName, " characters of A-Z a-z 0-9 _ . -");
-    }
-  }
-
-  template <typename Table>
-  void Exists(absl::string_view field, absl::string_view kind, const Table& table, absl::string_view name) {
-    if (!name.empty() && !table.Get(name)) Fail(field, kMissing, kind, " \"", name, "\"");
-  }
-
-  void Vlan(absl::string_view field, const std::optional<uint16_t>& vlan) {
-    if (vlan && *vlan > kMaxVlan) Fail(field, *vlan, ": VLAN ids are 0 to ", kMaxVlan);
-  }
-
-  void Unicast(absl::string_view field, const MacAddress& mac) {
-    if (IsGroup(mac) || IsZero(mac)) Fail(field, ToString(mac), " is not a unicast Ethernet address");
-  }
-
-  void Ports(absl::string_view field, const PortRanges& ranges) {
-    if (ranges.size() > kMaxPortRanges) {
-      Fail(field, ranges.size(), " ranges: at most ", kMaxPortRanges, " are possible; use several rules");
-    }
-    for (const PortRange& range : ranges) {
-      if (range.first > range.last) {
-        Fail(field, "\"", range.first, "-", range.last, "\": the first port must not be above the last");
-      }
-    }
-  }
-
- private:
-  const std::string& path_;
-  Violations& violations_;
-};
 
 void CheckAddresses(const Match& match, const State& state, Checker& check) {
   if (match.source && !match.source_set.empty()) {
@@ -134,24 +79,6 @@ void CheckProtocol(const Match& match, Checker& check) {
   CheckIcmp(match, check);
 }
 
-void CheckRateLimit(const RateLimit& limit, Checker& check) {
-  if ((limit.packets_per_second != 0) == (limit.bits_per_second != 0)) {
-    check.Fail("action.rate_limit", "exactly one of packets_per_second and bits_per_second is needed");
-    return;
-  }
-  if (limit.packets_per_second > kMaxPacketsPerSecond) {
-    check.Fail("action.rate_limit.packets_per_second", "must be 1 to ", kMaxPacketsPerSecond);
-  }
-  if (limit.bits_per_second != 0 &&
-      (limit.bits_per_second < kMinBitsPerSecond || limit.bits_per_second > kMaxBitsPerSecond)) {
-    check.Fail("action.rate_limit.bits_per_second", "must be ", kMinBitsPerSecond, " to ", kMaxBitsPerSecond);
-  }
-  const uint64_t rate = std::min(std::max(limit.packets_per_second, limit.bits_per_second), kMaxBitsPerSecond);
-  if (limit.burst > rate * kMaxBurstSeconds) {
-    check.Fail("action.rate_limit.burst", "more than the rate gives in an hour");
-  }
-}
-
 void CheckAction(const Action& action, const State& state, Checker& check) {
   if (std::holds_alternative<std::monostate>(action.verdict)) {
     check.Fail("action", "one of pass, drop, tx, redirect, route, next_hop and steer is needed");
@@ -170,7 +97,7 @@ void CheckAction(const Action& action, const State& state, Checker& check) {
     check.Exists("action.steer.target", "steer target", state.steer_targets, steer->target);
   }
   if (!action.counter.empty()) check.Name(action.counter, "action.count.counter");
-  if (action.rate_limit) CheckRateLimit(*action.rate_limit, check);
+  if (action.rate_limit) CheckRateLimit(*action.rate_limit, "action.rate_limit", check);
 }
 
 }  // namespace
@@ -178,6 +105,7 @@ void CheckAction(const Action& action, const State& state, Checker& check) {
 std::string RulePath(absl::string_view name) { return absl::StrCat("rules[\"", name, "\"]"); }
 std::string NextHopPath(absl::string_view name) { return absl::StrCat("next_hops[\"", name, "\"]"); }
 std::string SteerTargetPath(absl::string_view name) { return absl::StrCat("steer_targets[\"", name, "\"]"); }
+std::string MulticastRoutePath(absl::string_view name) { return absl::StrCat("multicast_routes[\"", name, "\"]"); }
 
 void ForEachReference(const State& state, const ReferenceVisitor& visit) {
   state.rules.ForEach([&](const std::shared_ptr<const Rule>& rule) {
@@ -205,6 +133,17 @@ void ForEachReference(const State& state, const ReferenceVisitor& visit) {
       visit(SteerTargetPath(target->name), ".handler.tap.interface", Kind::kInterface, tap->interface);
     }
   });
+  state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
+    const std::string path = MulticastRoutePath(route->name);
+    for (size_t i = 0; i < route->input.interfaces.size(); ++i) {
+      visit(path, absl::StrCat(".input.interfaces[", i, "]"), Kind::kInterface, route->input.interfaces[i]);
+    }
+    for (size_t i = 0; i < route->legs.size(); ++i) {
+      visit(path, absl::StrCat(".legs[", i, "].interface"), Kind::kInterface, route->legs[i].interface);
+      visit(path, absl::StrCat(".legs[", i, "].name"), Kind::kMulticastLeg,
+            LegKey(route->name, route->legs[i].name));
+    }
+  });
   const auto& allow = state.settings->management;
   for (size_t i = 0; i < allow.size(); ++i) {
     visit("management", absl::StrCat(".allow[", i, "].interface"), Kind::kInterface, allow[i].interface);
@@ -224,8 +163,11 @@ absl::Status CheckWhole(const State& state) {
         return state.steer_targets.Get(name) != nullptr;
       case Kind::kCounter:
         return state.counters.Get(name) != nullptr;
+      case Kind::kMulticastLeg:
+        return state.multicast_legs.Get(name) != nullptr;
       case Kind::kSettings:
       case Kind::kRule:
+      case Kind::kMulticastRoute:
         break;
     }
     return true;

@@ -20,6 +20,8 @@ void CheckPrefixSet(const PrefixSet& set, const std::string& path, Violations& v
 void CheckNextHop(const NextHop& hop, const std::string& path, const State& state, Violations& violations);
 void CheckSteerTarget(const SteerTarget& target, const std::string& path, const State& state,
                       Violations& violations);
+void CheckMulticastRoute(const MulticastRoute& route, const std::string& path, const State& state,
+                         Violations& violations);
 void CheckManagement(const ManagementAllow& entry, const std::string& path, const State& state,
                      Violations& violations);
 void CheckRule(const Rule& rule, const std::string& path, const State& state, Violations& violations);
@@ -28,6 +30,7 @@ void CheckRule(const Rule& rule, const std::string& path, const State& state, Vi
 std::string RulePath(absl::string_view name);
 std::string NextHopPath(absl::string_view name);
 std::string SteerTargetPath(absl::string_view name);
+std::string MulticastRoutePath(absl::string_view name);
 
 // Calls visit(object's path, field below it, kind and name of what it refers to) for every reference of a state;
 // the name may be empty.

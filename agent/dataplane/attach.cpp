@@ -2,6 +2,7 @@
 #include "agent/dataplane/attach.h"
 
 #include <absl/strings/str_cat.h>
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <linux/ethtool.h>
@@ -51,6 +52,16 @@ DriverMode ModeOf(uint32_t ifindex) {
 }
 
 absl::string_view ModeName(DriverMode mode) { return mode == DriverMode::kNative ? "native" : "generic"; }
+
+template <typename Value>
+absl::Status WriteWhereOther(const bpf_map* map, uint32_t key, const Value& wanted, uint32_t& changed) {
+  Value held{};
+  if (bpf_map_lookup_elem(bpf_map__fd(map), &key, &held) != 0) return ErrnoStatus("read ", bpf_map__name(map));
+  if (std::memcmp(&wanted, &held, sizeof(held)) == 0) return absl::OkStatus();
+  ++changed;
+  if (bpf_map_update_elem(bpf_map__fd(map), &key, &wanted, BPF_ANY) == 0) return absl::OkStatus();
+  return ErrnoStatus("write ", bpf_map__name(map));
+}
 
 // What about the device may keep packets from being seen as they are.
 std::vector<std::string> WarningsFor(const Device& device) {
@@ -169,21 +180,29 @@ absl::Status Ports::SetIfindexSlots(absl::Span<const hg_ifindex> wanted, uint32_
   return Annotate(WriteArray(map, slots, entries.data()), "hg_ifindexes");
 }
 
+absl::Status Ports::DescribeDevice(uint32_t port, const Device& device, bool native, uint32_t& changed) {
+  const auto& maps = loader_.skeleton().maps;
+  hg_port entry{};
+  entry.ifindex = device.ifindex;
+  entry.mtu = device.mtu;
+  entry.flags = native ? HG_PORT_NATIVE : 0;
+  std::copy(device.mac.begin(), device.mac.end(), entry.mac);
+  HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_ports, port, entry, changed));
+  hg_port_address addresses{};
+  if (device.address4) addresses.ip4 = htonl(device.address4->words[0]);
+  if (device.address6) {
+    std::transform(device.address6->words.begin(), device.address6->words.end(), addresses.ip6, htonl);
+  }
+  return WriteWhereOther(maps.hg_port_ips, port, addresses, changed);
+}
+
 // Everything the program knows of the port, before the first packet can come.
 // `former`: the port that has the device until now, or 0.
 absl::Status Ports::Describe(uint32_t port, const Device& device, uint32_t former, uint32_t& changed) {
   const auto& maps = loader_.skeleton().maps;
-  hg_port entry{}, held{};
-  entry.ifindex = device.ifindex;
-  entry.mtu = device.mtu;
-  std::copy(device.mac.begin(), device.mac.end(), entry.mac);
-  if (bpf_map_lookup_elem(bpf_map__fd(maps.hg_ports), &port, &held) != 0) return ErrnoStatus("read hg_ports");
-  if (std::memcmp(&entry, &held, sizeof(entry)) != 0) {
-    ++changed;
-    if (bpf_map_update_elem(bpf_map__fd(maps.hg_ports), &port, &entry, BPF_ANY) != 0) {
-      return ErrnoStatus("write hg_ports");
-    }
-  }
+  const Port& holder = ports_[former != 0 ? former : port];
+  const bool native = holder.link && holder.ifindex == device.ifindex && holder.mode == DriverMode::kNative;
+  HG_RETURN_IF_ERROR(DescribeDevice(port, device, native, changed));
   std::vector<hg_ifindex> slots = {{device.ifindex, port}};
   if (former != 0) slots.push_back({ports_[port].link ? ports_[port].ifindex : 0, former});
   HG_RETURN_IF_ERROR(SetIfindexSlots(slots, changed));
@@ -310,6 +329,9 @@ absl::StatusOr<Attachment> Ports::Attach(uint32_t port, const Device& device, st
     if (!bound.link) return status;
     result.refused = status;
   }
+  // How the program runs is known only now.
+  uint32_t told = 0;
+  HG_RETURN_IF_ERROR(DescribeDevice(port, device, bound.mode == DriverMode::kNative, told));
   if (result.refused.ok()) bound.generic_asked = mode == DriverMode::kGeneric;
   result.mode = bound.mode;
   if (!mode && bound.mode == DriverMode::kGeneric) result.warnings.push_back(ModeWarning(bound));
@@ -321,11 +343,9 @@ absl::Status Ports::Detach(uint32_t port) {
   unlink(loader_.LinkPath(PortName(port)).c_str());
   ports_[port] = Port{};
   bpf_map_delete_elem(bpf_map__fd(maps.hg_devmap), &port);  // the kernel may have done so already
-  const hg_port none{};
-  if (bpf_map_update_elem(bpf_map__fd(maps.hg_ports), &port, &none, BPF_ANY) != 0) {
-    return ErrnoStatus("write hg_ports");
-  }
   uint32_t changed = 0;
+  HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_ports, port, hg_port{}, changed));
+  HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_port_ips, port, hg_port_address{}, changed));
   return SetIfindexSlots({{0, port}}, changed);
 }
 
@@ -355,16 +375,14 @@ absl::Status Ports::SweepIfindexes(Repairs& repairs) {
 
 absl::Status Ports::Sweep(Repairs& repairs) {
   const auto& maps = loader_.skeleton().maps;
-  const int ports = bpf_map__fd(maps.hg_ports), devices = bpf_map__fd(maps.hg_devmap);
-  const hg_port none{};
+  const int devices = bpf_map__fd(maps.hg_devmap);
   for (uint32_t port = 0; port < HG_PORTS; ++port) {
     if (ports_[port].link || ports_[port].ifindex != 0) continue;  // Attach sees to it
-    hg_port held{};
-    if (bpf_map_lookup_elem(ports, &port, &held) != 0) return ErrnoStatus("read hg_ports");
-    if (std::memcmp(&held, &none, sizeof(held)) != 0) {
-      ++repairs["hg_ports"];
-      if (bpf_map_update_elem(ports, &port, &none, BPF_ANY) != 0) return ErrnoStatus("write hg_ports");
-    }
+    uint32_t described = 0, addressed = 0;
+    HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_ports, port, hg_port{}, described));
+    HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_port_ips, port, hg_port_address{}, addressed));
+    if (described != 0) repairs["hg_ports"] += described;
+    if (addressed != 0) repairs["hg_port_ips"] += addressed;
     uint32_t target = 0;
     if (bpf_map_lookup_elem(devices, &port, &target) != 0) continue;
     ++repairs["hg_devmap"];

@@ -49,6 +49,7 @@ class Ports {
 
   // Each writes what is not as it should be, and counts it in `changed`.
   absl::Status Describe(uint32_t port, const Device& device, uint32_t former, uint32_t& changed);
+  absl::Status DescribeDevice(uint32_t port, const Device& device, bool native, uint32_t& changed);
   absl::Status SetIfindexSlots(absl::Span<const hg_ifindex> wanted, uint32_t& changed);
   static std::string ModeWarning(const Port& bound);
   absl::StatusOr<Fd> CreateLink(uint32_t port, const Device& device, DriverMode mode);

@@ -31,7 +31,8 @@ absl::Status CheckRange(uint32_t first, uint32_t count, uint32_t size, absl::str
 
 }  // namespace
 
-BpfDataplane::BpfDataplane(std::unique_ptr<Loader> loader) : loader_(std::move(loader)), ports_(*loader_) {}
+BpfDataplane::BpfDataplane(std::unique_ptr<Loader> loader)
+    : loader_(std::move(loader)), ports_(*loader_), fanouts_(*loader_) {}
 
 BpfDataplane::~BpfDataplane() {
   ring_buffer__free(samples_);
@@ -76,16 +77,17 @@ absl::Status BpfDataplane::Setup() {
 
 const bpf_map* BpfDataplane::MapOf(TableId table) const {
   const auto& maps = loader_->skeleton().maps;
-  const bpf_map* const tables[kTables] = {maps.hg_roots,   maps.hg_nodes,     maps.hg_slots,
-                                          maps.hg_rules,   maps.hg_matches,   maps.hg_prefixes,
-                                          maps.hg_actions, maps.hg_next_hops, maps.hg_targets};
+  const bpf_map* const tables[kTables] = {maps.hg_roots,   maps.hg_nodes,    maps.hg_slots,   maps.hg_rules,
+                                          maps.hg_matches, maps.hg_prefixes, maps.hg_actions, maps.hg_next_hops,
+                                          maps.hg_targets, maps.hg_mroutes,  maps.hg_legs,    maps.hg_fanouts};
   return tables[static_cast<size_t>(table)];
 }
 
 const bpf_map* BpfDataplane::MapOf(CounterId table) const {
   const auto& maps = loader_->skeleton().maps;
-  const bpf_map* const tables[kCounterTables] = {maps.hg_port_stats, maps.hg_rule_stats, maps.hg_counters,
-                                                 maps.hg_egress_stats, maps.hg_samples_lost};
+  const bpf_map* const tables[kCounterTables] = {maps.hg_port_stats,   maps.hg_rule_stats,   maps.hg_counters,
+                                                 maps.hg_egress_stats, maps.hg_samples_lost, maps.hg_mroute_stats,
+                                                 maps.hg_leg_stats};
   return tables[static_cast<size_t>(table)];
 }
 
@@ -93,8 +95,14 @@ absl::Status BpfDataplane::Write(TableId table, absl::Span<const uint32_t> index
   const TableInfo info = Info(table);
   for (const uint32_t index : indexes) HG_RETURN_IF_ERROR(CheckRange(index, 1, info.capacity, info.name));
   absl::Status status = Annotate(WriteArray(bpf_map__fd(MapOf(table)), indexes, values), info.name);
+  if (table == TableId::kFanouts) status.Update(WriteFanouts(indexes, static_cast<const hg_fanout*>(values)));
   Stamp(std::nullopt);  // what packets found in a table before it was repaired is not to be remembered
   return status;
+}
+
+absl::Status BpfDataplane::WriteFanouts(absl::Span<const uint32_t> indexes, const hg_fanout* values) {
+  for (size_t i = 0; i < indexes.size(); ++i) HG_RETURN_IF_ERROR(fanouts_.Set(indexes[i], values[i]));
+  return absl::OkStatus();
 }
 
 absl::Status BpfDataplane::Read(TableId table, uint32_t first, uint32_t count, void* values) const {
@@ -170,6 +178,7 @@ int BpfDataplane::target_states_map() const { return bpf_map__fd(loader_->skelet
 
 absl::Status BpfDataplane::TakeOver() {
   HG_RETURN_IF_ERROR(ports_.TakeOver());
+  HG_RETURN_IF_ERROR(fanouts_.Restore());
   HG_RETURN_IF_ERROR(Quiesce());
   HG_RETURN_IF_ERROR(loader_->Pin());
   egress_counting_ = AttachEgressCounters(*loader_, [this] { return Quiesce(); });
@@ -180,17 +189,29 @@ absl::Status BpfDataplane::TakeOver() {
 absl::StatusOr<Attachment> BpfDataplane::Attach(uint32_t port, const Device& device,
                                                 std::optional<DriverMode> mode) {
   if (port == 0 || port >= HG_PORTS) return absl::OutOfRangeError(absl::StrCat("no port ", port));
-  return ports_.Attach(port, device, mode);
+  const auto described = [this, port] {
+    hg_port entry{};
+    bpf_map_lookup_elem(bpf_map__fd(loader_->skeleton().maps.hg_ports), &port, &entry);
+    return entry;
+  };
+  const hg_port before = described();
+  absl::StatusOr<Attachment> attachment = ports_.Attach(port, device, mode);
+  const hg_port after = described();
+  // What else is wrong with fanouts is drift, which Sweep finds.
+  if (std::memcmp(&before, &after, sizeof(before)) != 0) HG_RETURN_IF_ERROR(fanouts_.Follow(port));
+  return attachment;
 }
 
 absl::Status BpfDataplane::Detach(uint32_t port) {
   if (port == 0 || port >= HG_PORTS) return absl::OutOfRangeError(absl::StrCat("no port ", port));
-  return ports_.Detach(port);
+  HG_RETURN_IF_ERROR(ports_.Detach(port));
+  return fanouts_.Follow(port);
 }
 
 absl::StatusOr<Repairs> BpfDataplane::Sweep() {
   Repairs repairs;
   HG_RETURN_IF_ERROR(ports_.Sweep(repairs));
+  HG_RETURN_IF_ERROR(fanouts_.Sweep(repairs));
   HG_RETURN_IF_ERROR(loader_->RepairPins(repairs));
   if (egress_counting_.ok()) HG_RETURN_IF_ERROR(RepairEgressCounters(*loader_, repairs));
   return repairs;
@@ -209,9 +230,13 @@ RuleCounters BpfDataplane::rule_counters() const {
 }
 
 uint32_t BpfDataplane::CounterFields(CounterId table) const {
-  static constexpr uint32_t kFields[kCounterTables] = {
-      sizeof(hg_count) / sizeof(uint64_t), sizeof(hg_rule_count) / sizeof(uint64_t),
-      sizeof(hg_count) / sizeof(uint64_t), sizeof(hg_egress) / sizeof(uint64_t), 1};
+  static constexpr uint32_t kFields[kCounterTables] = {sizeof(hg_count) / sizeof(uint64_t),
+                                                       sizeof(hg_rule_count) / sizeof(uint64_t),
+                                                       sizeof(hg_count) / sizeof(uint64_t),
+                                                       sizeof(hg_egress) / sizeof(uint64_t),
+                                                       1,
+                                                       sizeof(hg_count) / sizeof(uint64_t),
+                                                       sizeof(hg_leg_count) / sizeof(uint64_t)};
   return kFields[static_cast<size_t>(table)];
 }
 

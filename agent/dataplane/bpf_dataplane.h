@@ -11,6 +11,7 @@
 #include "agent/base/fd.h"
 #include "agent/dataplane/attach.h"
 #include "agent/dataplane/dataplane.h"
+#include "agent/dataplane/fanouts.h"
 #include "agent/dataplane/loader.h"
 #include "agent/dataplane/rule_counters.h"
 
@@ -57,12 +58,14 @@ class BpfDataplane : public Dataplane {
   void Stamp(std::optional<uint32_t> root);
   explicit BpfDataplane(std::unique_ptr<Loader> loader);
   absl::Status Setup();
+  absl::Status WriteFanouts(absl::Span<const uint32_t> indexes, const hg_fanout* values);
   const bpf_map* MapOf(TableId table) const;
   const bpf_map* MapOf(CounterId table) const;
   RuleCounters rule_counters() const;
 
   std::unique_ptr<Loader> loader_;
   Ports ports_;
+  Fanouts fanouts_;
   hg_active* active_ = nullptr;       // the map's memory
   std::atomic<uint32_t> serial_ = 0;  // of the last stamp
   Fd quiesce_inner_, quiesce_outer_;

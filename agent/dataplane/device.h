@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ struct Device {
   MacAddress mac{};
   uint32_t mtu = 0;
   bool up = false;  // administratively up and with a carrier
+  // The first of each family, the IPv6 one a link-local address only where there is no other.
+  std::optional<IpAddress> address4, address6;
   friend bool operator==(const Device&, const Device&) = default;
 };
 

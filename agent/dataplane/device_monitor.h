@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The network devices of this network namespace, and word of every change to them, by rtnetlink.
+// The network devices of this network namespace with their addresses, and word of every change to them, by
+// rtnetlink.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -18,6 +19,12 @@
 struct mnl_socket;
 
 namespace headgate {
+
+// What the kernel has told of devices.
+struct KnownDevices {
+  std::map<uint32_t, Device> devices;                    // by ifindex
+  std::map<uint32_t, std::vector<IpAddress>> addresses;  // by ifindex, in the kernel's order
+};
 
 class DeviceMonitor {
  public:
@@ -44,7 +51,7 @@ class DeviceMonitor {
   Callback changed_;
   mnl_socket* socket_ = nullptr;  // of changes
   Fd wake_;
-  std::map<uint32_t, Device> devices_;
+  KnownDevices known_;
   std::jthread thread_;
 };
 

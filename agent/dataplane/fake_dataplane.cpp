@@ -13,10 +13,10 @@
 namespace headgate {
 namespace {
 
-constexpr const char* kTableNames[kTables] = {"hg_roots",   "hg_nodes",     "hg_slots",
-                                              "hg_rules",   "hg_matches",   "hg_prefixes",
-                                              "hg_actions", "hg_next_hops", "hg_targets"};
-constexpr uint32_t kFields[kCounterTables] = {2, 3, 2, 3, 1};
+constexpr const char* kTableNames[kTables] = {"hg_roots",   "hg_nodes",    "hg_slots",   "hg_rules",
+                                              "hg_matches", "hg_prefixes", "hg_actions", "hg_next_hops",
+                                              "hg_targets", "hg_mroutes",  "hg_legs",    "hg_fanouts"};
+constexpr uint32_t kFields[kCounterTables] = {2, 3, 2, 3, 1, 2, 7};
 
 }  // namespace
 
@@ -29,16 +29,25 @@ FakeDataplane::FakeDataplane(uint32_t capacity) : capacity_(capacity), tables_(k
 
 size_t FakeDataplane::ValueSize(TableId table) {
   static constexpr size_t kSizes[kTables] = {
-      sizeof(hg_root),      sizeof(hg_node_page),     sizeof(hg_slot_page),
-      sizeof(hg_rule_page), sizeof(hg_match_page),    sizeof(hg_prefix_page),
-      sizeof(hg_action),    sizeof(hg_next_hop_page), sizeof(hg_target_page)};
+      sizeof(hg_root),        sizeof(hg_node_page),   sizeof(hg_slot_page), sizeof(hg_rule_page),
+      sizeof(hg_match_page),  sizeof(hg_prefix_page), sizeof(hg_action),    sizeof(hg_next_hop_page),
+      sizeof(hg_target_page), sizeof(hg_mroute_page), sizeof(hg_leg_page),  sizeof(hg_fanout)};
   return kSizes[static_cast<size_t>(table)];
 }
 
 uint32_t FakeDataplane::Capacity(TableId table) const {
-  static constexpr uint32_t kPerValue[kTables] = {
-      1, HG_NODES_PER_PAGE, HG_SLOTS_PER_PAGE, HG_RULES_PER_PAGE, HG_MATCHES_PER_PAGE, HG_PREFIXES_PER_PAGE, 1, 1,
-      1};
+  static constexpr uint32_t kPerValue[kTables] = {1,
+                                                  HG_NODES_PER_PAGE,
+                                                  HG_SLOTS_PER_PAGE,
+                                                  HG_RULES_PER_PAGE,
+                                                  HG_MATCHES_PER_PAGE,
+                                                  HG_PREFIXES_PER_PAGE,
+                                                  1,
+                                                  1,
+                                                  1,
+                                                  1,
+                                                  1,
+                                                  1};
   if (table == TableId::kRoots) return HG_ROOTS;
   const uint32_t per_value = kPerValue[static_cast<size_t>(table)];
   return (capacity_ + per_value - 1) / per_value;
@@ -123,7 +132,8 @@ std::vector<std::pair<uint32_t, uint32_t>> FakeDataplane::Bound() const {
 }
 
 uint32_t FakeDataplane::CounterRows(CounterId id) const {
-  const uint32_t rows[kCounterTables] = {HG_PORTS * HG_REASON_SLOTS, capacity_, HG_COUNTERS, HG_PORTS, 1};
+  const uint32_t rows[kCounterTables] = {
+      HG_PORTS * HG_REASON_SLOTS, capacity_, HG_COUNTERS, HG_PORTS, 1, HG_MROUTES, HG_LEGS};
   return rows[static_cast<size_t>(id)];
 }
 uint32_t FakeDataplane::CounterFields(CounterId id) const { return kFields[static_cast<size_t>(id)]; }

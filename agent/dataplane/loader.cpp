@@ -135,6 +135,8 @@ void Loader::SetSizes() {
   bpf_map__set_max_entries(maps.hg_actions, pages(2 * entries, 1));
   bpf_map__set_max_entries(maps.hg_next_hops, pages(2 * HG_NEXT_HOP_PAGES, 1));
   bpf_map__set_max_entries(maps.hg_targets, pages(2 * HG_TARGET_PAGES, 1));
+  bpf_map__set_max_entries(maps.hg_mroutes, pages(2 * HG_MROUTE_PAGES, 1));
+  bpf_map__set_max_entries(maps.hg_legs, pages(2 * HG_LEG_PAGES, 1));
   bpf_map__set_max_entries(maps.hg_sources, sizes.max_sources);
   // Rule ids are from 1 to twice the entries: a document may replace all rules by others.
   const uint32_t counter_pages = RuleCounters::PagesFor(2 * entries + 1),
@@ -175,9 +177,10 @@ absl::Status Loader::ReuseRuleCounters() {
 // Adopts pinned maps. The tables of a generation only together, and only of the same ABI.
 absl::Status Loader::ReuseMaps() {
   auto& maps = skeleton_->maps;
-  const std::vector<bpf_map*> tables = {maps.hg_active,    maps.hg_roots,   maps.hg_nodes,   maps.hg_slots,
-                                        maps.hg_rules,     maps.hg_matches, maps.hg_actions, maps.hg_prefixes,
-                                        maps.hg_next_hops, maps.hg_targets};
+  const std::vector<bpf_map*> tables = {maps.hg_active,    maps.hg_roots,      maps.hg_nodes,   maps.hg_slots,
+                                        maps.hg_rules,     maps.hg_matches,    maps.hg_actions, maps.hg_prefixes,
+                                        maps.hg_next_hops, maps.hg_targets,    maps.hg_mroutes, maps.hg_legs,
+                                        maps.hg_fanouts,   maps.hg_fanout_maps};
   std::vector<Fd> fds;
   fds.reserve(tables.size());
   for (const bpf_map* table : tables) fds.push_back(PinnedLike(table));
@@ -191,7 +194,8 @@ absl::Status Loader::ReuseMaps() {
   for (bpf_map* map :
        {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_queues, maps.hg_target_state,
         maps.hg_limiters, maps.hg_sources, maps.hg_port_stats, maps.hg_counters, maps.hg_egress_stats,
-        maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost}) {
+        maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost, maps.hg_port_ips, maps.hg_fanout_state,
+        maps.hg_mroute_stats, maps.hg_leg_stats, maps.hg_leg_limiters}) {
     if (const Fd fd = PinnedLike(map)) HG_RETURN_IF_ERROR(Reuse(map, fd));
   }
   return ReuseRuleCounters();

@@ -110,6 +110,43 @@ void AddRuleCounters(const Stats& stats, Families& out) {
   out.Counter("headgate_samples_lost_total", "Sampled packets that found the ring full.", stats.samples_lost);
 }
 
+// A series for each leg: at most 8191.
+void AddMulticast(const Stats& stats, Families& out) {
+  const auto each = [&stats](auto&& add) {
+    for (const MulticastRouteStats& route : stats.multicast_routes) {
+      for (const MulticastLegStats& leg : route.legs) add(leg, Labels{{"route", route.name}, {"leg", leg.name}});
+    }
+  };
+  for (const MulticastRouteStats& route : stats.multicast_routes) {
+    out.Counter("headgate_multicast_packets_total", "Packets that the route took.", route.count.packets,
+                {{"route", route.name}});
+  }
+  for (const MulticastRouteStats& route : stats.multicast_routes) {
+    out.Counter("headgate_multicast_bytes_total", "Frame bytes of them.", route.count.bytes,
+                {{"route", route.name}});
+  }
+  each([&out](const MulticastLegStats& leg, const Labels& labels) {
+    out.Counter("headgate_multicast_leg_sent_packets_total", "Copies handed to the leg's device.",
+                leg.count.packets, labels);
+  });
+  each([&out](const MulticastLegStats& leg, const Labels& labels) {
+    out.Counter("headgate_multicast_leg_sent_bytes_total", "Frame bytes of them.", leg.count.bytes, labels);
+  });
+  each([&out](const MulticastLegStats& leg, const Labels& labels) {
+    const std::pair<const char*, uint64_t> reasons[] = {{"ttl", leg.count.ttl},
+                                                        {"limited", leg.count.limited},
+                                                        {"no_source", leg.count.no_source},
+                                                        {"malformed", leg.count.malformed},
+                                                        {"no_device", leg.not_made()}};
+    for (const auto& [reason, packets] : reasons) {
+      Labels with_reason = labels;
+      with_reason.emplace_back("reason", reason);
+      out.Counter("headgate_multicast_leg_dropped_packets_total", "Copies that were not sent.", packets,
+                  with_reason);
+    }
+  });
+}
+
 void AddInterfaces(const Controller& controller, Families& out) {
   const auto interfaces = controller.interfaces();
   for (const auto& [name, state] : interfaces) {
@@ -258,6 +295,7 @@ std::string Metrics::Text(const Controller& controller, const std::vector<TableI
   if (stats.ok()) {
     AddInterfaceCounters(*stats, families);
     AddRuleCounters(*stats, families);
+    AddMulticast(*stats, families);
   } else {
     Log(spdlog::level::err, "cannot read counters for metrics", {{"reason", stats.status()}});
   }

@@ -17,9 +17,9 @@
 namespace headgate::testing {
 namespace {
 
-constexpr TableId kTablesToWrite[] = {TableId::kNodes,    TableId::kSlots,    TableId::kRules,
-                                      TableId::kMatches,  TableId::kPrefixes, TableId::kActions,
-                                      TableId::kNextHops, TableId::kTargets};
+constexpr TableId kTablesToWrite[] = {TableId::kNodes,    TableId::kSlots,   TableId::kRules,    TableId::kMatches,
+                                      TableId::kPrefixes, TableId::kActions, TableId::kNextHops, TableId::kTargets,
+                                      TableId::kMroutes,  TableId::kLegs,    TableId::kFanouts};
 
 // One kind of data plane, with two devices to attach to.
 class Subject {
@@ -142,11 +142,12 @@ TEST_P(DataplaneContract, TheRootActivatedIsInForce) {
 
 TEST_P(DataplaneContract, TablesAreTheMapsOfTheirStructs) {
   const std::pair<const char*, size_t> expected[kTables] = {
-      {"hg_roots", sizeof(hg_root)},         {"hg_nodes", sizeof(hg_node_page)},
-      {"hg_slots", sizeof(hg_slot_page)},    {"hg_rules", sizeof(hg_rule_page)},
-      {"hg_matches", sizeof(hg_match_page)}, {"hg_prefixes", sizeof(hg_prefix_page)},
-      {"hg_actions", sizeof(hg_action)},     {"hg_next_hops", sizeof(hg_next_hop_page)},
-      {"hg_targets", sizeof(hg_target_page)}};
+      {"hg_roots", sizeof(hg_root)},          {"hg_nodes", sizeof(hg_node_page)},
+      {"hg_slots", sizeof(hg_slot_page)},     {"hg_rules", sizeof(hg_rule_page)},
+      {"hg_matches", sizeof(hg_match_page)},  {"hg_prefixes", sizeof(hg_prefix_page)},
+      {"hg_actions", sizeof(hg_action)},      {"hg_next_hops", sizeof(hg_next_hop_page)},
+      {"hg_targets", sizeof(hg_target_page)}, {"hg_mroutes", sizeof(hg_mroute_page)},
+      {"hg_legs", sizeof(hg_leg_page)},       {"hg_fanouts", sizeof(hg_fanout)}};
   for (size_t i = 0; i < kTables; ++i) {
     const TableInfo info = plane().Info(static_cast<TableId>(i));
     EXPECT_EQ(info.name, expected[i].first);
@@ -157,7 +158,9 @@ TEST_P(DataplaneContract, TablesAreTheMapsOfTheirStructs) {
                                                                {0, sizeof(hg_rule_count) / 8},
                                                                {HG_COUNTERS, sizeof(hg_count) / 8},
                                                                {HG_PORTS, sizeof(hg_egress) / 8},
-                                                               {1, 1}};
+                                                               {1, 1},
+                                                               {HG_MROUTES, sizeof(hg_count) / 8},
+                                                               {HG_LEGS, sizeof(hg_leg_count) / 8}};
   for (size_t i = 0; i < kCounterTables; ++i) {
     const auto table = static_cast<CounterId>(i);
     if (counters[i].first != 0) {

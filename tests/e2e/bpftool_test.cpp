@@ -20,7 +20,7 @@ namespace {
 using nlohmann::json;
 
 // Maps whose values are the kernel's own and have no BTF.
-const std::set<std::string> kKernelTypes = {"devmap", "xskmap", "ringbuf"};
+const std::set<std::string> kKernelTypes = {"devmap", "xskmap", "ringbuf", "array_of_maps"};
 
 class BpftoolTest : public LiveGatewayTest {
  protected:

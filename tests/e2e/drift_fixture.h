@@ -101,6 +101,7 @@ interfaces: [{name: in, device: g0}, {name: out, device: g1}]
 prefix_sets: [{name: bogons, prefixes: [198.51.100.0/24, "2001:db8:bad::/48"]}]
 next_hops: [{name: hop, interface: out, mac: "02:00:00:00:0c:01"}]
 steer_targets: [{name: app, fallback: drop}]
+multicast_routes: [{name: feed, input: {interfaces: [in], group: 239.1.1.1}, legs: [{interface: out}]}]
 rules:
   - {name: other-1, priority: 51, match: {destination: 203.0.113.1, protocol: tcp}, action: {drop: {}}}
   - {name: other-2, priority: 52, match: {destination: 203.0.113.2, protocol: tcp}, action: {drop: {}}}

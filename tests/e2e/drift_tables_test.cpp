@@ -32,6 +32,9 @@ const std::map<std::string, std::string> kNotKept = {
     {"hg_xsks", "sockets: whoever opens one puts it there"},
     {"hg_queues", "heartbeats: workers write them all the time"},
     {"hg_target_state", "whether targets have handlers, which the slow path writes"},
+    {"hg_mroute_stats", "counters: the programs write them"},
+    {"hg_leg_stats", "counters: the programs write them"},
+    {"hg_leg_limiters", "state of rate limits: the programs write it with every packet"},
 };
 
 // Bytes as bpftool takes them.
@@ -95,11 +98,39 @@ class DriftTablesTest : public DriftTest {
       {"hg_prefixes", [this] { ExpectByteRepaired("hg_prefixes", LastUsed("hg_prefixes")); }},
       {"hg_actions", [this] { ExpectByteRepaired("hg_actions", LastUsed("hg_actions")); }},
       {"hg_next_hops", [this] { ExpectByteRepaired("hg_next_hops", LastUsed("hg_next_hops")); }},
+      {"hg_mroutes", [this] { ExpectByteRepaired("hg_mroutes", LastUsed("hg_mroutes")); }},
+      {"hg_legs", [this] { ExpectByteRepaired("hg_legs", LastUsed("hg_legs")); }},
+      {"hg_fanouts", [this] { ExpectByteRepaired("hg_fanouts", LastUsed("hg_fanouts")); }},
+      {"hg_fanout_state", [this] { ExpectByteRepaired("hg_fanout_state", LastUsed("hg_fanout_state")); }},
+      {"hg_fanout_maps",
+       [this] {
+         const uint32_t fanout = LastUsed("hg_fanouts");
+         const auto devices = [this, fanout] {
+           return lab_->In("gw", absl::StrCat("bpftool -j map lookup pinned ", Pin("hg_fanout_maps"), " key ",
+                                              Words(fanout), " || true"));
+         };
+         const std::string right = devices();
+         ExpectNamed(
+             "hg_fanout_maps",
+             [&] {
+               lab_->In("gw",
+                        absl::StrCat("bpftool map delete pinned ", Pin("hg_fanout_maps"), " key ", Words(fanout)));
+             },
+             [&] { return devices() == right; });
+       }},
+      {"hg_port_ips",
+       [this] {
+         const hg_port_address entry{.ip4 = 4711, .ip6 = {}};
+         const uint32_t out = Port("out");  // now: the agent stands still while damage is done
+         ExpectDumpRepaired("hg_port_ips", "attachments", [&] { Update("hg_port_ips", out, Words(entry)); });
+         ExpectDumpRepaired("hg_port_ips", "hg_port_ips",
+                            [&] { Update("hg_port_ips", kForeignPort, Words(entry)); });
+       }},
       {"hg_targets", [this] { ExpectByteRepaired("hg_targets", LastUsed("hg_targets")); }},
       {"hg_ports",
        [this] {
          const auto damage = [this](uint32_t port) {
-           const hg_port entry{.ifindex = 4711, .mtu = 9000, .mac = {2, 0, 0, 0, 0, 9}, .pad = {}};
+           const hg_port entry{.ifindex = 4711, .mtu = 9000, .mac = {2, 0, 0, 0, 0, 9}, .flags = 0, .pad = 0};
            Update("hg_ports", port, Words(entry));
          };
          const uint32_t out = Port("out");

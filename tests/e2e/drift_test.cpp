@@ -17,7 +17,7 @@ TEST_F(DriftTest, ScribbledTablesAreRepaired) {
   for (int round = 0; round < 2; ++round) {
     SCOPED_TRACE(round == 0 ? "before the restart" : "after the restart");
     for (const char* name : {"hg_active", "hg_nodes", "hg_slots", "hg_rules", "hg_prefixes", "hg_actions",
-                             "hg_next_hops", "hg_targets"}) {
+                             "hg_next_hops", "hg_targets", "hg_mroutes", "hg_legs", "hg_fanouts"}) {
       const std::vector<uint32_t> used = PinnedMap(*agent_, name).Used();
       ASSERT_FALSE(used.empty()) << name;
       ExpectScribbleRepaired(name, used.back());

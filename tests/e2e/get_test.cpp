@@ -25,6 +25,8 @@ std::string NameOf(const pb::Object& object) {
       return "next_hop " + object.next_hop().name();
     case pb::Object::kSteerTarget:
       return "steer_target " + object.steer_target().name();
+    case pb::Object::kMulticastRoute:
+      return "multicast_route " + object.multicast_route().name();
     case pb::Object::kSettings:
       return "settings";
     case pb::Object::OBJECT_NOT_SET:
@@ -167,8 +169,9 @@ TEST_F(GetTest, UnknownKindsAreRefusedByTheirPlace) {
     EXPECT_EQ(status.violations[0].first, "kinds[1]");
     EXPECT_EQ(status.violations[1],
               std::pair(std::string("kinds[2]"),
-                        std::string("is value 100, which is unknown; here are: KIND_INTERFACE, KIND_PREFIX_SET, "
-                                    "KIND_RULE, KIND_NEXT_HOP, KIND_STEER_TARGET, KIND_SETTINGS")));
+                        std::string(
+                            "is value 100, which is unknown; here are: KIND_INTERFACE, KIND_PREFIX_SET, "
+                            "KIND_RULE, KIND_NEXT_HOP, KIND_STEER_TARGET, KIND_SETTINGS, KIND_MULTICAST_ROUTE")));
   }
 }
 
@@ -226,6 +229,15 @@ upsert:
     - {name: c, priority: 103, match: {protocol: "99", destination_set: bogons, fragment: later}, action: {route: {}}}
     - {name: d, priority: 104, action: {redirect: {interface: out, source_mac: "02:00:00:00:0c:04",
        destination_mac: "ff:ff:ff:ff:ff:ff"}}}
+  multicast_routes:
+    - {name: m, input: {interfaces: [in], group: 239.1.1.1}, legs: [{interface: out}]}
+    - name: n
+      input: {interfaces: [in], group: "ff3e:1::/32", sources: {include: ["2001:db8::1"], exclude: ["2001:db8:1::/48"]},
+              port: 5001}
+      legs: [{name: leg, interface: out, group: "ff3e::1", port: 1, source: "2001:db8::2", source_port: 2, ttl: {set: 3},
+              dscp: 0, vlan: 0, rate_limit: {bits_per_second: 5000, burst: 20000}}]
+    - {name: o, input: {interfaces: [in], group: 239.0.0.0/9, protocol: esp},
+       legs: [{interface: out, source: egress, ttl: {threshold: 9}}]}
 )");
   NowAndAfterRestart([&] {
     pb::ApplyRequest again;
@@ -246,6 +258,9 @@ upsert:
           break;
         case pb::Object::kSteerTarget:
           *config.add_steer_targets() = object.steer_target();
+          break;
+        case pb::Object::kMulticastRoute:
+          *config.add_multicast_routes() = object.multicast_route();
           break;
         case pb::Object::kSettings:
           config.set_default_action(object.settings().default_action());

@@ -23,6 +23,8 @@ const std::vector<std::string> kInterfaces = {"in", "out", "g0"};
 const std::vector<std::string> kSets = {"s0", "s1"};
 const std::vector<std::string> kHops = {"h0", "h1"};
 const std::vector<std::string> kTargets = {"t0", "t1"};
+const std::vector<std::string> kRoutes = {"m0", "m1", "m2"};
+const std::vector<std::string> kGroups = {"239.1.1.1", "239.1.0.0/16", "ff3e::1", "224.0.0.5", "10.0.0.1"};
 const std::vector<std::string> kRules = {"r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"};
 const std::vector<std::string> kMacs = {"02:00:00:00:00:01", "02:00:00:00:00:FE", "ff:ff:ff:ff:ff:ff", "",
                                         "01:00:5e:00:00:01"};
@@ -141,7 +143,7 @@ pb::Rule ApiMessages::Rule() {
 pb::GatewayConfig ApiMessages::Config(uint64_t objects) {
   pb::GatewayConfig config;
   for (; objects > 0; --objects) {
-    switch (Below(8)) {
+    switch (Below(9)) {
       case 0: {
         pb::Interface& interface = *config.add_interfaces();
         interface.set_name(Pick(kInterfaces));
@@ -182,6 +184,28 @@ pb::GatewayConfig ApiMessages::Config(uint64_t objects) {
         if (Below(4) == 0) target.set_priority(static_cast<uint32_t>(Below(9)));
         break;
       }
+      case 5: {
+        pb::MulticastRoute& route = *config.add_multicast_routes();
+        route.set_name(Pick(kRoutes));
+        route.mutable_input()->add_interfaces(Pick(kInterfaces));
+        route.mutable_input()->set_group(Pick(kGroups));
+        if (Below(4) == 0) route.mutable_input()->set_port(static_cast<uint32_t>(Below(3)));
+        if (Below(4) == 0) route.mutable_input()->set_protocol(Below(2) == 0 ? "17" : "esp");
+        if (Below(4) == 0) route.mutable_input()->mutable_sources()->add_include(Prefix());
+        if (Below(4) == 0) route.mutable_input()->mutable_sources()->add_exclude(Prefix());
+        for (uint64_t n = 1 + Below(2); n > 0; --n) {
+          pb::MulticastLeg& leg = *route.add_legs();
+          leg.set_interface(Pick(kInterfaces));
+          if (Below(4) == 0) leg.set_name(Pick(kRoutes));
+          if (Below(4) == 0) leg.set_group(Pick(kGroups));
+          if (Below(4) == 0) leg.set_source("egress");
+          if (Below(4) == 0) leg.set_port(static_cast<uint32_t>(Below(70000)));
+          if (Below(4) == 0) leg.mutable_ttl()->set_set(static_cast<uint32_t>(Below(300)));
+          if (Below(4) == 0) leg.set_dscp(static_cast<uint32_t>(Below(65)));
+          if (Below(4) == 0) leg.mutable_rate_limit()->set_packets_per_second(Below(1000));
+        }
+        break;
+      }
       case 4:
         config.set_default_action(static_cast<pb::DefaultAction>(Below(3)));
         if (Below(3) == 0) config.mutable_management();
@@ -208,6 +232,7 @@ pb::ApplyRequest ApiMessages::Sensible() {
     if (Below(8) == 0) patch.add_delete_prefix_sets(Pick(kSets));
     if (Below(8) == 0) patch.add_delete_next_hops(Pick(kHops));
     if (Below(8) == 0) patch.add_delete_steer_targets(Pick(kTargets));
+    if (Below(8) == 0) patch.add_delete_multicast_routes(Pick(kRoutes));
     if (Below(4) == 0) {
       pb::PrefixSetChange& change = *patch.add_prefix_set_changes();
       change.set_name(Pick(kSets));

@@ -123,6 +123,22 @@ pb::SteerTarget Canonical(pb::SteerTarget target) {
   return target;
 }
 
+pb::MulticastRoute Canonical(pb::MulticastRoute route) {
+  pb::MulticastInput& input = *route.mutable_input();
+  input.set_group(PrefixText(ReadPrefix(input.group())));
+  input.set_protocol(input.protocol().empty() ? "udp" : Protocol(input.protocol()));
+  for (auto* prefixes : {input.mutable_sources()->mutable_include(), input.mutable_sources()->mutable_exclude()}) {
+    for (std::string& prefix : *prefixes) prefix = PrefixText(ReadPrefix(prefix));
+  }
+  if (input.sources().ByteSizeLong() == 0) input.clear_sources();
+  for (pb::MulticastLeg& leg : *route.mutable_legs()) {
+    if (leg.name().empty()) leg.set_name(leg.interface());
+    if (leg.ttl().ByteSizeLong() == 0) leg.clear_ttl();
+    if (leg.rate_limit().per() == pb::RATE_LIMIT_SCOPE_GLOBAL) leg.mutable_rate_limit()->clear_per();
+  }
+  return route;
+}
+
 template <typename Messages>
 void Put(const Messages& messages, std::map<std::string, std::string>& objects) {
   for (const auto& message : messages) objects[message.name()] = Canonical(message).ShortDebugString();
@@ -150,6 +166,7 @@ void ApiModel::Upsert(const pb::GatewayConfig& config) {
   Put(config.interfaces(), interfaces_);
   Put(config.next_hops(), next_hops_);
   Put(config.steer_targets(), steer_targets_);
+  Put(config.multicast_routes(), multicast_routes_);
   Put(config.rules(), rules_);
   for (const pb::PrefixSet& set : config.prefix_sets()) {
     std::set<Prefix>& prefixes = prefix_sets_[set.name()];
@@ -172,6 +189,7 @@ void ApiModel::Apply(const pb::ApplyRequest& request) {
   Delete(patch.delete_rules(), rules_);
   Delete(patch.delete_next_hops(), next_hops_);
   Delete(patch.delete_steer_targets(), steer_targets_);
+  Delete(patch.delete_multicast_routes(), multicast_routes_);
   Upsert(patch.upsert());
   for (const pb::PrefixSetChange& change : patch.prefix_set_changes()) {
     std::set<Prefix>& prefixes = prefix_sets_[change.name()];
@@ -187,6 +205,7 @@ std::string ApiModel::Text() const {
   for (const auto& [name, content] : interfaces_) AddLine("interface", name, content, lines);
   for (const auto& [name, content] : next_hops_) AddLine("next_hop", name, content, lines);
   for (const auto& [name, content] : steer_targets_) AddLine("steer_target", name, content, lines);
+  for (const auto& [name, content] : multicast_routes_) AddLine("multicast_route", name, content, lines);
   for (const auto& [name, content] : rules_) AddLine("rule", name, content, lines);
   for (const auto& [name, prefixes] : prefix_sets_) {
     std::vector<std::string> texts;
@@ -209,6 +228,10 @@ std::string ApiModel::TextOf(const std::vector<pb::Object>& objects) {
         break;
       case pb::Object::kSteerTarget:
         AddLine("steer_target", object.steer_target().name(), object.steer_target().ShortDebugString(), lines);
+        break;
+      case pb::Object::kMulticastRoute:
+        AddLine("multicast_route", object.multicast_route().name(), object.multicast_route().ShortDebugString(),
+                lines);
         break;
       case pb::Object::kRule:
         AddLine("rule", object.rule().name(), object.rule().ShortDebugString(), lines);

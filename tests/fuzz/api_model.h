@@ -29,7 +29,8 @@ class ApiModel {
  private:
   void Upsert(const pb::GatewayConfig& config);
 
-  std::map<std::string, std::string> interfaces_, next_hops_, steer_targets_, rules_;  // as Get writes them
+  std::map<std::string, std::string> interfaces_, next_hops_, steer_targets_, multicast_routes_,
+      rules_;  // as Get writes them
   std::map<std::string, std::set<Prefix>> prefix_sets_;
   pb::DefaultAction default_action_ = pb::DEFAULT_ACTION_PASS;
   pb::Management management_;

@@ -48,6 +48,9 @@ std::string Describe(const State& state, bool ids) {
   state.prefix_sets.ForEach([&](const auto& o) { add("prefix set", *o, TextOf<v1::PrefixSet>(*o)); });
   state.next_hops.ForEach([&](const auto& o) { add("next hop", *o, TextOf<v1::NextHop>(*o)); });
   state.steer_targets.ForEach([&](const auto& o) { add("steer target", *o, TextOf<v1::SteerTarget>(*o)); });
+  state.multicast_routes.ForEach(
+      [&](const auto& o) { add("multicast route", *o, TextOf<v1::MulticastRoute>(*o)); });
+  state.multicast_legs.ForEach([&](const auto& o) { add("multicast leg", *o, o->name); });
   state.rules.ForEach([&](const auto& o) { add("rule", *o, TextOf<v1::Rule>(*o)); });
   state.counters.ForEach([&](const auto& o) { add("counter", *o, absl::StrCat(o->name, " x", o->references)); });
   state.priorities.ForEach(

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/control/compile_forward.h"
+#include "agent/control/compile_multicast.h"
 #include "agent/control/rule_entry.h"
 #include "tests/harness/walk.h"
 
@@ -216,6 +217,19 @@ std::string CompareObjects(const Dataplane& dataplane, const hg_root& root, cons
     expect("steer target " + target->name,
            ReadValue<hg_target_page>(dataplane, TableId::kTargets, page).target[target->id % HG_TARGETS_PER_PAGE],
            CompileTarget(*target));
+  });
+  state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
+    const uint32_t page = root.mroute_page[route->id / HG_MROUTES_PER_PAGE];
+    const hg_mroute held =
+        ReadValue<hg_mroute_page>(dataplane, TableId::kMroutes, page).route[route->id % HG_MROUTES_PER_PAGE];
+    expect("multicast route " + route->name, held, CompileMroute(*route, state, held.fanout));
+    expect("the fanout of " + route->name, ReadValue<hg_fanout>(dataplane, TableId::kFanouts, held.fanout),
+           CompileFanout(*route, state));
+    for (const MulticastLeg& leg : route->legs) {
+      const uint32_t id = LegId(*route, leg, state), legs = root.leg_page[id / HG_LEGS_PER_PAGE];
+      expect("leg " + leg.name, ReadValue<hg_leg_page>(dataplane, TableId::kLegs, legs).leg[id % HG_LEGS_PER_PAGE],
+             CompileLeg(leg, state));
+    }
   });
   const uint32_t verdict =
       state.settings->default_action == BasicVerdict::kDrop ? HG_VERDICT_DROP : HG_VERDICT_PASS;

@@ -25,9 +25,9 @@ constexpr size_t kSlower = 1;
 constexpr uint32_t kCapacity = 1 << 19;
 constexpr uint64_t kMaxLag = 24;  // generations that packets in flight may still use
 
-constexpr TableId kAllTables[] = {TableId::kRoots,   TableId::kNodes,    TableId::kSlots,
-                                  TableId::kRules,   TableId::kMatches,  TableId::kPrefixes,
-                                  TableId::kActions, TableId::kNextHops, TableId::kTargets};
+constexpr TableId kAllTables[] = {TableId::kRoots,   TableId::kNodes,    TableId::kSlots,   TableId::kRules,
+                                  TableId::kMatches, TableId::kPrefixes, TableId::kActions, TableId::kNextHops,
+                                  TableId::kTargets, TableId::kMroutes,  TableId::kLegs,    TableId::kFanouts};
 
 // A compiler with its tables, and a model of the rules it should hold.
 class Churn {

@@ -174,10 +174,11 @@ class DriftTest : public ::testing::Test {
     ASSERT_TRUE(node_.Start().ok());
     ASSERT_TRUE(node_
                     .Apply(Config(R"(
-interfaces: [{name: wan}]
+interfaces: [{name: wan}, {name: lan}]
 prefix_sets: [{name: bad, prefixes: [10.0.0.0/8]}]
 next_hops: [{name: up, interface: wan, mac: 02:00:00:00:00:01}]
 steer_targets: [{name: app}]
+multicast_routes: [{name: feed, input: {interfaces: [wan], group: 239.1.1.1}, legs: [{interface: lan}]}]
 rules:
   - {name: a, priority: 10, match: {source_set: bad}, action: {next_hop: {name: up}}}
   - {name: b, priority: 20, match: {protocol: tcp}, action: {steer: {target: app}}}
@@ -197,9 +198,9 @@ rules:
 };
 
 TEST_F(DriftTest, WhatOthersWroteIsPutRightAndToldOf) {
-  for (const TableId table :
-       {TableId::kRoots, TableId::kNodes, TableId::kSlots, TableId::kRules, TableId::kMatches, TableId::kPrefixes,
-        TableId::kActions, TableId::kNextHops, TableId::kTargets}) {
+  for (const TableId table : {TableId::kRoots, TableId::kNodes, TableId::kSlots, TableId::kRules,
+                              TableId::kMatches, TableId::kPrefixes, TableId::kActions, TableId::kNextHops,
+                              TableId::kTargets, TableId::kMroutes, TableId::kLegs, TableId::kFanouts}) {
     ASSERT_TRUE(node_.Eventually([&] { return node_.controller().status().last_drift_check.has_value(); }));
     const uint64_t before = node_.controller().status().drift_repaired;
     (void)node_.Events({EventType::kDriftRepaired});

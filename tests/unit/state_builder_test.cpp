@@ -185,7 +185,8 @@ TEST(StateBuilder, LimitsNameTheTableAndTheNeed) {
   EXPECT_EQ(
       refused("upsert: {rules: [{name: c, priority: 1, match: {source_ports: [\"1\", \"2\", \"3\"]}, action: "
               "{pass: {}}}]}"),
-      "table hg_rules: the rules need 11 match entries and there is room for 10: start headgated with a higher "
+      "table hg_rules: rules and multicast routes need 11 match entries and there is room for 10: start headgated "
+      "with a higher "
       "--max-rules");
   EXPECT_EQ(
       refused("prefix_set_changes: [{name: bad, add: [1.0.0.0/8, 2.0.0.0/8]}]"),

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Multicast routes, between messages and the model.
+#include "agent/api/convert.h"
+#include "agent/api/convert_reader.h"
+#include "agent/api/field_text.h"
+
+namespace headgate::api {
+namespace {
+
+constexpr char kEgress[] = "egress";
+
+// A number of which 0 says that it is not given.
+template <typename Narrow>
+void Optional(absl::string_view field, uint32_t value, Narrow& to, Reader& reader) {
+  std::optional<Narrow> number;
+  reader.Number(field, value, number);
+  to = number.value_or(0);
+}
+
+void Read(const pb::MulticastInput& from, MulticastInput& to, Reader& reader) {
+  to.interfaces.assign(from.interfaces().begin(), from.interfaces().end());
+  reader.Take("input.group", ParsePrefix(from.group()), to.group);
+  const auto read = [&reader](const char* field, const auto& texts, std::vector<Prefix>& out) {
+    for (int i = 0; i < texts.size(); ++i) {
+      Prefix prefix;
+      reader.Take(absl::StrCat("input.sources.", field, "[", i, "]"), ParsePrefix(texts[i]), prefix);
+      out.push_back(prefix);
+    }
+  };
+  read("include", from.sources().include(), to.include);
+  read("exclude", from.sources().exclude(), to.exclude);
+  Optional("input.port", from.port(), to.port, reader);
+  if (!from.protocol().empty()) reader.Take("input.protocol", ParseProtocol(from.protocol()), to.protocol);
+}
+
+void Read(const pb::MulticastLeg& from, const std::string& path, MulticastLeg& to, Reader& reader) {
+  to.interface = from.interface();
+  to.name = from.name().empty() ? from.interface() : from.name();
+  if (!from.group().empty()) reader.Take(path + ".group", ParseAddress(from.group()), to.group);
+  Optional(path + ".port", from.port(), to.port, reader);
+  if (from.source() == kEgress) {
+    to.source = EgressAddress{};
+  } else if (!from.source().empty()) {
+    IpAddress address;
+    reader.Take(path + ".source", ParseAddress(from.source()), address);
+    to.source = address;
+  }
+  Optional(path + ".source_port", from.source_port(), to.source_port, reader);
+  Optional(path + ".ttl.set", from.ttl().set(), to.ttl, reader);
+  Optional(path + ".ttl.threshold", from.ttl().threshold(), to.ttl_threshold, reader);
+  if (from.has_dscp()) reader.Number(path + ".dscp", from.dscp(), to.dscp);
+  if (from.has_vlan()) reader.Number(path + ".vlan", from.vlan(), to.vlan);
+  if (from.has_rate_limit()) {
+    RateLimit limit;
+    ReadInto(from.rate_limit(), path + ".rate_limit", limit, reader);
+    to.rate_limit = limit;
+  }
+}
+
+}  // namespace
+
+void ReadInto(const pb::MulticastRoute& from, MulticastRoute& to, Reader& reader) {
+  to.name = from.name();
+  Read(from.input(), to.input, reader);
+  to.legs.resize(static_cast<size_t>(from.legs_size()));
+  for (int i = 0; i < from.legs_size(); ++i) {
+    Read(from.legs(i), absl::StrCat("legs[", i, "]"), to.legs[static_cast<size_t>(i)], reader);
+  }
+}
+
+void ReadInto(const pb::RateLimit& from, absl::string_view field, RateLimit& to, Reader& reader) {
+  CheckEnum(absl::StrCat(field, ".per"), from.per(), pb::RateLimitScope_IsValid, reader);
+  to = {.packets_per_second = from.packets_per_second(),
+        .bits_per_second = from.bits_per_second(),
+        .burst = from.burst(),
+        .per_source = from.per() == pb::RATE_LIMIT_SCOPE_SOURCE};
+}
+
+void Write(const RateLimit& from, pb::RateLimit& to) {
+  to.set_packets_per_second(from.packets_per_second);
+  to.set_bits_per_second(from.bits_per_second);
+  to.set_burst(from.burst);
+  if (from.per_source) to.set_per(pb::RATE_LIMIT_SCOPE_SOURCE);
+}
+
+void Write(const MulticastRoute& from, pb::MulticastRoute& to) {
+  to.set_name(from.name);
+  pb::MulticastInput* input = to.mutable_input();
+  for (const std::string& interface : from.input.interfaces) input->add_interfaces(interface);
+  input->set_group(ToString(from.input.group));
+  for (const Prefix& prefix : from.input.include) input->mutable_sources()->add_include(ToString(prefix));
+  for (const Prefix& prefix : from.input.exclude) input->mutable_sources()->add_exclude(ToString(prefix));
+  input->set_port(from.input.port);
+  input->set_protocol(ProtocolText(from.input.protocol));
+  for (const MulticastLeg& leg : from.legs) {
+    pb::MulticastLeg* message = to.add_legs();
+    message->set_name(leg.name);
+    message->set_interface(leg.interface);
+    if (leg.group) message->set_group(ToString(*leg.group));
+    message->set_port(leg.port);
+    if (std::holds_alternative<EgressAddress>(leg.source)) message->set_source(kEgress);
+    if (const auto* address = std::get_if<IpAddress>(&leg.source)) message->set_source(ToString(*address));
+    message->set_source_port(leg.source_port);
+    if (leg.ttl != 0) message->mutable_ttl()->set_set(leg.ttl);
+    if (leg.ttl_threshold != 0) message->mutable_ttl()->set_threshold(leg.ttl_threshold);
+    if (leg.dscp) message->set_dscp(*leg.dscp);
+    if (leg.vlan) message->set_vlan(*leg.vlan);
+    if (leg.rate_limit) Write(*leg.rate_limit, *message->mutable_rate_limit());
+  }
+}
+
+}  // namespace headgate::api

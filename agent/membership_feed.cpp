@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/membership_feed.h"
+
+#include <algorithm>
+
+#include "agent/base/log.h"
+
+namespace headgate {
+namespace {
+
+// What could not be joined is tried again so often.
+constexpr std::chrono::milliseconds kRetry{1000};
+
+bool IsHost(const Prefix& prefix) { return prefix.length == AddressBits(prefix.address.family); }
+
+}  // namespace
+
+std::set<Membership> MembershipsOf(const State& state, const std::map<std::string, InterfaceState>& interfaces) {
+  std::set<Membership> wanted;
+  state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
+    const MulticastInput& input = route->input;
+    if (!IsHost(input.group)) return;
+    // A membership names senders one by one.
+    const bool by_source =
+        !input.include.empty() && std::all_of(input.include.begin(), input.include.end(), IsHost);
+    for (const std::string& name : input.interfaces) {
+      const auto found = interfaces.find(name);
+      if (found == interfaces.end() || !found->second.device) continue;
+      const uint32_t ifindex = found->second.device->ifindex;
+      if (!by_source) wanted.insert({ifindex, input.group.address, std::nullopt});
+      for (const Prefix& source : input.include) {
+        if (by_source) wanted.insert({ifindex, input.group.address, source.address});
+      }
+    }
+  });
+  // Who is sent all of a group is sent each sender's.
+  std::erase_if(wanted, [&wanted](const Membership& membership) {
+    return membership.source && wanted.contains({membership.ifindex, membership.group, std::nullopt});
+  });
+  return wanted;
+}
+
+MembershipFeed::MembershipFeed(const Controller& controller, EventBus& events)
+    : controller_(controller),
+      watcher_(events.Watch({EventType::kGenerationApplied, EventType::kInterfaceChange})),
+      thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+
+void MembershipFeed::Run(const std::stop_token& stop) {
+  Memberships memberships;
+  while (!stop.stop_requested()) {
+    if (const Snapshot applied = controller_.applied()) {
+      std::map<Membership, absl::Status> failures =
+          memberships.Want(MembershipsOf(*applied, controller_.interfaces()));
+      const std::lock_guard lock(mutex_);
+      for (const auto& [membership, failure] : failures) {
+        // Once, however often it is tried again.
+        if (!failures_.contains(membership)) {
+          Log(spdlog::level::warn, "a group is not joined, its packets may not come", {{"reason", failure}});
+        }
+      }
+      failures_ = std::move(failures);
+    }
+    // However many have come: one look serves them all.
+    if (watcher_->Next(kRetry)) {
+      while (watcher_->Next(std::chrono::milliseconds(0))) {
+      }
+    }
+  }
+}
+
+std::vector<std::string> MembershipFeed::Troubles() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> troubles;
+  for (const auto& [membership, failure] : failures_) {
+    troubles.push_back("multicast packets may not come: " + std::string(failure.message()));
+  }
+  return troubles;
+}
+
+}  // namespace headgate

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Keeps this host a member of the groups that the multicast routes in force take in: on each of their input
+// interfaces, of the senders that they name. Groups that a route gives as a prefix are not joined: somebody else
+// has to.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/control/controller.h"
+#include "agent/membership/memberships.h"
+
+namespace headgate {
+
+std::set<Membership> MembershipsOf(const State& state, const std::map<std::string, InterfaceState>& interfaces);
+
+class MembershipFeed {
+ public:
+  // Follows the controller until it is destroyed.
+  MembershipFeed(const Controller& controller, EventBus& events);
+
+  // What is not as wanted, for people. (any thread)
+  std::vector<std::string> Troubles() const;
+
+ private:
+  void Run(const std::stop_token& stop);
+
+  const Controller& controller_;
+  mutable std::mutex mutex_;  // guards failures_
+  std::map<Membership, absl::Status> failures_;
+  std::shared_ptr<EventBus::Watcher> watcher_;
+  std::jthread thread_;
+};
+
+}  // namespace headgate
