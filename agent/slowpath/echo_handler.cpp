@@ -60,6 +60,18 @@ bool Find(const Packet& packet, Datagram& datagram) {
          destination != INADDR_BROADCAST;
 }
 
+// From the service itself, or from another's port of the same number, both of which would answer the answer: one
+// forged datagram would never come to rest.
+bool MayComeBack(const Packet& packet, const Datagram& datagram) {
+  const uint8_t* const network = packet.segments[0].data + packet.meta.l3;
+  const bool to_itself =
+      datagram.ipv6 != nullptr
+          ? std::memcmp(network + offsetof(ipv6hdr, saddr), network + offsetof(ipv6hdr, daddr),
+                        sizeof(in6_addr)) == 0
+          : std::memcmp(network + offsetof(iphdr, saddr), network + offsetof(iphdr, daddr), sizeof(in_addr)) == 0;
+  return to_itself || datagram.udp->at.source == datagram.udp->at.dest;
+}
+
 bool ChecksumsAreRight(const Packet& packet, const Datagram& datagram) {
   const uint32_t length = ntohs(datagram.udp->at.len);
   if (length < sizeof(udphdr) || packet.meta.l4 + length > packet.length) return false;
@@ -104,7 +116,7 @@ void EchoHandler::Handle(absl::Span<Packet> packets) {
     // A group address cannot become a source.
     if (!Find(packet, datagram) || ((datagram.ethernet->h_dest[0] | datagram.ethernet->h_source[0]) & 1) != 0)
       continue;
-    if (!ChecksumsAreRight(packet, datagram)) continue;
+    if (MayComeBack(packet, datagram) || !ChecksumsAreRight(packet, datagram)) continue;
     TurnRound(packet, datagram);
     packet.disposition = Disposition::kReply;
   }

@@ -227,6 +227,17 @@ TEST(EchoHandler, DropsGroups) {
             Disposition::kReply);
 }
 
+// Two services that answer each other never end.
+TEST(EchoHandler, DropsWhatMayBeAnAnswer) {
+  const Udp same = {.source_port = 9000, .destination_port = 9000};
+  ExpectDropped(kThere / kThere4 / same / Payload(Content(9)));
+  ExpectDropped(kThere / kThere6 / same / Payload(Content(9)));
+  ExpectDropped(kThere / Ipv4{.source = "192.0.2.9", .destination = "192.0.2.9"} / kThereUdp /
+                Payload(Content(9)));
+  ExpectDropped(kThere / Ipv6{.source = "2001:db8::9", .destination = "2001:db8::9"} / kThereUdp /
+                Payload(Content(9)));
+}
+
 TEST(EchoHandler, DropsWhatIsNotUdp) {
   ExpectDropped(kThere / kThere4 / Tcp{});
   ExpectDropped(kThere / kThere6 / Tcp{});
