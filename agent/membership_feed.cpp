@@ -41,31 +41,20 @@ std::set<Membership> MembershipsOf(const State& state, const std::map<std::strin
 }
 
 MembershipFeed::MembershipFeed(const Controller& controller, EventBus& events)
-    : controller_(controller),
-      watcher_(events.Watch({EventType::kGenerationApplied, EventType::kInterfaceChange})),
-      thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+    : controller_(controller), follower_(events, kRetry, [this] { Look(); }) {}
 
-void MembershipFeed::Run(const std::stop_token& stop) {
-  Memberships memberships;
-  while (!stop.stop_requested()) {
-    if (const Snapshot applied = controller_.applied()) {
-      std::map<Membership, absl::Status> failures =
-          memberships.Want(MembershipsOf(*applied, controller_.interfaces()));
-      const std::lock_guard lock(mutex_);
-      for (const auto& [membership, failure] : failures) {
-        // Once, however often it is tried again.
-        if (!failures_.contains(membership)) {
-          Log(spdlog::level::warn, "a group is not joined, its packets may not come", {{"reason", failure}});
-        }
-      }
-      failures_ = std::move(failures);
-    }
-    // However many have come: one look serves them all.
-    if (watcher_->Next(kRetry)) {
-      while (watcher_->Next(std::chrono::milliseconds(0))) {
-      }
-    }
+void MembershipFeed::Look() {
+  const Snapshot applied = controller_.applied();
+  if (!applied) return;
+  std::map<Membership, absl::Status> failures =
+      memberships_.Want(MembershipsOf(*applied, controller_.interfaces()));
+  const std::lock_guard lock(mutex_);
+  for (const auto& [membership, failure] : failures) {
+    // Once, however often it is tried again.
+    if (failures_.contains(membership)) continue;
+    Log(spdlog::level::warn, "a group is not joined, its packets may not come", {{"reason", failure}});
   }
+  failures_ = std::move(failures);
 }
 
 std::vector<std::string> MembershipFeed::Troubles() const {

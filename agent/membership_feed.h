@@ -6,15 +6,14 @@
 #pragma once
 
 #include <map>
-#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "agent/control/controller.h"
 #include "agent/membership/memberships.h"
+#include "agent/state_follower.h"
 
 namespace headgate {
 
@@ -29,13 +28,13 @@ class MembershipFeed {
   std::vector<std::string> Troubles() const;
 
  private:
-  void Run(const std::stop_token& stop);
+  void Look();
 
   const Controller& controller_;
+  Memberships memberships_;   // of the follower's thread
   mutable std::mutex mutex_;  // guards failures_
   std::map<Membership, absl::Status> failures_;
-  std::shared_ptr<EventBus::Watcher> watcher_;
-  std::jthread thread_;
+  const StateFollower follower_;
 };
 
 }  // namespace headgate

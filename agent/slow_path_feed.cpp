@@ -72,21 +72,11 @@ SlowPathConfig SlowPathConfigOf(const State& state, const std::map<std::string, 
 }
 
 SlowPathFeed::SlowPathFeed(const Controller& controller, EventBus& events, SlowPath& slow_path)
-    : controller_(controller),
-      slow_path_(slow_path),
-      watcher_(events.Watch({EventType::kGenerationApplied, EventType::kInterfaceChange})),
-      thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+    : controller_(controller), slow_path_(slow_path), follower_(events, kLookAgain, [this] { Look(); }) {}
 
-void SlowPathFeed::Run(const std::stop_token& stop) {
-  while (!stop.stop_requested()) {
-    if (const Snapshot applied = controller_.applied()) {
-      slow_path_.Want(SlowPathConfigOf(*applied, controller_.interfaces()));
-    }
-    // However many have come: one look serves them all.
-    if (watcher_->Next(kLookAgain)) {
-      while (watcher_->Next(std::chrono::milliseconds(0))) {
-      }
-    }
+void SlowPathFeed::Look() const {
+  if (const Snapshot applied = controller_.applied()) {
+    slow_path_.Want(SlowPathConfigOf(*applied, controller_.interfaces()));
   }
 }
 

@@ -4,11 +4,12 @@
 // interfaces that packets may come in by.
 #pragma once
 
-#include <memory>
-#include <thread>
+#include <map>
+#include <string>
 
 #include "agent/control/controller.h"
 #include "agent/slowpath/slow_path.h"
+#include "agent/state_follower.h"
 
 namespace headgate {
 
@@ -20,12 +21,11 @@ class SlowPathFeed {
   SlowPathFeed(const Controller& controller, EventBus& events, SlowPath& slow_path);
 
  private:
-  void Run(const std::stop_token& stop);
+  void Look() const;
 
   const Controller& controller_;
   SlowPath& slow_path_;
-  std::shared_ptr<EventBus::Watcher> watcher_;
-  std::jthread thread_;
+  const StateFollower follower_;
 };
 
 }  // namespace headgate

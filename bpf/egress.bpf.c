@@ -9,6 +9,7 @@
  */
 #include <bpf/bpf_core_read.h>
 #include "hg_pkt.h"
+#include "multicast.h"
 #include "tables.h"
 
 struct {
@@ -132,13 +133,28 @@ static __always_inline void count(__u32 port, __s32 sent, __s32 dropped)
 	stats->dropped += dropped;
 }
 
+/* How many of the bulk's drops a leg's program made. It ran for this bulk, on this CPU, just before: bulks
+ * are sent one after the other. */
+static __always_inline __u32 take_leg_dropped(__u32 drops)
+{
+	__u32 zero = 0, taken;
+	__u64 *dropped = bpf_map_lookup_elem(&hg_leg_dropped, &zero);
+
+	if (!dropped)
+		return 0;
+	/* Without the tracepoint, which may have been attached only now, nobody took them. */
+	taken = *dropped < drops ? *dropped : drops;
+	*dropped = 0;
+	return taken;
+}
+
 SEC("raw_tp/xdp_devmap_xmit")
 int hg_devmap_xmit(struct devmap_xmit *event)
 {
-	__u32 port = egress_port(event->from, event->to);
+	__u32 port = egress_port(event->from, event->to), drops = event->drops;
 
 	if (port && own())
-		count(port, event->sent, event->drops);
+		count(port, event->sent, drops - take_leg_dropped(drops));
 	return 0;
 }
 

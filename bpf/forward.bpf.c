@@ -214,8 +214,7 @@ static __always_inline bool is_sent_to(struct xdp_md *ctx, const struct hg_port 
 {
 	const struct ethhdr *eth = hg_ethernet(ctx);
 
-	return eth && port && *(__u32 *)eth->h_dest == *(__u32 *)port->mac &&
-	       *(__u16 *)(eth->h_dest + 4) == *(__u16 *)(port->mac + 4);
+	return eth && port && hg_same_mac(eth->h_dest, port->mac);
 }
 
 /* Whether a router may forward the packet, by its addresses and headers alone; sets the reason when not. */

@@ -38,6 +38,11 @@ static __always_inline struct ethhdr *hg_ethernet(struct xdp_md *ctx)
 	return (void *)(eth + 1) > (void *)(long)ctx->data_end ? NULL : eth;
 }
 
+static __always_inline bool hg_same_mac(const __u8 *a, const __u8 *b)
+{
+	return *(const __u32 *)a == *(const __u32 *)b && *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
+}
+
 static __always_inline void hg_set_mac(__u8 *to, const __u8 *from)
 {
 	*(__u32 *)to = *(const __u32 *)from;

@@ -80,6 +80,18 @@ static __always_inline __u32 hg_kind(const struct hg_pkt *pkt)
 	return pkt->key[HG_WORD_PROTO] & 0xff;
 }
 
+/* Room for `size` bytes of XDP metadata right before the packet, for a constant `size`; NULL: there is none.
+ */
+static __always_inline void *hg_add_meta(struct xdp_md *ctx, __u32 size)
+{
+	void *meta;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)size))
+		return NULL;
+	meta = (void *)(long)ctx->data_meta;
+	return meta + size > (void *)(long)ctx->data ? NULL : meta;
+}
+
 /* A drop by a rule that does not name the protocol, by default or by fallback, must not cut the operator's
  * link. */
 static __always_inline bool hg_spares(const struct hg_pkt *pkt)

@@ -266,8 +266,7 @@ HG_STAGE int hg_make_leg(struct xdp_md *ctx, const struct hg_leg *leg, struct co
 	return XDP_PASS;
 }
 
-SEC("xdp.frags/devmap")
-int headgate_leg(struct xdp_md *ctx)
+static __always_inline int send_leg(struct xdp_md *ctx)
 {
 	const struct hg_leg_meta *meta = (void *)(long)ctx->data_meta;
 	const struct hg_mroute *route;
@@ -298,4 +297,19 @@ int headgate_leg(struct xdp_md *ctx)
 	if (!id || !leg)
 		return XDP_DROP;
 	return hg_make_leg(ctx, leg, &copy, id);
+}
+
+SEC("xdp.frags/devmap")
+int headgate_leg(struct xdp_md *ctx)
+{
+	int verdict = send_leg(ctx);
+	__u32 zero = 0;
+	__u64 *dropped;
+
+	if (verdict != XDP_PASS) {
+		dropped = bpf_map_lookup_elem(&hg_leg_dropped, &zero);
+		if (dropped)
+			(*dropped)++;
+	}
+	return verdict;
 }

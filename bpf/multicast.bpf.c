@@ -11,6 +11,7 @@
 
 struct hg_mroutes_map hg_mroutes SEC(".maps");
 struct hg_leg_stats_map hg_leg_stats SEC(".maps");
+struct hg_leg_dropped_map hg_leg_dropped SEC(".maps");
 
 /* What the agent made hg_fanout_maps of. */
 struct {
@@ -59,10 +60,8 @@ static __always_inline bool describe(struct xdp_md *ctx, const struct hg_pkt *pk
 
 	if (hg_is_traced(pkt))
 		return true;
-	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
-		return false;
-	meta = (void *)(long)ctx->data_meta;
-	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+	meta = hg_add_meta(ctx, sizeof(*meta));
+	if (!meta)
 		return false;
 	fill_meta(meta, pkt);
 	return true;
@@ -112,8 +111,7 @@ static __always_inline bool is_our_own(struct xdp_md *ctx, const struct hg_pkt *
 	const struct hg_port *port = hg_port(pkt->port);
 	const struct ethhdr *eth = hg_ethernet(ctx);
 
-	return eth && port && *(__u32 *)eth->h_source == *(__u32 *)port->mac &&
-	       *(__u16 *)(eth->h_source + 4) == *(__u16 *)(port->mac + 4);
+	return eth && port && hg_same_mac(eth->h_source, port->mac);
 }
 
 /* The route's id | HG_ID_MROUTE, 0: none. The entries are rules to the walk; what it takes of the one that

@@ -28,6 +28,16 @@ struct hg_leg_stats_map {
 };
 extern struct hg_leg_stats_map hg_leg_stats SEC(".maps");
 
+/* Copies of the bulk that is being sent on this CPU that their leg dropped. The kernel reports them with
+ * those that the driver refused; hg_devmap_xmit takes them off, for each was counted by its leg. */
+struct hg_leg_dropped_map {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+};
+extern struct hg_leg_dropped_map hg_leg_dropped SEC(".maps");
+
 static __always_inline const struct hg_mroute *hg_find_mroute(const struct hg_root *root, __u32 id)
 {
 	__u32 slot = id / HG_MROUTES_PER_PAGE, number;

@@ -70,10 +70,8 @@ static __always_inline bool describe(struct xdp_md *ctx, const struct hg_pkt *pk
 
 	if (hg_is_traced(pkt))
 		return true;
-	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
-		return false;
-	meta = (void *)(long)ctx->data_meta;
-	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+	meta = hg_add_meta(ctx, sizeof(*meta));
+	if (!meta)
 		return false;
 	fill_meta(meta, pkt, target);
 	return true;

@@ -180,6 +180,13 @@ absl::Status Ports::SetIfindexSlots(absl::Span<const hg_ifindex> wanted, uint32_
   return Annotate(WriteArray(map, slots, entries.data()), "hg_ifindexes");
 }
 
+absl::Status Ports::WritePort(uint32_t port, const hg_port& entry, uint32_t& changed) {
+  uint32_t written = 0;
+  HG_RETURN_IF_ERROR(WriteWhereOther(loader_.skeleton().maps.hg_ports, port, entry, written));
+  changed += written;
+  return written == 0 ? absl::OkStatus() : described_(port);
+}
+
 absl::Status Ports::DescribeDevice(uint32_t port, const Device& device, bool native, uint32_t& changed) {
   const auto& maps = loader_.skeleton().maps;
   hg_port entry{};
@@ -187,13 +194,13 @@ absl::Status Ports::DescribeDevice(uint32_t port, const Device& device, bool nat
   entry.mtu = device.mtu;
   entry.flags = native ? HG_PORT_NATIVE : 0;
   std::copy(device.mac.begin(), device.mac.end(), entry.mac);
-  HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_ports, port, entry, changed));
   hg_port_address addresses{};
   if (device.address4) addresses.ip4 = htonl(device.address4->words[0]);
   if (device.address6) {
     std::transform(device.address6->words.begin(), device.address6->words.end(), addresses.ip6, htonl);
   }
-  return WriteWhereOther(maps.hg_port_ips, port, addresses, changed);
+  HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_port_ips, port, addresses, changed));
+  return WritePort(port, entry, changed);
 }
 
 // Everything the program knows of the port, before the first packet can come.
@@ -344,7 +351,7 @@ absl::Status Ports::Detach(uint32_t port) {
   ports_[port] = Port{};
   bpf_map_delete_elem(bpf_map__fd(maps.hg_devmap), &port);  // the kernel may have done so already
   uint32_t changed = 0;
-  HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_ports, port, hg_port{}, changed));
+  HG_RETURN_IF_ERROR(WritePort(port, hg_port{}, changed));
   HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_port_ips, port, hg_port_address{}, changed));
   return SetIfindexSlots({{0, port}}, changed);
 }
@@ -379,7 +386,7 @@ absl::Status Ports::Sweep(Repairs& repairs) {
   for (uint32_t port = 0; port < HG_PORTS; ++port) {
     if (ports_[port].link || ports_[port].ifindex != 0) continue;  // Attach sees to it
     uint32_t described = 0, addressed = 0;
-    HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_ports, port, hg_port{}, described));
+    HG_RETURN_IF_ERROR(WritePort(port, hg_port{}, described));
     HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_port_ips, port, hg_port_address{}, addressed));
     if (described != 0) repairs["hg_ports"] += described;
     if (addressed != 0) repairs["hg_port_ips"] += addressed;

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -22,7 +23,9 @@ namespace headgate {
 
 class Ports {
  public:
-  explicit Ports(Loader& loader) : loader_(loader) {}
+  // `described`: called with a port when what hg_ports says of it has changed.
+  using Described = std::function<absl::Status(uint32_t port)>;
+  Ports(Loader& loader, Described described) : loader_(loader), described_(std::move(described)) {}
 
   // Finds the links and tables an earlier process left.
   absl::Status Restore();
@@ -49,6 +52,7 @@ class Ports {
 
   // Each writes what is not as it should be, and counts it in `changed`.
   absl::Status Describe(uint32_t port, const Device& device, uint32_t former, uint32_t& changed);
+  absl::Status WritePort(uint32_t port, const hg_port& entry, uint32_t& changed);
   absl::Status DescribeDevice(uint32_t port, const Device& device, bool native, uint32_t& changed);
   absl::Status SetIfindexSlots(absl::Span<const hg_ifindex> wanted, uint32_t& changed);
   static std::string ModeWarning(const Port& bound);
@@ -61,6 +65,7 @@ class Ports {
   absl::Status TakeLink(uint32_t port, uint32_t former);
 
   Loader& loader_;
+  const Described described_;
   std::array<Port, HG_PORTS> ports_;
 };
 

@@ -32,7 +32,9 @@ absl::Status CheckRange(uint32_t first, uint32_t count, uint32_t size, absl::str
 }  // namespace
 
 BpfDataplane::BpfDataplane(std::unique_ptr<Loader> loader)
-    : loader_(std::move(loader)), ports_(*loader_), fanouts_(*loader_) {}
+    : loader_(std::move(loader)),
+      fanouts_(*loader_),
+      ports_(*loader_, [this](uint32_t port) { return fanouts_.Follow(port); }) {}
 
 BpfDataplane::~BpfDataplane() {
   ring_buffer__free(samples_);
@@ -189,23 +191,12 @@ absl::Status BpfDataplane::TakeOver() {
 absl::StatusOr<Attachment> BpfDataplane::Attach(uint32_t port, const Device& device,
                                                 std::optional<DriverMode> mode) {
   if (port == 0 || port >= HG_PORTS) return absl::OutOfRangeError(absl::StrCat("no port ", port));
-  const auto described = [this, port] {
-    hg_port entry{};
-    bpf_map_lookup_elem(bpf_map__fd(loader_->skeleton().maps.hg_ports), &port, &entry);
-    return entry;
-  };
-  const hg_port before = described();
-  absl::StatusOr<Attachment> attachment = ports_.Attach(port, device, mode);
-  const hg_port after = described();
-  // What else is wrong with fanouts is drift, which Sweep finds.
-  if (std::memcmp(&before, &after, sizeof(before)) != 0) HG_RETURN_IF_ERROR(fanouts_.Follow(port));
-  return attachment;
+  return ports_.Attach(port, device, mode);
 }
 
 absl::Status BpfDataplane::Detach(uint32_t port) {
   if (port == 0 || port >= HG_PORTS) return absl::OutOfRangeError(absl::StrCat("no port ", port));
-  HG_RETURN_IF_ERROR(ports_.Detach(port));
-  return fanouts_.Follow(port);
+  return ports_.Detach(port);
 }
 
 absl::StatusOr<Repairs> BpfDataplane::Sweep() {

@@ -64,8 +64,8 @@ class BpfDataplane : public Dataplane {
   RuleCounters rule_counters() const;
 
   std::unique_ptr<Loader> loader_;
-  Ports ports_;
   Fanouts fanouts_;
+  Ports ports_;
   hg_active* active_ = nullptr;       // the map's memory
   std::atomic<uint32_t> serial_ = 0;  // of the last stamp
   Fd quiesce_inner_, quiesce_outer_;

@@ -162,17 +162,15 @@ void ChurnTraffic::ExpectChanged(const Rule& affected) {
   if (!HasFatalFailure()) ++checked_;
 }
 
-// Runs that the kernel spared programs on this machine by that name, for they ran on the CPU already.
-uint64_t RecursionMisses(absl::string_view name) {
-  uint64_t misses = 0;
-  for (uint32_t id = 0; bpf_prog_get_next_id(id, &id) == 0;) {
-    const Fd program(bpf_prog_get_fd_by_id(id));
-    bpf_prog_info info{};
-    uint32_t length = sizeof(info);
-    if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) continue;
-    if (name == info.name) misses += info.recursion_misses;
+// Runs that the kernel spared the agent's program, for it ran on the CPU already.
+uint64_t RecursionMisses(const Agent& agent, const std::string& name) {
+  const Fd program(bpf_obj_get((agent.pins() + "/programs/" + name).c_str()));
+  bpf_prog_info info{};
+  uint32_t length = sizeof(info);
+  if (!program || bpf_obj_get_info_by_fd(program.get(), &info, &length) != 0) {
+    throw std::runtime_error("cannot inspect " + name);
   }
-  return misses;
+  return info.recursion_misses;
 }
 
 // Every frame is where the counters say, whichever generation it met.
@@ -190,7 +188,7 @@ void ChurnTraffic::ExpectAccount(uint64_t sent) {
   EXPECT_EQ(account.reasons["pass_rule"] + account.reasons["pass_default"], runs_[XDP_PASS]);
   EXPECT_EQ(tally_->Frames() + account.lost_at_egress(), forwarded);
   // An event of up to 16 frames that the kernel does not run the program for is not counted.
-  const uint64_t missed = RecursionMisses("hg_devmap_xmit");
+  const uint64_t missed = RecursionMisses(*agent_, "hg_devmap_xmit");
   EXPECT_LE(account.transmitted, tally_->Frames());
   EXPECT_LE(tally_->Frames() - account.transmitted, 16 * missed) << missed << " events missed";
 }

@@ -34,6 +34,7 @@ const std::map<std::string, std::string> kNotKept = {
     {"hg_target_state", "whether targets have handlers, which the slow path writes"},
     {"hg_mroute_stats", "counters: the programs write them"},
     {"hg_leg_stats", "counters: the programs write them"},
+    {"hg_leg_dropped", "counters: the programs write them"},
     {"hg_leg_limiters", "state of rate limits: the programs write it with every packet"},
 };
 

@@ -220,6 +220,14 @@ TEST_F(Multicast, CopiesThatAreNotSentAreCounted) {
   EXPECT_GT(Leg("feed", "out3").dropped_limited_packets(), 0U);
   EXPECT_GE(Leg("feed", "out3").sent_packets(), 2U);
 
+  // Each once: what a leg drops is none of its device's.
+  for (const char* name : {"out1", "out2", "out3"}) {
+    EXPECT_EQ(api().Interface(name).transmit_dropped_packets(), 0U) << name;
+    EXPECT_TRUE(WaitFor([&] {
+      return api().Interface(name).transmitted_packets() == Leg("feed", name).sent_packets();
+    })) << name;
+  }
+
   // An address that comes back, another one, heals it.
   AddAddress(2, "10.77.0.1/24");
   const Bytes address = {10, 77, 0, 1};
