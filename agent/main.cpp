@@ -110,9 +110,12 @@ absl::Status Run(const Options& options) {
                       SlowPath::Start({.sockets = dataplane->sockets_map(),
                                        .queues = dataplane->queues_map(),
                                        .target_states = dataplane->target_states_map(),
+                                       .worker_legs = dataplane->worker_legs_map(),
+                                       .leg_limiters = dataplane->leg_limiters_map(),
                                        .quiesce = [&dataplane] { return dataplane->Quiesce(); }},
                                       options.slow_path));
-  const SlowPathFeed slow_path_feed(controller, events, *slow_path);
+  HG_ASSIGN_OR_RETURN(const std::unique_ptr<SlowPathFeed> slow_path_feed,
+                      SlowPathFeed::Start(controller, events, *slow_path));
   const MembershipFeed memberships(controller, events);
 
   const SamplePump samples(*dataplane, controller, events);
@@ -129,6 +132,11 @@ absl::Status Run(const Options& options) {
   api::AgentFacts facts;
   facts.slow_path_troubles = [&slow_path] { return slow_path->Troubles(); };
   facts.membership_troubles = [&memberships] { return memberships.Troubles(); };
+  facts.multicast = [&](const MulticastRoute& route) {
+    const InterfaceStates interfaces = controller.interfaces();
+    return MulticastView{PathOf(route, interfaces), memberships.Of(route),
+                         LegViews(route, interfaces, slow_path_feed->hops())};
+  };
   facts.workers = [&slow_path] { return slow_path->Status(); };
   facts.maps = [&dataplane] { return dataplane->AllMaps(); };
   HG_ASSIGN_OR_RETURN(const auto server,

@@ -13,25 +13,29 @@ constexpr std::chrono::milliseconds kRetry{1000};
 
 bool IsHost(const Prefix& prefix) { return prefix.length == AddressBits(prefix.address.family); }
 
+std::set<Membership> MembershipsOf(const MulticastInput& input, const InterfaceStates& interfaces) {
+  std::set<Membership> wanted;
+  if (!IsHost(input.group)) return wanted;
+  // A membership names senders one by one.
+  const bool by_source = !input.include.empty() && std::all_of(input.include.begin(), input.include.end(), IsHost);
+  for (const std::string& name : input.interfaces) {
+    const auto found = interfaces.find(name);
+    if (found == interfaces.end() || !found->second.device) continue;
+    const uint32_t ifindex = found->second.device->ifindex;
+    if (!by_source) wanted.insert({ifindex, input.group.address, std::nullopt});
+    for (const Prefix& source : input.include) {
+      if (by_source) wanted.insert({ifindex, input.group.address, source.address});
+    }
+  }
+  return wanted;
+}
+
 }  // namespace
 
-std::set<Membership> MembershipsOf(const State& state, const std::map<std::string, InterfaceState>& interfaces) {
+std::set<Membership> MembershipsOf(const State& state, const InterfaceStates& interfaces) {
   std::set<Membership> wanted;
   state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
-    const MulticastInput& input = route->input;
-    if (!IsHost(input.group)) return;
-    // A membership names senders one by one.
-    const bool by_source =
-        !input.include.empty() && std::all_of(input.include.begin(), input.include.end(), IsHost);
-    for (const std::string& name : input.interfaces) {
-      const auto found = interfaces.find(name);
-      if (found == interfaces.end() || !found->second.device) continue;
-      const uint32_t ifindex = found->second.device->ifindex;
-      if (!by_source) wanted.insert({ifindex, input.group.address, std::nullopt});
-      for (const Prefix& source : input.include) {
-        if (by_source) wanted.insert({ifindex, input.group.address, source.address});
-      }
-    }
+    wanted.merge(MembershipsOf(route->input, interfaces));
   });
   // Who is sent all of a group is sent each sender's.
   std::erase_if(wanted, [&wanted](const Membership& membership) {
@@ -41,7 +45,9 @@ std::set<Membership> MembershipsOf(const State& state, const std::map<std::strin
 }
 
 MembershipFeed::MembershipFeed(const Controller& controller, EventBus& events)
-    : controller_(controller), follower_(events, kRetry, [this] { Look(); }) {}
+    : controller_(controller), follower_(events, kRetry, [this] { Look(); }) {
+  follower_.Start();
+}
 
 void MembershipFeed::Look() {
   const Snapshot applied = controller_.applied();
@@ -55,6 +61,20 @@ void MembershipFeed::Look() {
     Log(spdlog::level::warn, "a group is not joined, its packets may not come", {{"reason", failure}});
   }
   failures_ = std::move(failures);
+}
+
+std::vector<MembershipView> MembershipFeed::Of(const MulticastRoute& route) const {
+  const InterfaceStates interfaces = controller_.interfaces();
+  std::vector<MembershipView> views;
+  const std::lock_guard lock(mutex_);
+  for (const Membership& membership : MembershipsOf(route.input, interfaces)) {
+    MembershipView& view = views.emplace_back(
+        MembershipView{InterfaceOf(membership.ifindex, interfaces), membership.group, membership.source, ""});
+    // All of a group has been asked for on another route's behalf, of which this is a part.
+    const auto failure = failures_.find(membership);
+    if (failure != failures_.end()) view.trouble = std::string(failure->second.message());
+  }
+  return views;
 }
 
 std::vector<std::string> MembershipFeed::Troubles() const {

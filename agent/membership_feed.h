@@ -13,17 +13,20 @@
 
 #include "agent/control/controller.h"
 #include "agent/membership/memberships.h"
+#include "agent/multicast_planner.h"
 #include "agent/state_follower.h"
 
 namespace headgate {
 
-std::set<Membership> MembershipsOf(const State& state, const std::map<std::string, InterfaceState>& interfaces);
+std::set<Membership> MembershipsOf(const State& state, const InterfaceStates& interfaces);
 
 class MembershipFeed {
  public:
   // Follows the controller until it is destroyed.
   MembershipFeed(const Controller& controller, EventBus& events);
 
+  // Those that the route needs. (any thread)
+  std::vector<MembershipView> Of(const MulticastRoute& route) const;
   // What is not as wanted, for people. (any thread)
   std::vector<std::string> Troubles() const;
 
@@ -34,7 +37,7 @@ class MembershipFeed {
   Memberships memberships_;   // of the follower's thread
   mutable std::mutex mutex_;  // guards failures_
   std::map<Membership, absl::Status> failures_;
-  const StateFollower follower_;
+  StateFollower follower_;
 };
 
 }  // namespace headgate

@@ -8,8 +8,11 @@ namespace headgate {
 StateFollower::StateFollower(EventBus& events, std::chrono::milliseconds interval, std::function<void()> look)
     : interval_(interval),
       look_(std::move(look)),
-      watcher_(events.Watch({EventType::kGenerationApplied, EventType::kInterfaceChange})),
-      thread_([this](const std::stop_token& stop) { Run(stop); }) {}
+      watcher_(events.Watch({EventType::kGenerationApplied, EventType::kInterfaceChange})) {}
+
+void StateFollower::Start() {
+  thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+}
 
 void StateFollower::Run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {

@@ -15,8 +15,14 @@ namespace headgate {
 
 class StateFollower {
  public:
-  // Looks at once, and until it is destroyed.
   StateFollower(EventBus& events, std::chrono::milliseconds interval, std::function<void()> look);
+
+  // Looks from now on, until it is destroyed.
+  void Start();
+  // To be called when something else has changed, from any thread; outlives the follower.
+  std::function<void()> waker() const {
+    return [watcher = watcher_] { watcher->Wake(); };
+  }
 
  private:
   void Run(const std::stop_token& stop);

@@ -13,6 +13,12 @@ void Histogram::AddToBucket(uint32_t bucket, uint64_t times) {
   max_ = std::max(max_, Lowest(bucket));
 }
 
+void Histogram::Add(const Histogram& other) {
+  for (uint32_t bucket = 0; bucket < buckets_.size(); ++bucket) buckets_[bucket] += other.buckets_[bucket];
+  count_ += other.count_;
+  max_ = std::max(max_, other.max_);
+}
+
 uint64_t Histogram::Percentile(double percent) const {
   if (count_ == 0) return 0;
   const auto rank =

@@ -15,6 +15,7 @@ class Histogram {
   Histogram() : buckets_(HGB_BUCKETS) {}
 
   void Add(uint64_t value, uint64_t times = 1) { AddToBucket(hgb_bucket(value), times); }
+  void Add(const Histogram& other);
   void AddToBucket(uint32_t bucket, uint64_t times);
   // The largest value is known exactly.
   void SetMax(uint64_t value) { max_ = value; }

@@ -64,6 +64,11 @@ class Runner {
                         RunSteer(options, stop, [this](const std::string& line) { Say(line); }));
     return ToOutcome(result);
   }
+  absl::StatusOr<Outcome> operator()(const MulticastOptions& options) const {
+    HG_ASSIGN_OR_RETURN(const Result result,
+                        RunMulticast(options, stop, [this](const std::string& line) { Say(line); }));
+    return ToOutcome(result);
+  }
 
  private:
   void Say(const std::string& line) const {

@@ -4,6 +4,7 @@
 #include <absl/strings/match.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
+#include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -25,7 +27,10 @@
 namespace headgate::bench {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr char kThreadNamePrefix[] = "napi/";
+constexpr std::chrono::milliseconds kPoll(10), kTimeout(10'000);
 
 absl::Status WriteFile(const std::string& path, absl::string_view text) {
   const Fd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
@@ -44,6 +49,19 @@ absl::Status WriteThreaded(const std::string& netns, const std::string& device, 
     }
     return WriteFile(absl::StrCat("/sys/class/net/", device, "/threaded"), value);
   });
+}
+
+// Kernel threads whose names begin so.
+std::vector<pid_t> FindThreads(const std::string& prefix) {
+  std::vector<pid_t> threads;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    pid_t pid = 0;
+    if (!absl::SimpleAtoi(entry.path().filename().string(), &pid)) continue;
+    std::ifstream comm(entry.path() / "comm");
+    std::string name;
+    if (std::getline(comm, name) && absl::StartsWith(name, prefix)) threads.push_back(pid);
+  }
+  return threads;
 }
 
 }  // namespace
@@ -103,18 +121,34 @@ absl::Status Schedule(pid_t thread, const Scheduling& scheduling) {
 
 // They are named napi/DEVICE-ID.
 absl::StatusOr<std::vector<pid_t>> FindNapiThreads(const std::string& device) {
-  std::vector<pid_t> threads;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    pid_t pid = 0;
-    if (!absl::SimpleAtoi(entry.path().filename().string(), &pid)) continue;
-    std::ifstream comm(entry.path() / "comm");
-    std::string name;
-    if (std::getline(comm, name) && absl::StartsWith(name, absl::StrCat(kThreadNamePrefix, device, "-")))
-      threads.push_back(pid);
-  }
+  const std::vector<pid_t> threads = FindThreads(absl::StrCat(kThreadNamePrefix, device, "-"));
   if (!threads.empty()) return threads;
   return absl::NotFoundError(absl::StrCat("no kernel thread ", kThreadNamePrefix, device,
                                           "-*: the device has no NAPI (attach a program first)"));
+}
+
+absl::StatusOr<pid_t> FindSoftirqThread(int cpu) {
+  // With the end of the name, or that of CPU 1 would be that of 10, too.
+  const std::string name = absl::StrCat("ksoftirqd/", cpu);
+  for (const pid_t thread : FindThreads(name)) {
+    std::ifstream comm(absl::StrCat("/proc/", thread, "/comm"));
+    std::string whole;
+    if (std::getline(comm, whole) && whole == name) return thread;
+  }
+  return absl::NotFoundError(absl::StrCat("no kernel thread ", name));
+}
+
+absl::Status AwaitNoProgram(const std::string& netns, const std::string& device) {
+  return InNamespace(netns, [&]() -> absl::Status {
+    const int ifindex = static_cast<int>(if_nametoindex(device.c_str()));
+    uint32_t program = 0;
+    for (const auto end = Clock::now() + kTimeout; Clock::now() < end; std::this_thread::sleep_for(kPoll)) {
+      const int error = bpf_xdp_query_id(ifindex, 0, &program);
+      if (error != 0) return ErrnoStatusOf(-error, "ask for the XDP program of ", device);
+      if (program == 0) return absl::OkStatus();
+    }
+    return absl::DeadlineExceededError(absl::StrCat(device, " still has XDP program ", program));
+  });
 }
 
 absl::StatusOr<uint64_t> ReadCpuTime(pid_t thread) {

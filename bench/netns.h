@@ -45,6 +45,13 @@ absl::Status RunNapiInSoftirqs(const std::string& netns, const std::string& devi
 
 // The kernel's threads that run a device's NAPI.
 absl::StatusOr<std::vector<pid_t>> FindNapiThreads(const std::string& device);
+// The one that runs a CPU's softirqs when they become many.
+absl::StatusOr<pid_t> FindSoftirqThread(int cpu);
+
+// The kernel lets go of an agent's program some time after that has ended and its pins are gone; until then the
+// program has all packets.
+absl::Status AwaitNoProgram(const std::string& netns, const std::string& device);
+
 // Nanoseconds that a thread has run.
 absl::StatusOr<uint64_t> ReadCpuTime(pid_t thread);
 

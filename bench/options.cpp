@@ -24,6 +24,15 @@ void AddWait(CLI::App& app, bool& wait) {
   app.add_flag("--wait", wait, "Wait while another benchmark runs, instead of failing");
 }
 
+void AddPlacement(CLI::App& app, Placement& placement) {
+  static const std::map<std::string, Placement> kPlacements = {{"same", Placement::kSame},
+                                                               {"split", Placement::kSplit}};
+  app.add_option("--placement", placement,
+                 "same: all on CPU 0; split: the sender on CPU 0, gateway and receiver on CPU 1 [same]")
+      ->type_name("NAME")
+      ->transform(CLI::CheckedTransformer(kPlacements, CLI::ignore_case).description(""));
+}
+
 void AddRedirect(CLI::App& root, Command& command) {
   CLI::App* app = root.add_subcommand(
       "redirect",
@@ -34,12 +43,7 @@ void AddRedirect(CLI::App& root, Command& command) {
       ->check(CLI::Range(0.05, 3600.0))
       ->capture_default_str();
   app->add_option("--sizes", redirect->sizes, "Bytes of a frame, without FCS [64 1400]")->delimiter(',');
-  static const std::map<std::string, Placement> kPlacements = {{"same", Placement::kSame},
-                                                               {"split", Placement::kSplit}};
-  app->add_option("--placement", redirect->placement,
-                  "same: all on CPU 0; split: the sender on CPU 0, gateway and receiver on CPU 1 [same]")
-      ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(kPlacements, CLI::ignore_case).description(""));
+  AddPlacement(*app, redirect->placement);
   app->add_option("--flows", redirect->flows, "Flows in turn")
       ->check(CLI::Range(1u, 1u << 20))
       ->capture_default_str();
@@ -158,6 +162,48 @@ void AddSteer(CLI::App& root, Command& command) {
   app->final_callback([&command, steer] { command.verb = *steer; });
 }
 
+void AddMulticast(CLI::App& root, Command& command) {
+  CLI::App* app = root.add_subcommand(
+      "multicast", "A group's packets copied to many legs, against the kernel's ip_mroute and a relay by sockets");
+  auto multicast = std::make_shared<MulticastOptions>();
+  AddRounds(*app, multicast->rounds, "Repetitions of each");
+  app->add_option("--seconds", multicast->seconds, "Seconds of a measurement, of which a case takes several")
+      ->check(CLI::Range(0.05, 3600.0))
+      ->capture_default_str();
+  app->add_option("--agent", multicast->agent, "The headgated to measure")->take_last()->capture_default_str();
+  const auto names = [](std::vector<std::string> all) { return CLI::IsMember(std::move(all)).description(""); };
+  app->add_option("--paths", multicast->paths, "Who of Headgate makes copies [kernel userspace]")
+      ->delimiter(',')
+      ->check(names({"kernel", "userspace"}));
+  app->add_option("--kernel-legs", multicast->kernel_legs, "Legs, each behind its own device [1 8 50]")
+      ->delimiter(',')
+      ->check(CLI::Range(1u, MulticastOptions::kMaxKernelLegs).description(""));
+  app->add_option("--userspace-legs", multicast->userspace_legs, "Legs, all behind one device [1 8 50 500]")
+      ->delimiter(',')
+      ->check(CLI::Range(1u, MulticastOptions::kMaxUserspaceLegs).description(""));
+  app->add_option("--sizes", multicast->sizes, "Bytes of a frame, without FCS [64 1400]")
+      ->delimiter(',')
+      ->check(CLI::Range(60u, 1514u).description(""));
+  app->add_option(
+         "--baselines", multicast->baselines,
+         "Relays to compare with, or none; one that is not installed is left out [ip_mroute socket_relay]")
+      ->delimiter(',')
+      ->check(names({"none", "ip_mroute", "socket_relay"}));
+  AddPlacement(*app, multicast->placement);
+  app->add_flag("--latency,!--no-latency", multicast->latency, "Measure latency at half the loss-free rate [on]");
+  app->add_flag("--realtime,!--no-realtime", multicast->realtime,
+                "Run what is at a rate before all ordinary work of the machine [on]");
+  app->add_option("--directory", multicast->directory, "Where processes keep their state meanwhile")
+      ->capture_default_str();
+  app->add_option("--chart", multicast->chart, "Write rates over legs to PREFIX.csv and PREFIX.svg")
+      ->type_name("PREFIX");
+  AddWait(*app, multicast->wait);
+  app->final_callback([&command, multicast] {
+    std::erase(multicast->baselines, "none");
+    command.verb = *multicast;
+  });
+}
+
 }  // namespace
 
 std::optional<Command> ParseCommand(int argc, const char* const* argv, std::ostream& out, std::ostream& err,
@@ -179,6 +225,7 @@ std::optional<Command> ParseCommand(int argc, const char* const* argv, std::ostr
   AddControl(app, command);
   AddReplace(app, command);
   AddSteer(app, command);
+  AddMulticast(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -11,6 +11,7 @@
 
 #include "bench/control_scenario.h"
 #include "bench/filter_scenario.h"
+#include "bench/multicast_scenario.h"
 #include "bench/receiver.h"
 #include "bench/redirect_scenario.h"
 #include "bench/replace_scenario.h"
@@ -45,7 +46,7 @@ struct RunCommand {
 
 struct Command {
   std::variant<SendCommand, ReceiveCommand, RunCommand, RedirectOptions, FilterOptions, ControlOptions,
-               ReplaceOptions, SteerOptions>
+               ReplaceOptions, SteerOptions, MulticastOptions>
       verb;
   std::string json;  // file for the results; empty: none
   bool quiet = false;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/process.h"
 
+#include <absl/strings/match.h>
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_cat.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "agent/base/status.h"
 
@@ -41,10 +43,20 @@ std::vector<pid_t> ThreadsOfGroup(pid_t group) {
   return threads;
 }
 
+std::vector<pid_t> ThreadsNamed(const std::vector<pid_t>& threads, const std::string& prefix) {
+  std::vector<pid_t> named;
+  for (const pid_t thread : threads) {
+    std::ifstream file(absl::StrCat("/proc/", thread, "/comm"));
+    std::string name;
+    if (std::getline(file, name) && absl::StartsWith(name, prefix)) named.push_back(thread);
+  }
+  return named;
+}
+
 absl::Status ScheduleThreads(const std::vector<pid_t>& threads, const Scheduling& scheduling) {
   bool any = false;
   for (const pid_t thread : threads) {
-    const absl::Status status = Schedule(thread, scheduling);
+    absl::Status status = Schedule(thread, scheduling);
     if (!status.ok() && IsThere(thread)) return status;
     any = any || status.ok();
   }

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "bench/netns.h"
@@ -18,6 +19,9 @@ namespace headgate::bench {
 // The threads that a process has now, or all processes of a process group.
 std::vector<pid_t> ThreadsOfProcess(pid_t process);
 std::vector<pid_t> ThreadsOfGroup(pid_t group);
+
+// Those whose names begin so.
+std::vector<pid_t> ThreadsNamed(const std::vector<pid_t>& threads, const std::string& prefix);
 
 // Threads that have ended meanwhile are left out; an error when that is all.
 absl::Status ScheduleThreads(const std::vector<pid_t>& threads, const Scheduling& scheduling);

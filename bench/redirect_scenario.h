@@ -11,15 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "bench/placement.h"
 #include "bench/result.h"
 
 namespace headgate::bench {
-
-// Which CPUs sender, gateway and receiver work on.
-enum class Placement : uint8_t {
-  kSame,   // all on CPU 0: the rate is that of the sum of their costs
-  kSplit,  // the sender on CPU 0; the gateway and the receiver, which cannot be told apart, on CPU 1
-};
 
 struct RedirectOptions {
   int rounds = 5;

@@ -53,7 +53,7 @@ std::vector<double> ResultRow::Ratios() const {
   return ratios;
 }
 
-Summary ResultRow::Spread() const { return Summarize(baseline.empty() ? headgate : Ratios()); }
+Summary ResultRow::Spread() const { return Summarize(HasPeer() ? Ratios() : headgate); }
 
 std::string MachineName() {
   std::ifstream cpuinfo("/proc/cpuinfo");
@@ -69,17 +69,21 @@ std::string MachineName() {
 }
 
 std::string ToTable(const Result& result) {
-  std::string table = absl::StrFormat("%-22s %-10s %12s  %-14s %12s %6s  %s\n", result.scenario, "unit",
+  size_t width = 22;
+  for (const ResultRow& row : result.rows) width = std::max(width, row.name.size());
+  const auto names = static_cast<int>(width);
+  std::string table = absl::StrFormat("%-*s %-10s %12s  %-14s %12s %6s  %s\n", names, result.scenario, "unit",
                                       "headgate", "baseline", "value", "ratio", "spread");
   for (const ResultRow& row : result.rows) {
-    const bool has_peer = !row.baseline.empty();
+    const bool has_peer = row.HasPeer();
     const Summary spread = row.Spread();
-    absl::StrAppendFormat(&table, "%-22s %-10s %12s  %-14s %12s %6s  %s..%s", row.name, row.unit,
-                          Number(Summarize(row.headgate).median), has_peer ? row.baseline : "-",
+    absl::StrAppendFormat(&table, "%-*s %-10s %12s  %-14s %12s %6s  %s..%s", names, row.name, row.unit,
+                          Number(Summarize(row.headgate).median), row.baseline.empty() ? "-" : row.baseline,
                           has_peer ? Number(Summarize(row.baseline_values).median) : "-",
                           has_peer ? absl::StrFormat("%.3f", Summarize(row.Ratios()).median) : "-",
                           Number(spread.min), Number(spread.max));
     for (const auto& [name, value] : row.details) absl::StrAppend(&table, "  ", name, " ", Number(value));
+    if (!row.note.empty()) absl::StrAppend(&table, "  (", row.note, ")");
     absl::StrAppend(&table, "\n");
   }
   return absl::StrCat(table, "machine: ", MachineName(), "\n");
@@ -88,7 +92,7 @@ std::string ToTable(const Result& result) {
 nlohmann::json ToJson(const Result& result) {
   nlohmann::json rows = nlohmann::json::array();
   for (const ResultRow& row : result.rows) {
-    const bool has_peer = !row.baseline.empty();
+    const bool has_peer = row.HasPeer();
     const Summary spread = row.Spread();
     nlohmann::json json = {{"name", row.name},
                            {"unit", row.unit},
@@ -99,6 +103,7 @@ nlohmann::json ToJson(const Result& result) {
                            {"spread", {spread.min, spread.max}},
                            {"rounds", row.headgate.size()}};
     for (const auto& [name, value] : row.details) json[name] = value;
+    if (!row.note.empty()) json["note"] = row.note;
     rows.push_back(std::move(json));
   }
   return {{"scenario", result.scenario},

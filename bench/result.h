@@ -30,8 +30,11 @@ struct ResultRow {
   std::vector<double> headgate;         // by round
   std::string baseline;                 // the peer's name; empty: there is none
   std::vector<double> baseline_values;  // by round, each measured next to Headgate's of the round
-  std::vector<std::pair<std::string, double>> details;
+  std::vector<std::pair<std::string, double>> details = {};
+  std::string note = {};  // why there is no baseline's value
 
+  // Whether there is one, and it could be measured.
+  bool HasPeer() const { return !baseline.empty() && note.empty(); }
   // By round; empty without a peer.
   std::vector<double> Ratios() const;
   // The lowest and the highest round: of the ratio where there is a peer, of Headgate's value otherwise.

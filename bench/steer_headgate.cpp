@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Headgate as the steer benchmark has it: a headgated with a rule that steers, whose counters have to add up.
-#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 
 #include <chrono>
-#include <fstream>
-#include <sstream>
 #include <thread>
 
 #include "agent/base/status.h"
-#include "bench/netns.h"
+#include "bench/proc_net.h"
 #include "bench/process.h"
 #include "bench/running_agent.h"
 #include "bench/steer_service.h"
@@ -64,26 +61,7 @@ struct Counts {
   }
 };
 
-// What a device was given to send and dropped (proc(5), net/dev).
-absl::StatusOr<uint64_t> ReadTransmitDrops(const std::string& netns, const std::string& device) {
-  constexpr int kColumn = 12;  // after its name
-  uint64_t drops = 0;
-  HG_RETURN_IF_ERROR(InNamespace(netns, [&]() -> absl::Status {
-    std::ifstream file("/proc/thread-self/net/dev");
-    for (std::string line; std::getline(file, line);) {
-      std::istringstream words(line);
-      std::string name;
-      words >> name;
-      if (name != device + ":") continue;
-      for (int column = 0; column < kColumn && words >> drops;) ++column;
-      if (words) return absl::OkStatus();
-    }
-    return absl::NotFoundError(absl::StrCat("no counters of ", device));
-  }));
-  return drops;
-}
-
-class HeadgateService : public SteerService {
+class HeadgateService : public Service {
  public:
   explicit HeadgateService(const SteerSite& site) : site_(site) {}
 
@@ -102,7 +80,7 @@ class HeadgateService : public SteerService {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<uint64_t> Received() override {
+  absl::StatusOr<uint64_t> Delivered() override {
     HG_ASSIGN_OR_RETURN(const v1::StatsResponse stats, agent_->client().GetStats({}));
     uint64_t received = 0;
     for (const v1::WorkerStats& worker : stats.workers()) received += worker.received_packets();
@@ -124,15 +102,7 @@ class HeadgateService : public SteerService {
   }
 
   std::vector<pid_t> Threads() const override { return ThreadsOfProcess(agent_->process().pid()); }
-  std::vector<pid_t> PacketThreads() const override {
-    std::vector<pid_t> workers;
-    for (const pid_t thread : Threads()) {
-      std::ifstream file(absl::StrCat("/proc/", thread, "/comm"));
-      std::string name;
-      if (std::getline(file, name) && absl::StartsWith(name, kWorkerName)) workers.push_back(thread);
-    }
-    return workers;
-  }
+  std::vector<pid_t> PacketThreads() const override { return ThreadsNamed(Threads(), kWorkerName); }
 
  private:
   bool AddsUp(const Counts& counts, uint64_t sent, uint64_t replies) const {
@@ -182,8 +152,8 @@ class HeadgateService : public SteerService {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SteerService>> StartHeadgateService(const SteerSite& site,
-                                                                   const std::atomic<bool>& stop) {
+absl::StatusOr<std::unique_ptr<Service>> StartHeadgateService(const SteerSite& site,
+                                                              const std::atomic<bool>& stop) {
   auto service = std::make_unique<HeadgateService>(site);
   HG_RETURN_IF_ERROR(service->Start(stop));
   return service;

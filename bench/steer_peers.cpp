@@ -6,23 +6,15 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_split.h>
-#include <bpf/libbpf.h>
-#include <fcntl.h>
-#include <net/if.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <fstream>
 #include <thread>
 
-#include "agent/base/fd.h"
 #include "agent/base/status.h"
 #include "bench/netns.h"
-#include "bench/process.h"
+#include "bench/peer_process.h"
+#include "bench/proc_net.h"
 #include "bench/steer_service.h"
 #include "bench/udp_server.h"
 
@@ -32,37 +24,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPoll(10), kTimeout(10'000);
-constexpr int kExecFailed = 127;
-
-// Of /proc/net/snmp.
-struct UdpCounts {
-  uint64_t taken = 0;    // by applications
-  uint64_t dropped = 0;  // no room in the receive buffer, or no socket
-};
-
-absl::StatusOr<UdpCounts> ReadUdpCounts(const std::string& netns) {
-  UdpCounts counts;
-  HG_RETURN_IF_ERROR(InNamespace(netns, [&]() -> absl::Status {
-    std::ifstream file("/proc/thread-self/net/snmp");
-    std::vector<std::string> names;
-    for (std::string line; std::getline(file, line);) {
-      std::vector<std::string> words = absl::StrSplit(line, ' ');
-      if (words[0] != "Udp:") continue;
-      if (names.empty()) {
-        names = std::move(words);
-        continue;
-      }
-      for (size_t i = 1; i < std::min(names.size(), words.size()); ++i) {
-        const uint64_t value = std::stoull(words[i]);
-        if (names[i] == "InDatagrams") counts.taken = value;
-        if (names[i] == "NoPorts" || names[i] == "InErrors") counts.dropped += value;
-      }
-      return absl::OkStatus();
-    }
-    return absl::NotFoundError("no UDP counters in /proc/net/snmp");
-  }));
-  return counts;
-}
 
 // Whether a UDP socket of the namespace has the port (proc(5), net/udp: addresses in hexadecimal).
 bool IsPortTaken(const SteerSite& site) {
@@ -79,7 +40,7 @@ bool IsPortTaken(const SteerSite& site) {
   return taken;
 }
 
-class Peer : public SteerService {
+class Peer : public Service {
  public:
   explicit Peer(const SteerSite& site) : site_(site) {}
 
@@ -87,7 +48,7 @@ class Peer : public SteerService {
     HG_ASSIGN_OR_RETURN(before_, ReadUdpCounts(site_.netns));
     return absl::OkStatus();
   }
-  absl::StatusOr<uint64_t> Received() override {
+  absl::StatusOr<uint64_t> Delivered() override {
     HG_ASSIGN_OR_RETURN(const UdpCounts now, ReadUdpCounts(site_.netns));
     return now.taken - before_.taken;
   }
@@ -129,9 +90,7 @@ class SocatPeer : public Peer {
  public:
   using Peer::Peer;
   ~SocatPeer() override {
-    if (pid_ <= 0) return;
-    kill(-pid_, SIGKILL);  // with the children it has for its clients, whose end cannot be waited for
-    waitpid(pid_, nullptr, 0);
+    process_.reset();
     for (const auto end = Clock::now() + kTimeout; IsPortTaken(site()) && Clock::now() < end;) {
       std::this_thread::sleep_for(kPoll);
     }
@@ -145,69 +104,26 @@ class SocatPeer : public Peer {
         site().echo
             ? std::vector<std::string>{"socat", absl::StrCat("UDP4-LISTEN:", port, ",fork,reuseaddr"), "PIPE"}
             : std::vector<std::string>{"socat", "-u", absl::StrCat("UDP4-RECV:", port), "OPEN:/dev/null"};
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    HG_RETURN_IF_ERROR(Spawn(argv));
+    HG_ASSIGN_OR_RETURN(process_, PeerProcess::Start({.words = words, .netns = site().netns, .cpu = site().cpu}));
     return AwaitSocket();
   }
-  std::vector<pid_t> Threads() const override { return ThreadsOfGroup(pid_); }
+  std::vector<pid_t> Threads() const override { return process_->Threads(); }
 
  private:
-  absl::Status Spawn(const std::vector<char*>& argv) {
-    const Fd netns(open(absl::StrCat("/run/netns/", site().netns).c_str(), O_RDONLY | O_CLOEXEC));
-    const Fd null(open("/dev/null", O_RDWR | O_CLOEXEC));
-    if (!netns || !null) return ErrnoStatus("prepare socat");
-    cpu_set_t cpus;
-    CPU_ZERO(&cpus);
-    CPU_SET(static_cast<size_t>(site().cpu), &cpus);
-    pid_ = fork();
-    if (pid_ < 0) return ErrnoStatus("start socat");
-    if (pid_ > 0) return absl::OkStatus();
-    // Nothing but system calls: other threads' locks were copied as they were.
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setpgid(0, 0);
-    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null.get(), fd);
-    if (sched_setaffinity(0, sizeof(cpus), &cpus) == 0 && setns(netns.get(), CLONE_NEWNET) == 0) {
-      execvp(argv[0], argv.data());
-    }
-    _exit(kExecFailed);
-  }
-
   absl::Status AwaitSocket() {
     for (const auto end = Clock::now() + kTimeout; Clock::now() < end; std::this_thread::sleep_for(kPoll)) {
-      int status = 0;
-      if (waitpid(pid_, &status, WNOHANG) != 0) {
-        pid_ = -1;
-        if (WIFEXITED(status) && WEXITSTATUS(status) == kExecFailed) return absl::NotFoundError("no socat");
-        return absl::InternalError("socat has ended");
-      }
+      HG_RETURN_IF_ERROR(process_->CheckRunning());
       if (IsPortTaken(site())) return absl::OkStatus();
     }
     return absl::DeadlineExceededError("socat opens no socket");
   }
 
-  pid_t pid_ = -1;
+  std::unique_ptr<PeerProcess> process_;
 };
 
-// The kernel lets go of a contender's program some time after its agent has ended and its pins are gone; until
-// then the program has all packets.
-absl::Status AwaitNoProgram(const SteerSite& site) {
-  return InNamespace(site.netns, [&]() -> absl::Status {
-    const int ifindex = static_cast<int>(if_nametoindex(site.device.c_str()));
-    uint32_t program = 0;
-    for (const auto end = Clock::now() + kTimeout; Clock::now() < end; std::this_thread::sleep_for(kPoll)) {
-      const int error = bpf_xdp_query_id(ifindex, 0, &program);
-      if (error != 0) return ErrnoStatusOf(-error, "ask for the XDP program of ", site.device);
-      if (program == 0) return absl::OkStatus();
-    }
-    return absl::DeadlineExceededError(absl::StrCat(site.device, " still has XDP program ", program));
-  });
-}
-
 template <typename Kind>
-absl::StatusOr<std::unique_ptr<SteerService>> Started(const SteerSite& site) {
-  HG_RETURN_IF_ERROR(AwaitNoProgram(site));
+absl::StatusOr<std::unique_ptr<Service>> Started(const SteerSite& site) {
+  HG_RETURN_IF_ERROR(AwaitNoProgram(site.netns, site.device));
   auto peer = std::make_unique<Kind>(site);
   HG_RETURN_IF_ERROR(peer->Start());
   return peer;
@@ -215,12 +131,10 @@ absl::StatusOr<std::unique_ptr<SteerService>> Started(const SteerSite& site) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SteerService>> StartUdpServer(const SteerSite& site) {
+absl::StatusOr<std::unique_ptr<Service>> StartUdpServer(const SteerSite& site) {
   return Started<ServerPeer>(site);
 }
 
-absl::StatusOr<std::unique_ptr<SteerService>> StartSocat(const SteerSite& site) {
-  return Started<SocatPeer>(site);
-}
+absl::StatusOr<std::unique_ptr<Service>> StartSocat(const SteerSite& site) { return Started<SocatPeer>(site); }
 
 }  // namespace headgate::bench

@@ -5,7 +5,6 @@
 #include <absl/strings/str_format.h>
 #include <absl/strings/str_join.h>
 
-#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -15,7 +14,8 @@
 #include "agent/base/status.h"
 #include "bench/lab.h"
 #include "bench/netns.h"
-#include "bench/steer_meter.h"
+#include "bench/service_meter.h"
+#include "bench/session_nice.h"
 #include "bench/steer_service.h"
 
 namespace headgate::bench {
@@ -33,35 +33,13 @@ constexpr char kHeadgate[] = "headgate", kServer[] = "recvmmsg", kSocat[] = "soc
 constexpr char kServerAddress[] = "198.19.0.1", kFirstSource[] = "198.18.0.1";
 constexpr char kSources[] = "198.18.0.0/16", kNextHop[] = "198.19.255.254", kNextHopMac[] = "02:00:00:00:00:02";
 
-// The session's, where the kernel schedules by session (sched(7), autogroup): threads' nice values count within
-// it.
-class SessionNice {
- public:
-  explicit SessionNice(int nice) {
-    std::ifstream file(kPath);
-    std::string group, word;
-    if (file >> group >> word >> before_) changed_ = Write(nice);
-  }
-  ~SessionNice() {
-    if (changed_) Write(before_);
-  }
-  SessionNice(const SessionNice&) = delete;
-  SessionNice& operator=(const SessionNice&) = delete;
-
- private:
-  static constexpr char kPath[] = "/proc/self/autogroup";
-  static bool Write(int nice) { return static_cast<bool>(std::ofstream(kPath) << nice << std::flush); }
-  int before_ = 0;
-  bool changed_ = false;
-};
-
 // One service over one case in one round.
 struct Measured {
-  SteerSample lossless, overload;
+  ServiceSample lossless, overload;
 };
 using Rounds = std::vector<Measured>;
 
-std::vector<double> Column(const Rounds& rounds, SteerSample Measured::*run, double SteerSample::*field) {
+std::vector<double> Column(const Rounds& rounds, ServiceSample Measured::*run, double ServiceSample::*field) {
   std::vector<double> values;
   values.reserve(rounds.size());
   for (const Measured& round : rounds) values.push_back(round.*run.*field);
@@ -69,31 +47,32 @@ std::vector<double> Column(const Rounds& rounds, SteerSample Measured::*run, dou
 }
 
 void AddDetails(const std::string& prefix, const Rounds& rounds, ResultRow& row) {
-  const auto add = [&](const char* name, SteerSample Measured::*run, double SteerSample::*field, double unit = 1) {
+  const auto add = [&](const char* name, ServiceSample Measured::*run, double ServiceSample::*field,
+                       double unit = 1) {
     row.details.emplace_back(prefix + name, Summarize(Column(rounds, run, field)).median * unit);
   };
-  add("loss", &Measured::lossless, &SteerSample::loss);
-  add("cpu_share", &Measured::lossless, &SteerSample::cpu_share);
-  add("machine_share", &Measured::lossless, &SteerSample::machine_share);
+  add("loss", &Measured::lossless, &ServiceSample::loss);
+  add("cpu_share", &Measured::lossless, &ServiceSample::cpu_share);
+  add("machine_share", &Measured::lossless, &ServiceSample::machine_share);
   std::vector<double> per_million;
   for (const Measured& round : rounds) {
-    const SteerSample& run = round.lossless;
+    const ServiceSample& run = round.lossless;
     per_million.push_back(run.rate > 0 ? run.cpu_share / run.rate * 1e6 : 0);
   }
   row.details.emplace_back(prefix + "cpu_share_per_million", Summarize(per_million).median);
-  add("napi_ns", &Measured::lossless, &SteerSample::napi_ns);
-  add("service_ns", &Measured::lossless, &SteerSample::service_ns);
-  add("overload", &Measured::overload, &SteerSample::rate);
-  add("overload_offered", &Measured::overload, &SteerSample::offered);
-  add("overload_loss", &Measured::overload, &SteerSample::loss);
-  add("overload_refused", &Measured::overload, &SteerSample::refused);
-  add("overload_per_cpu_s", &Measured::overload, &SteerSample::per_cpu_s);
-  add("overload_napi_ns", &Measured::overload, &SteerSample::napi_ns);
-  add("overload_service_ns", &Measured::overload, &SteerSample::service_ns);
+  add("napi_ns", &Measured::lossless, &ServiceSample::napi_ns);
+  add("service_ns", &Measured::lossless, &ServiceSample::service_ns);
+  add("overload", &Measured::overload, &ServiceSample::rate);
+  add("overload_offered", &Measured::overload, &ServiceSample::offered);
+  add("overload_loss", &Measured::overload, &ServiceSample::loss);
+  add("overload_refused", &Measured::overload, &ServiceSample::refused);
+  add("overload_per_cpu_s", &Measured::overload, &ServiceSample::per_cpu_s);
+  add("overload_napi_ns", &Measured::overload, &ServiceSample::napi_ns);
+  add("overload_service_ns", &Measured::overload, &ServiceSample::service_ns);
 }
 
 // One row with each peer; without any, Headgate's alone.
-void AddRows(const std::string& name, const std::map<std::string, Rounds>& services, double SteerSample::*field,
+void AddRows(const std::string& name, const std::map<std::string, Rounds>& services, double ServiceSample::*field,
              bool details, Result& result) {
   const Rounds& headgate = services.at(kHeadgate);
   std::vector<std::string> peers;
@@ -118,16 +97,16 @@ void AddRows(const std::string& name, const std::map<std::string, Rounds>& servi
 void AddLossRow(const std::string& name, const std::map<std::string, Rounds>& services, Result& result) {
   ResultRow row{.name = name,
                 .unit = "share",
-                .headgate = Column(services.at(kHeadgate), &Measured::lossless, &SteerSample::loss)};
+                .headgate = Column(services.at(kHeadgate), &Measured::lossless, &ServiceSample::loss)};
   for (const auto& [service, rounds] : services) {
     const std::string prefix = service == kHeadgate ? "" : service + "_";
-    const auto median = [&rounds](SteerSample Measured::*run, double SteerSample::*field) {
-      return Summarize(Column(rounds, run, field)).median;
+    const auto median = [&all = rounds](ServiceSample Measured::*run, double ServiceSample::*field) {
+      return Summarize(Column(all, run, field)).median;
     };
     if (!prefix.empty()) {
-      row.details.emplace_back(prefix + "loss", median(&Measured::lossless, &SteerSample::loss));
+      row.details.emplace_back(prefix + "loss", median(&Measured::lossless, &ServiceSample::loss));
     }
-    row.details.emplace_back(prefix + "overload_loss", median(&Measured::overload, &SteerSample::loss));
+    row.details.emplace_back(prefix + "overload_loss", median(&Measured::overload, &ServiceSample::loss));
   }
   result.rows.push_back(std::move(row));
 }
@@ -157,11 +136,11 @@ class Scenario {
                   .settings = {{"seconds", absl::StrCat(options_.seconds)},
                                {"flows", absl::StrCat(options_.flows)},
                                {"realtime", options_.realtime ? "yes" : "no"},
-                               {"max_loss", absl::StrCat(SteerMeter::kMaxLoss)},
+                               {"max_loss", absl::StrCat(ServiceMeter::kMaxLoss)},
                                {"state", options_.directory}}};
     for (const std::string& name : names) {
-      AddRows(name, cases[name], &SteerSample::rate, true, result);
-      AddRows(name + "/per_cpu_s", cases[name], &SteerSample::per_cpu_s, false, result);
+      AddRows(name, cases[name], &ServiceSample::rate, true, result);
+      AddRows(name + "/per_cpu_s", cases[name], &ServiceSample::per_cpu_s, false, result);
       AddLossRow(name + "/loss", cases[name], result);
     }
     return result;
@@ -186,17 +165,18 @@ class Scenario {
 
   absl::Status RunRound(int round, const std::string& name, bool echo, uint32_t size,
                         std::map<std::string, Rounds>& services) {
-    const SteerPath path = MakePath(echo, size);
+    const ServicePath path = MakePath(echo, size);
+    const SteerSite site = MakeSite(echo);
     struct Turn {
       const char* name;
-      std::function<absl::StatusOr<std::unique_ptr<SteerService>>()> start;
+      std::function<absl::StatusOr<std::unique_ptr<Service>>()> start;
     };
-    std::vector<Turn> turns = {{kHeadgate, [&] { return StartHeadgateService(path.site, stop_); }},
-                               {kServer, [&] { return StartUdpServer(path.site); }}};
-    if (with_socat_ && options_.socat) turns.push_back({kSocat, [&] { return StartSocat(path.site); }});
+    std::vector<Turn> turns = {{kHeadgate, [&] { return StartHeadgateService(site, stop_); }},
+                               {kServer, [&] { return StartUdpServer(site); }}};
+    if (with_socat_ && options_.socat) turns.push_back({kSocat, [&] { return StartSocat(site); }});
     for (size_t i = 0; i < turns.size(); ++i) {
       const Turn& turn = turns[(static_cast<size_t>(round) + i) % turns.size()];
-      absl::StatusOr<std::unique_ptr<SteerService>> service = turn.start();
+      absl::StatusOr<std::unique_ptr<Service>> service = turn.start();
       if (turn.name == kSocat && absl::IsNotFound(service.status())) {
         with_socat_ = false;
         progress_("socat is not installed, and left out");
@@ -211,9 +191,9 @@ class Scenario {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<Measured> Measure(const SteerPath& path, SteerService& service) {
+  absl::StatusOr<Measured> Measure(const ServicePath& path, Service& service) {
     if (stop_.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
-    HG_ASSIGN_OR_RETURN(const auto meter, SteerMeter::Open(path, service));
+    HG_ASSIGN_OR_RETURN(const auto meter, ServiceMeter::Open(path, service));
     HG_RETURN_IF_ERROR(meter->WarmUp());
     Measured measured;
     HG_ASSIGN_OR_RETURN(measured.overload, meter->Run(0));
@@ -231,14 +211,20 @@ class Scenario {
         overload.rate, overload.offered, overload.per_cpu_s);
   }
 
-  SteerPath MakePath(bool echo, uint32_t size) const {
-    return {.site = {.netns = kServerNs,
-                     .device = kServerDevice,
-                     .port = kPort,
-                     .echo = echo,
-                     .cpu = ServerCpu(),
-                     .agent = options_.agent,
-                     .directory = options_.directory},
+  SteerSite MakeSite(bool echo) const {
+    return {.netns = kServerNs,
+            .device = kServerDevice,
+            .port = kPort,
+            .echo = echo,
+            .cpu = ServerCpu(),
+            .agent = options_.agent,
+            .directory = options_.directory};
+  }
+
+  ServicePath MakePath(bool echo, uint32_t size) const {
+    return {.netns = kServerNs,
+            .device = kServerDevice,
+            .cpu = ServerCpu(),
             .sender_netns = kSenderNs,
             .sender_device = kSenderDevice,
             .sender_cpu = kSenderCpu,
@@ -249,6 +235,7 @@ class Scenario {
                       .destination_port = kPort,
                       .size = size,
                       .flows = options_.flows},
+            .answered = echo,
             .seconds = options_.seconds,
             .realtime = options_.realtime,
             .nice = kNice};

@@ -24,7 +24,7 @@
 /* Raised whenever a struct, a limit or the meaning of a field below changes: pinned tables written under
  * another number are rebuilt beside the old ones instead of being adopted. Counters are adopted whatever the
  * number is, when their tables have the same shape: what they count stays, so a row's fields never change. */
-#define HG_ABI_VERSION 5
+#define HG_ABI_VERSION 6
 
 /* ---- limits ---------------------------------------------------------------------------------------- */
 

@@ -10,7 +10,7 @@
 #define HG_LEGS	       (HG_LEG_PAGES * HG_LEGS_PER_PAGE)
 
 /* What is found for a packet in the multicast tree. Its copies on the kernel's path go to the ports of one
- * fanout, one leg a port; on the other path a worker makes them. */
+ * fanout, one leg a port; on the other path a worker makes them, and all is 0. */
 struct hg_mroute {
 	__u32 fanout; /* index into hg_fanout_maps, 0: a worker replicates */
 	__u16 ports;  /* of the fanout */
@@ -83,8 +83,13 @@ struct hg_leg_meta {
 };
 HG_STATIC_ASSERT(sizeof(struct hg_leg_meta) == 16, "metadata is at most 32 bytes before kernel 6.8");
 
-/* By leg id. offered = sent + all that follow + what the kernel did not take: its device is down or gone, or
- * memory was short. */
+/* By route id. */
+struct hg_mroute_last {
+	__u64 time; /* CLOCK_MONOTONIC when the last packet came, ns, some ms off */
+};
+
+/* By leg id; of the kernel's path, and, shared by all workers, of theirs. offered = packets + all drops +
+ * what the kernel did not take: its device is down or gone, or memory was short. */
 struct hg_leg_count {
 	__u64 offered;	 /* packets of the route, since the leg is there */
 	__u64 packets;	 /* sent */
@@ -93,6 +98,11 @@ struct hg_leg_count {
 	__u64 limited;	 /* dropped by the leg's rate limit */
 	__u64 no_source; /* dropped: the egress interface has no address */
 	__u64 malformed; /* dropped: no room for a VLAN tag, or headers beyond the first buffer */
+	/* By workers alone. */
+	__u64 no_neighbour; /* dropped: no next hop for a unicast destination */
+	__u64 too_big;	    /* dropped: larger than the MTU, and not to be fragmented */
+	__u64 tx_full;	    /* dropped: no frame, no room in the transmit ring, or no socket */
+	__u64 fragments;    /* sent beyond the first of a packet */
 };
 
 #endif /* HG_ABI_MULTICAST_H */

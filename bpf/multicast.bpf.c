@@ -8,10 +8,20 @@
 #include "forward.h"
 #include "steer.h"
 #include "tables.h"
+#include "vlan.h"
 
 struct hg_mroutes_map hg_mroutes SEC(".maps");
 struct hg_leg_stats_map hg_leg_stats SEC(".maps");
 struct hg_leg_dropped_map hg_leg_dropped SEC(".maps");
+
+/* The legs' account of copies that workers make, who write it through a memory map. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, HG_LEGS);
+	__type(key, __u32);
+	__type(value, struct hg_leg_count);
+} hg_worker_legs SEC(".maps");
 
 /* What the agent made hg_fanout_maps of. */
 struct {
@@ -67,6 +77,15 @@ static __always_inline bool describe(struct xdp_md *ctx, const struct hg_pkt *pk
 	return true;
 }
 
+/* What is for devices to carry beyond their MTU: of two tags the kernel allows for one, and passes without a
+ * word over devices that a frame is too long for. */
+static __always_inline __u32 link_header(const struct hg_pkt *pkt)
+{
+	__u32 most = ETH_HLEN + HG_VLAN_LENGTH;
+
+	return pkt->l3 < most ? pkt->l3 : most;
+}
+
 /* Whether the kernel may copy the packet: all devices take it whole, and it lies in one buffer. Broadcast
  * frees the further buffers of a frame once for each copy (CVE-2026-64355). In generic mode copies lose the
  * metadata. */
@@ -75,7 +94,8 @@ static __always_inline bool may_broadcast(const struct xdp_md *ctx, const struct
 	const struct hg_fanout_state *state = bpf_map_lookup_elem(&hg_fanout_state, &fanout);
 	const struct hg_port *ingress = hg_port(pkt->port);
 
-	return state && ingress && (ingress->flags & HG_PORT_NATIVE) && pkt->length - pkt->l3 <= state->mtu &&
+	return state && ingress && (ingress->flags & HG_PORT_NATIVE) &&
+	       pkt->length - link_header(pkt) <= state->mtu &&
 	       pkt->length <= (__u32)(ctx->data_end - ctx->data);
 }
 

@@ -16,8 +16,10 @@ struct {
 } hg_limiters SEC(".maps");
 
 /* By leg id. */
+/* Workers take of the same buckets, through a memory map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, HG_LEGS);
 	__type(key, __u32);
 	__type(value, __u64);

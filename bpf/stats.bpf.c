@@ -10,6 +10,7 @@ struct hg_rule_stats_map hg_rule_stats SEC(".maps");
 struct hg_recent_map hg_rule_recent SEC(".maps");
 struct hg_counters_map hg_counters SEC(".maps");
 struct hg_mroute_stats_map hg_mroute_stats SEC(".maps");
+struct hg_mroute_last_map hg_mroute_last SEC(".maps");
 
 /* What is to be added, modulo 2^64, to what a rule id has counted: from before hg_rule_stats was made anew in
  * another size, or less what the id had counted for a rule that is gone. Written by user space alone. */

@@ -47,6 +47,14 @@ struct hg_mroute_stats_map {
 };
 extern struct hg_mroute_stats_map hg_mroute_stats SEC(".maps");
 
+struct hg_mroute_last_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, HG_MROUTES);
+	__type(key, __u32);
+	__type(value, struct hg_mroute_last);
+};
+extern struct hg_mroute_last_map hg_mroute_last SEC(".maps");
+
 /* What few packets need: counts what a rate limit dropped, and carries a full word of hg_rule_recent over. */
 HG_STAGE int hg_count_rule_slow(const struct hg_pkt *pkt);
 
@@ -71,6 +79,20 @@ static __always_inline void hg_count_rule(const struct hg_pkt *pkt)
 		hg_count_rule_slow(pkt);
 }
 
+/* All CPUs share the row: it is written once a tick. */
+static __always_inline void hg_count_mroute(const struct hg_pkt *pkt)
+{
+	__u32 index = pkt->mroute;
+	struct hg_count *count = bpf_map_lookup_elem(&hg_mroute_stats, &index);
+	struct hg_mroute_last *last = bpf_map_lookup_elem(&hg_mroute_last, &index);
+	__u64 now = bpf_ktime_get_coarse_ns();
+
+	if (count)
+		hg_add(count, pkt);
+	if (last && last->time != now)
+		last->time = now;
+}
+
 /* Counts the packet by port and reason, by rule, by named counter and by multicast route. */
 static __always_inline void hg_count_packet(const struct hg_pkt *pkt)
 {
@@ -87,12 +109,8 @@ static __always_inline void hg_count_packet(const struct hg_pkt *pkt)
 		if (count)
 			hg_add(count, pkt);
 	}
-	index = pkt->mroute;
-	if (index) {
-		count = bpf_map_lookup_elem(&hg_mroute_stats, &index);
-		if (count)
-			hg_add(count, pkt);
-	}
+	if (pkt->mroute)
+		hg_count_mroute(pkt);
 }
 
 /* Sends a copy of the packet's start to user space when the dice say so. */

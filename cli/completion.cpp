@@ -76,8 +76,10 @@ std::vector<std::string> Choices(const CLI::Option& option) {
   return absl::StrSplit(type.substr(open + 1, close - open - 1), ',');
 }
 
-void AddKinds(const std::vector<v1::Kind>& kinds, bool all, Completion& completion) {
-  for (const v1::Kind kind : kinds) completion.candidates.push_back({KindName(kind, 2), ""});
+using KindText = std::string (*)(v1::Kind kind, uint64_t count);
+
+void AddKinds(const std::vector<v1::Kind>& kinds, KindText text, bool all, Completion& completion) {
+  for (const v1::Kind kind : kinds) completion.candidates.push_back({text(kind, 2), ""});
   if (all) completion.candidates.push_back({"all", ""});
 }
 
@@ -93,10 +95,14 @@ void AddValues(const CLI::Option& option, const Place& place, NameSource names, 
     const bool deletes = place.app->get_name() == "delete";
     std::vector<v1::Kind> kinds = ConfigurationKinds();
     if (deletes) std::erase(kinds, v1::KIND_SETTINGS);
-    AddKinds(kinds, !deletes, completion);
+    AddKinds(kinds, KindName, !deletes, completion);
   }
-  if (type == "COUNTED") AddKinds({v1::KIND_INTERFACE, v1::KIND_RULE, v1::KIND_COUNTER}, true, completion);
-  if (type == "BUSY") AddKinds({v1::KIND_INTERFACE, v1::KIND_RULE}, false, completion);
+  if (type == "COUNTED") AddKinds(CountedKinds(), CountedName, true, completion);
+  if (type == "BUSY") {
+    std::vector<v1::Kind> kinds = CountedKinds();
+    std::erase(kinds, v1::KIND_COUNTER);
+    AddKinds(kinds, CountedName, false, completion);
+  }
   if (type == "SET") add_names(v1::KIND_PREFIX_SET);
   if (type == "INTERFACE") add_names(v1::KIND_INTERFACE);
   if (type == "NAME" && !place.positionals.empty()) {

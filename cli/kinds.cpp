@@ -5,6 +5,8 @@
 #include <absl/strings/str_cat.h>
 #include <absl/strings/str_replace.h>
 
+#include <algorithm>
+
 namespace headgate::cli {
 namespace {
 
@@ -41,6 +43,27 @@ std::optional<v1::Kind> ParseKind(absl::string_view text) {
     if (wanted == names.singular || wanted == names.plural || wanted == names.brief) return names.kind;
   }
   return std::nullopt;
+}
+
+std::optional<v1::Kind> ParseCounted(absl::string_view text) {
+  const std::string wanted = absl::AsciiStrToLower(text);
+  if (wanted == "worker" || wanted == "workers") return v1::KIND_STEER_TARGET;
+  const std::optional<v1::Kind> kind = ParseKind(text);
+  // By its workers' name alone: a target has no counters of its own.
+  if (!kind || kind == v1::KIND_STEER_TARGET) return std::nullopt;
+  const std::vector<v1::Kind>& counted = CountedKinds();
+  return std::find(counted.begin(), counted.end(), *kind) == counted.end() ? std::nullopt : kind;
+}
+
+std::string CountedName(v1::Kind kind, uint64_t count) {
+  if (kind == v1::KIND_STEER_TARGET) return count == 1 ? "worker" : "workers";
+  return KindName(kind, count);
+}
+
+const std::vector<v1::Kind>& CountedKinds() {
+  static const std::vector<v1::Kind> kinds = {v1::KIND_INTERFACE, v1::KIND_RULE, v1::KIND_COUNTER,
+                                              v1::KIND_MULTICAST_ROUTE, v1::KIND_STEER_TARGET};
+  return kinds;
 }
 
 v1::Kind KindOf(const v1::Object& object) {

@@ -57,15 +57,6 @@ std::string WhatHappened(const v1::Event& event, bool verbose) {
   }
 }
 
-// "1d 2h 3m", in the two or three units that matter.
-std::string Since(absl::Duration duration) {
-  const int64_t seconds = absl::ToInt64Seconds(duration);
-  if (seconds < 60) return absl::StrCat(seconds, "s");
-  if (seconds < 3600) return absl::StrCat(seconds / 60, "m ", seconds % 60, "s");
-  if (seconds < 86400) return absl::StrCat(seconds / 3600, "h ", seconds / 60 % 60, "m");
-  return absl::StrCat(seconds / 86400, "d ", seconds / 3600 % 24, "h ", seconds / 60 % 60, "m");
-}
-
 std::string Local(const google::protobuf::Timestamp& time, absl::TimeZone zone) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%S", TimeOf(time), zone);
 }
@@ -110,7 +101,8 @@ std::string AgentStatusText(const v1::StatusResponse& status, absl::Time now, ab
   std::string out;
   Field("version", status.version(), out);
   Field("started",
-        absl::StrCat(Local(status.started(), zone), " (", Since(now - TimeOf(status.started())), " ago)"), out);
+        absl::StrCat(Local(status.started(), zone), " (", BriefTime(now - TimeOf(status.started())), " ago)"),
+        out);
   Field("generation",
         status.desired_generation() == status.applied_generation()
             ? absl::StrCat(status.desired_generation(), ", applied")
@@ -121,7 +113,7 @@ std::string AgentStatusText(const v1::StatusResponse& status, absl::Time now, ab
     Field("unconfirmed",
           absl::StrCat("generation ", status.unconfirmed_generation(), " rolls back at ",
                        Local(status.confirm_deadline(), zone), " (in ",
-                       Since(TimeOf(status.confirm_deadline()) - now), ") unless confirmed"),
+                       BriefTime(TimeOf(status.confirm_deadline()) - now), ") unless confirmed"),
           out);
   }
   Field("drift",

@@ -255,9 +255,8 @@ std::string SteerTargetTable(const v1::GetResponse& response, size_t width) {
                   const bool handled = target.has_handler();
                   rows.Add({target.name(), HandlerText(target.handler()),
                             handled ? absl::StrCat(target.has_workers() ? target.workers().count() : 1) : "-",
-                            !handled                                    ? "-"
-                            : target.spread() == v1::SPREAD_UNSPECIFIED ? "auto"
-                                                                        : EnumName(target.spread()),
+                            // "auto" is not what a document could say: there it is left out.
+                            target.spread() == v1::SPREAD_UNSPECIFIED ? "-" : EnumName(target.spread()),
                             handled ? absl::StrCat(target.has_priority() ? target.priority() : kTopPriority) : "-",
                             target.fallback() == v1::FALLBACK_UNSPECIFIED ? "pass" : EnumName(target.fallback()),
                             StatusText(object.status())});
@@ -273,16 +272,26 @@ std::string InputText(const v1::MulticastInput& input) {
   for (const std::string& prefix : input.sources().exclude()) sources.push_back("!" + prefix);
   std::string text = absl::StrCat("(", absl::StrJoin(sources, " "), ", ", input.group(), ")");
   if (input.port() != 0) absl::StrAppend(&text, ":", input.port());
+  if (input.has_vlan()) absl::StrAppend(&text, " vlan ", input.vlan());
   if (!input.protocol().empty() && input.protocol() != "udp") absl::StrAppend(&text, " ", input.protocol());
   return text;
 }
 
 // "lan1 239.2.2.2:5002 from egress ttl 16".
 std::string LegText(const v1::MulticastLeg& leg) {
-  std::string text = leg.interface();
-  if (!leg.name().empty() && leg.name() != leg.interface()) text = absl::StrCat(leg.name(), "=", text);
-  if (!leg.group().empty()) absl::StrAppend(&text, " ", leg.group());
-  if (leg.port() != 0) absl::StrAppend(&text, leg.group().empty() ? " " : "", ":", leg.port());
+  std::vector<std::string> words;
+  if (!leg.interface().empty()) words.push_back(leg.interface());
+  const std::string to = leg.group().empty() ? leg.unicast() : leg.group();
+  const bool brackets = absl::StrContains(to, ':') && leg.port() != 0;
+  if (!to.empty() || leg.port() != 0) {
+    words.push_back(absl::StrCat(brackets ? "[" : "", to, brackets ? "]" : "",
+                                 leg.port() != 0 ? absl::StrCat(":", leg.port()) : ""));
+  }
+  std::string text = absl::StrJoin(words, " ");
+  if (!leg.mac().empty()) absl::StrAppend(&text, " via ", leg.mac());
+  if (!leg.name().empty() && leg.name() != leg.interface() && leg.name() != leg.unicast()) {
+    text = absl::StrCat(leg.name(), "=", text);
+  }
   if (!leg.source().empty()) absl::StrAppend(&text, " from ", leg.source());
   if (leg.source_port() != 0) absl::StrAppend(&text, leg.source().empty() ? " from " : "", ":", leg.source_port());
   if (leg.ttl().set() != 0) absl::StrAppend(&text, " ttl ", leg.ttl().set());
@@ -293,20 +302,39 @@ std::string LegText(const v1::MulticastLeg& leg) {
   return text;
 }
 
+// "userspace: leg "a" sends to a unicast address".
+std::string PathText(const v1::MulticastRouteState& state) {
+  if (state.path() == v1::MulticastRouteState::PATH_UNSPECIFIED) return "-";
+  std::string text = EnumName(state.path());
+  if (!state.reason().empty()) absl::StrAppend(&text, ": ", state.reason());
+  for (const v1::MulticastMembership& membership : state.memberships()) {
+    if (!membership.trouble().empty()) {
+      absl::StrAppend(&text, "; not joined on ", membership.interface(), ": ", membership.trouble());
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string MulticastRouteTable(const v1::GetResponse& response, size_t width) {
   return Render(Table({{"MULTICAST ROUTE"},
                        {"(SOURCE, GROUP)", Table::Align::kLeft, true},
                        {"IN"},
+                       {"PATH"},
                        {"OUT", Table::Align::kLeft, true},
                        {"STATUS", Table::Align::kLeft, true}}),
                 v1::KIND_MULTICAST_ROUTE, response, width, [](Table& rows, const v1::Object& object) {
                   const v1::MulticastRoute& route = object.multicast_route();
                   std::vector<std::string> legs;
-                  for (const v1::MulticastLeg& leg : route.legs()) legs.push_back(LegText(leg));
+                  const v1::MulticastRouteState& state = object.multicast_route_state();
+                  for (int i = 0; i < route.legs_size(); ++i) {
+                    legs.push_back(LegText(route.legs(i)));
+                    const bool broken = i < state.legs_size() && !state.legs(i).trouble().empty();
+                    if (broken) absl::StrAppend(&legs.back(), " (", state.legs(i).trouble(), ")");
+                  }
                   rows.Add({route.name(), InputText(route.input()), absl::StrJoin(route.input().interfaces(), ","),
-                            absl::StrJoin(legs, ", "), StatusText(object.status())});
+                            PathText(state), absl::StrJoin(legs, ", "), StatusText(object.status())});
                 });
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bpf/hg_abi.h"
+#include "cli/render_multicast.h"
 #include "cli/table.h"
 
 namespace headgate::cli {
@@ -106,28 +107,6 @@ std::string CounterTable(const v1::StatsResponse& stats, size_t width) {
   Table table({{"COUNTER"}, {"PACKETS", kRight}, {"BYTES", kRight}});
   for (const v1::CounterStats& s : stats.counters()) {
     table.Add({s.name(), absl::StrCat(s.packets()), absl::StrCat(s.bytes())});
-  }
-  return table.Render(width);
-}
-
-std::string MulticastTable(const v1::StatsResponse& stats, size_t width) {
-  Table table({{"MULTICAST ROUTE"},
-               {"LEG"},
-               {"PACKETS", kRight},
-               {"BYTES", kRight},
-               {"TTL", kRight},
-               {"LIMITED", kRight},
-               {"NO SOURCE", kRight},
-               {"MALFORMED", kRight},
-               {"NO DEVICE", kRight}});
-  for (const v1::MulticastRouteStats& route : stats.multicast_routes()) {
-    table.Add({route.name(), "", absl::StrCat(route.packets()), absl::StrCat(route.bytes()), "", "", "", "", ""});
-    for (const v1::MulticastLegStats& leg : route.legs()) {
-      table.Add({"", leg.name(), absl::StrCat(leg.sent_packets()), absl::StrCat(leg.sent_bytes()),
-                 absl::StrCat(leg.dropped_ttl_packets()), absl::StrCat(leg.dropped_limited_packets()),
-                 absl::StrCat(leg.dropped_no_source_packets()), absl::StrCat(leg.dropped_malformed_packets()),
-                 absl::StrCat(leg.dropped_no_device_packets())});
-    }
   }
   return table.Render(width);
 }

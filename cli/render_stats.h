@@ -25,7 +25,7 @@ std::string WorkerTable(const v1::StatsResponse& stats, size_t width);
 // All tables that have rows, and what belongs to no object.
 std::string StatsText(const v1::StatsResponse& stats, size_t width);
 
-enum class TopView { kInterfaces, kRules, kWorkers };
+enum class TopView { kInterfaces, kRules, kMulticastRoutes, kWorkers };
 enum class TopOrder { kPackets, kBits, kName };
 
 // How much of them fits.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/kinds.h"
+#include "cli/render_multicast.h"
 #include "cli/render_stats.h"
 #include "cli/table.h"
 
@@ -24,6 +25,7 @@ struct TopRow {
   double bits = 0;
   std::vector<double> others;        // rates
   std::vector<std::string> cells{};  // what is no rate
+  std::vector<TopRow> parts{};       // shown below it, in their order
 };
 
 absl::Time TimeOf(const v1::StatsResponse& stats) {
@@ -82,6 +84,24 @@ TopRow RuleRow(const v1::RuleStats& before, const v1::RuleStats& now) {
           {Grown(before.limited_packets(), now.limited_packets())}};
 }
 
+TopRow LegRow(const v1::MulticastLegStats& before, const v1::MulticastLegStats& now) {
+  return {now.name(),
+          Grown(before.sent_packets(), now.sent_packets()),
+          8 * Grown(before.sent_bytes(), now.sent_bytes()),
+          {Grown(LegDropped(before), LegDropped(now))},
+          {""}};
+}
+
+// Legs drop, routes have a last packet.
+TopRow MulticastRow(const v1::MulticastRouteStats& before, const v1::MulticastRouteStats& now) {
+  return {now.name(),
+          Grown(before.packets(), now.packets()),
+          8 * Grown(before.bytes(), now.bytes()),
+          {},
+          {"", LastPacketText(now)},
+          Rows(before.legs(), now.legs(), LegRow)};
+}
+
 std::string Percent(double share) { return absl::StrFormat("%.0f%%", 100 * share); }
 
 TopRow WorkerRow(const v1::WorkerStats& before, const v1::WorkerStats& now, double seconds) {
@@ -111,7 +131,12 @@ std::vector<TopRow> WorkerRows(const v1::StatsResponse& before, const v1::StatsR
   for (const v1::WorkerStats& worker : now.workers()) {
     const auto same = [&worker](const v1::WorkerStats& other) { return other.index() == worker.index(); };
     const auto found = std::find_if(before.workers().begin(), before.workers().end(), same);
-    if (found != before.workers().end()) rows.push_back(WorkerRow(*found, worker, seconds));
+    if (found == before.workers().end()) continue;
+    TopRow row = WorkerRow(*found, worker, seconds);
+    const bool idle = row.packets == 0 &&
+                      std::all_of(row.others.begin(), row.others.end(), [](double rate) { return rate == 0; });
+    // Without a frame it is one that was: its counters remain.
+    if (worker.frames() != 0 || !idle) rows.push_back(std::move(row));
   }
   return rows;
 }
@@ -123,33 +148,67 @@ std::vector<TopRow> RowsOf(const v1::StatsResponse& before, const v1::StatsRespo
       return Rows(before.interfaces(), now.interfaces(), InterfaceRow);
     case TopView::kRules:
       return Rows(before.rules(), now.rules(), RuleRow);
+    case TopView::kMulticastRoutes:
+      return Rows(before.multicast_routes(), now.multicast_routes(), MulticastRow);
     case TopView::kWorkers:
       return WorkerRows(before, now, seconds);
   }
   return {};
 }
 
-std::vector<Table::Column> ColumnsOf(TopView view) {
-  std::vector<Table::Column> columns = {{view == TopView::kInterfaces ? "INTERFACE"
-                                         : view == TopView::kRules    ? "RULE"
-                                                                      : "WORKER",
-                                         Table::Align::kLeft, true},
-                                        {"PACKETS/S", kRight},
-                                        {"BIT/S", kRight}};
-  static const std::map<TopView, std::vector<std::string>> kOthers = {
-      {TopView::kInterfaces, {"PASS", "FORWARD", "DROP", "MALFORMED", "SENT", "NOT SENT"}},
-      {TopView::kRules, {"LIMITED"}},
+struct View {
+  v1::Kind kind;
+  std::vector<std::string> names;   // titles before the rates: of a row's own name, of its part's
+  std::vector<std::string> others;  // titles after packets and bits
+};
+
+const View& Describe(TopView view) {
+  static const std::map<TopView, View> kViews = {
+      {TopView::kInterfaces,
+       {v1::KIND_INTERFACE, {"INTERFACE"}, {"PASS", "FORWARD", "DROP", "MALFORMED", "SENT", "NOT SENT"}}},
+      {TopView::kRules, {v1::KIND_RULE, {"RULE"}, {"LIMITED"}}},
+      {TopView::kMulticastRoutes, {v1::KIND_MULTICAST_ROUTE, {"MULTICAST ROUTE", "LEG"}, {"DROPPED", "LAST"}}},
       {TopView::kWorkers,
-       {"PROCESSED", "SENT", "DROPPED", "IN KERNEL", "PER WAKEUP", "CPU", "RING", "FREE FRAMES"}}};
-  for (const std::string& title : kOthers.at(view)) columns.push_back({title, kRight});
+       {v1::KIND_STEER_TARGET,
+        {"WORKER"},
+        {"PROCESSED", "SENT", "DROPPED", "IN KERNEL", "PER WAKEUP", "CPU", "RING", "FREE FRAMES"}}}};
+  return kViews.at(view);
+}
+
+std::vector<Table::Column> ColumnsOf(const View& view) {
+  std::vector<Table::Column> columns;
+  for (const std::string& title : view.names) columns.push_back({title, Table::Align::kLeft, true});
+  for (const char* title : {"PACKETS/S", "BIT/S"}) columns.push_back({title, kRight});
+  for (const std::string& title : view.others) columns.push_back({title, kRight});
   return columns;
 }
 
-std::string CountText(TopView view, size_t count) {
-  if (view == TopView::kWorkers) return absl::StrCat(count, count == 1 ? " worker" : " workers");
-  return absl::StrCat(count, " ",
-                      KindName(view == TopView::kInterfaces ? v1::KIND_INTERFACE : v1::KIND_RULE, count));
-}
+// The summary and the titles take a line each.
+class TopTable {
+ public:
+  TopTable(const View& view, double seconds, TopSize size)
+      : table_(ColumnsOf(view)), names_(view.names.size()), seconds_(seconds), size_(size) {}
+
+  // `level`: 0, that of its parts 1.
+  void Add(const TopRow& row, size_t level = 0) {
+    if (size_.height != 0 && table_.rows() + 2 >= size_.height) return;
+    std::vector<std::string> cells(names_);
+    cells[level] = row.name;
+    cells.push_back(Brief(row.packets / seconds_));
+    cells.push_back(Brief(row.bits / seconds_));
+    for (const double other : row.others) cells.push_back(Brief(other / seconds_));
+    cells.insert(cells.end(), row.cells.begin(), row.cells.end());
+    table_.Add(std::move(cells));
+    for (const TopRow& part : row.parts) Add(part, level + 1);
+  }
+  std::string Render() const { return table_.Render(size_.width); }
+
+ private:
+  Table table_;
+  const size_t names_;
+  const double seconds_;
+  const TopSize size_;
+};
 
 void Sort(TopOrder order, std::vector<TopRow>& rows) {
   std::sort(rows.begin(), rows.end(), [&](const TopRow& a, const TopRow& b) {
@@ -167,22 +226,20 @@ std::string TopText(const v1::StatsResponse& before, const v1::StatsResponse& no
   std::vector<TopRow> rows = RowsOf(before, now, view, seconds);
   Sort(order, rows);
 
-  Table table(ColumnsOf(view));
+  const View& shown = Describe(view);
+  TopTable table(shown, seconds, size);
   double packets = 0;
   double bits = 0;
   for (const TopRow& row : rows) {
-    std::vector<std::string> cells = {row.name, Brief(row.packets / seconds), Brief(row.bits / seconds)};
-    for (const double other : row.others) cells.push_back(Brief(other / seconds));
-    cells.insert(cells.end(), row.cells.begin(), row.cells.end());
-    // The summary and the titles take a line each.
-    if (size.height == 0 || table.rows() + 2 < size.height) table.Add(std::move(cells));
+    table.Add(row);
     packets += row.packets;
     bits += row.bits;
   }
   const std::string summary =
-      absl::StrCat(absl::FormatTime("%Y-%m-%d %H:%M:%S", TimeOf(now), zone), "  ", CountText(view, rows.size()),
-                   "  ", Brief(packets / seconds), " packets/s  ", Brief(bits / seconds), " bit/s");
-  return absl::StrCat(size.width == 0 ? summary : Cut(summary, size.width), "\n", table.Render(size.width));
+      absl::StrCat(absl::FormatTime("%Y-%m-%d %H:%M:%S", TimeOf(now), zone), "  ", rows.size(), " ",
+                   CountedName(shown.kind, rows.size()), "  ", Brief(packets / seconds), " packets/s  ",
+                   Brief(bits / seconds), " bit/s");
+  return absl::StrCat(size.width == 0 ? summary : Cut(summary, size.width), "\n", table.Render());
 }
 
 }  // namespace headgate::cli

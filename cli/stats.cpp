@@ -67,21 +67,23 @@ absl::StatusOr<ExitCode> Stats(Context& context, const StatsOptions& options, st
 void AddStats(CLI::App& app, Context& context) {
   const auto options = std::make_shared<StatsOptions>();
   CLI::App* stats = app.add_subcommand("stats", "Show counters");
-  stats->add_option("kind", options->kind, "interfaces, rules, counters, multicast-routes or all (default)")
+  stats
+      ->add_option("kind", options->kind,
+                   "interfaces, rules, counters, multicast-routes, workers or all (default)")
       ->type_name("COUNTED");
   stats->add_option("name", options->names, "Only these")->type_name("NAME");
   stats->add_flag("--nonzero", options->nonzero, "Leave out what counted nothing");
   AddDuration(*stats, "--interval", options->interval, "Again every so often");
   stats->add_option("-n,--count", options->count, "With --interval: end after so many")->type_name("NUMBER");
   stats->callback([&context, options] {
-    const std::optional<v1::Kind> kind = ParseKind(options->kind);
-    const v1::Kind given = kind.value_or(v1::KIND_UNSPECIFIED);
-    const bool counted = given == v1::KIND_INTERFACE || given == v1::KIND_RULE || given == v1::KIND_COUNTER ||
-                         given == v1::KIND_MULTICAST_ROUTE;
-    if (!counted && absl::AsciiStrToLower(options->kind) != "all") {
+    const std::optional<v1::Kind> kind = ParseCounted(options->kind);
+    if (!kind && absl::AsciiStrToLower(options->kind) != "all") {
       throw CLI::ValidationError(
-          "kind",
-          absl::StrCat("\"", options->kind, "\": interfaces, rules, counters, multicast-routes or all is needed"));
+          "kind", absl::StrCat("\"", options->kind,
+                               "\": interfaces, rules, counters, multicast-routes, workers or all is needed"));
+    }
+    if (kind == v1::KIND_STEER_TARGET && !options->names.empty()) {
+      throw CLI::ValidationError("name", absl::StrCat("\"", options->names[0], "\": workers have no names"));
     }
     context.run = [&context, options, kind] { return Stats(context, *options, kind); };
   });

@@ -92,6 +92,14 @@ std::string Brief(double number) {
   return absl::StrFormat("%.*f%s", number < 9.995 ? 2 : number < 99.95 ? 1 : 0, number, kPrefixes[prefix]);
 }
 
+std::string BriefTime(absl::Duration duration) {
+  const int64_t seconds = absl::ToInt64Seconds(duration);
+  if (seconds < 60) return absl::StrCat(seconds, "s");
+  if (seconds < 3600) return absl::StrCat(seconds / 60, "m ", seconds % 60, "s");
+  if (seconds < 86400) return absl::StrCat(seconds / 3600, "h ", seconds / 60 % 60, "m");
+  return absl::StrCat(seconds / 86400, "d ", seconds / 3600 % 24, "h ", seconds / 60 % 60, "m");
+}
+
 std::string BriefBytes(uint64_t bytes) {
   static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   auto number = static_cast<double>(bytes);

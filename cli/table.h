@@ -4,6 +4,7 @@
 #pragma once
 
 #include <absl/strings/string_view.h>
+#include <absl/time/time.h>
 
 #include <cstdint>
 #include <string>
@@ -41,6 +42,8 @@ std::string Cut(absl::string_view text, size_t width);
 
 // Three significant digits and a prefix: "12.3k", "1.23M"; below 1000 at most one decimal.
 std::string Brief(double number);
+// "1d 2h 3m", in the two or three units that matter.
+std::string BriefTime(absl::Duration duration);
 // "1.5 GiB".
 std::string BriefBytes(uint64_t bytes);
 

@@ -25,12 +25,20 @@ struct TopOptions {
 
   // Nothing: there is no such view.
   std::optional<TopView> Parse() const {
-    if (kind == "workers" || kind == "worker") return TopView::kWorkers;
-    const std::optional<v1::Kind> object = ParseKind(kind);
-    if (object == v1::KIND_RULE) return TopView::kRules;
-    if (object == v1::KIND_INTERFACE) return TopView::kInterfaces;
-    return std::nullopt;
+    switch (counted()) {
+      case v1::KIND_INTERFACE:
+        return TopView::kInterfaces;
+      case v1::KIND_RULE:
+        return TopView::kRules;
+      case v1::KIND_MULTICAST_ROUTE:
+        return TopView::kMulticastRoutes;
+      case v1::KIND_STEER_TARGET:
+        return TopView::kWorkers;
+      default:
+        return std::nullopt;
+    }
   }
+  v1::Kind counted() const { return ParseCounted(kind).value_or(v1::KIND_UNSPECIFIED); }
   TopView view() const { return Parse().value_or(TopView::kInterfaces); }
 };
 
@@ -40,12 +48,9 @@ TopOrder OrderOf(absl::string_view name) {
 
 v1::StatsRequest RequestFor(const TopOptions& options) {
   v1::StatsRequest request;
-  const TopView view = options.view();
-  request.add_kinds(view == TopView::kRules        ? v1::KIND_RULE
-                    : view == TopView::kInterfaces ? v1::KIND_INTERFACE
-                                                   : v1::KIND_STEER_TARGET);
+  request.add_kinds(options.counted());
   // Of 100,000 rules most may never have matched.
-  request.set_nonzero_only(view == TopView::kRules);
+  request.set_nonzero_only(options.counted() == v1::KIND_RULE);
   absl::Duration rest;
   request.mutable_interval()->set_seconds(absl::IDivDuration(options.interval, absl::Seconds(1), &rest));
   request.mutable_interval()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
@@ -133,8 +138,10 @@ absl::Status AsLines(Context& context, const TopOptions& options) {
 
 void AddTop(CLI::App& app, Context& context) {
   const auto options = std::make_shared<TopOptions>();
-  CLI::App* top = app.add_subcommand("top", "Show the busiest interfaces, rules or workers, on the whole screen");
-  top->add_option("kind", options->kind, "interfaces (default), rules or workers")->type_name("BUSY");
+  CLI::App* top = app.add_subcommand(
+      "top", "Show the busiest interfaces, rules, multicast routes or workers, on the whole screen");
+  top->add_option("kind", options->kind, "interfaces (default), rules, multicast-routes or workers")
+      ->type_name("BUSY");
   top->add_option("--sort", options->order, "packets, bits or name")
       ->type_name("ORDER")
       ->check(CLI::IsMember({"packets", "bits", "name"}))
@@ -143,8 +150,9 @@ void AddTop(CLI::App& app, Context& context) {
   top->add_option("-n,--count", options->count, "When not on a terminal: end after so many")->type_name("NUMBER");
   top->callback([&context, options] {
     if (!options->Parse()) {
-      throw CLI::ValidationError("kind",
-                                 absl::StrCat("\"", options->kind, "\": interfaces, rules or workers is needed"));
+      throw CLI::ValidationError(
+          "kind",
+          absl::StrCat("\"", options->kind, "\": interfaces, rules, multicast-routes or workers is needed"));
     }
     if (context.format() != OutputFormat::kTable) {
       throw CLI::ValidationError("--output", "top is for people; programs have stats --interval");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Multicast routes, between messages and the model.
+#include <algorithm>
+
 #include "agent/api/convert.h"
 #include "agent/api/convert_reader.h"
 #include "agent/api/field_text.h"
@@ -31,13 +33,21 @@ void Read(const pb::MulticastInput& from, MulticastInput& to, Reader& reader) {
   read("include", from.sources().include(), to.include);
   read("exclude", from.sources().exclude(), to.exclude);
   Optional("input.port", from.port(), to.port, reader);
+  if (from.has_vlan()) reader.Number("input.vlan", from.vlan(), to.vlan);
   if (!from.protocol().empty()) reader.Take("input.protocol", ParseProtocol(from.protocol()), to.protocol);
 }
 
 void Read(const pb::MulticastLeg& from, const std::string& path, MulticastLeg& to, Reader& reader) {
   to.interface = from.interface();
-  to.name = from.name().empty() ? from.interface() : from.name();
+  to.name = from.name();
+  if (to.name.empty()) {
+    to.name = from.interface().empty() ? from.unicast() : from.interface();
+    // Names have no colons.
+    std::replace(to.name.begin(), to.name.end(), ':', '-');
+  }
   if (!from.group().empty()) reader.Take(path + ".group", ParseAddress(from.group()), to.group);
+  if (!from.unicast().empty()) reader.Take(path + ".unicast", ParseAddress(from.unicast()), to.unicast);
+  if (!from.mac().empty()) reader.Take(path + ".mac", ParseMac(from.mac()), to.mac);
   Optional(path + ".port", from.port(), to.port, reader);
   if (from.source() == kEgress) {
     to.source = EgressAddress{};
@@ -92,12 +102,15 @@ void Write(const MulticastRoute& from, pb::MulticastRoute& to) {
   for (const Prefix& prefix : from.input.include) input->mutable_sources()->add_include(ToString(prefix));
   for (const Prefix& prefix : from.input.exclude) input->mutable_sources()->add_exclude(ToString(prefix));
   input->set_port(from.input.port);
+  if (from.input.vlan) input->set_vlan(*from.input.vlan);
   input->set_protocol(ProtocolText(from.input.protocol));
   for (const MulticastLeg& leg : from.legs) {
     pb::MulticastLeg* message = to.add_legs();
     message->set_name(leg.name);
     message->set_interface(leg.interface);
     if (leg.group) message->set_group(ToString(*leg.group));
+    if (leg.unicast) message->set_unicast(ToString(*leg.unicast));
+    if (leg.mac) message->set_mac(ToString(*leg.mac));
     message->set_port(leg.port);
     if (std::holds_alternative<EgressAddress>(leg.source)) message->set_source(kEgress);
     if (const auto* address = std::get_if<IpAddress>(&leg.source)) message->set_source(ToString(*address));

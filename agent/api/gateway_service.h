@@ -11,6 +11,7 @@
 #include "agent/api/convert.h"
 #include "agent/control/controller.h"
 #include "agent/control/events.h"
+#include "agent/control/multicast_path.h"
 #include "agent/slowpath/worker_status.h"
 #include "headgate/v1/gateway.grpc.pb.h"
 
@@ -23,6 +24,10 @@ struct AgentFacts {
   std::function<std::vector<TableInfo>()> maps = [] { return std::vector<TableInfo>(); };
   // For Stats; none without a slow path.
   std::function<std::vector<WorkerStatus>()> workers = [] { return std::vector<WorkerStatus>(); };
+  // For Get.
+  std::function<MulticastView(const MulticastRoute&)> multicast = [](const MulticastRoute&) {
+    return MulticastView();
+  };
   // For Status.
   std::function<std::vector<std::string>()> membership_troubles = [] { return std::vector<std::string>(); };
   std::function<SlowPathTroubles()> slow_path_troubles = [] { return SlowPathTroubles(); };

@@ -83,10 +83,21 @@ StatsFilter FilterOf(const pb::StatsRequest& request) {
   return filter;
 }
 
+// Since a time of CLOCK_MONOTONIC, ns; not before now, which ticks are ahead of.
+void WriteAge(uint64_t since, google::protobuf::Duration& to) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const auto nanoseconds = now.tv_sec * 1'000'000'000 + now.tv_nsec;
+  const int64_t age = std::max<int64_t>(0, nanoseconds - static_cast<int64_t>(since));
+  to.set_seconds(age / 1'000'000'000);
+  to.set_nanos(static_cast<int32_t>(age % 1'000'000'000));
+}
+
 void Write(const MulticastRouteStats& from, pb::MulticastRouteStats& to) {
   to.set_name(from.name);
   to.set_packets(from.count.packets);
   to.set_bytes(from.count.bytes);
+  if (from.last_packet != 0) WriteAge(from.last_packet, *to.mutable_last_packet_age());
   for (const MulticastLegStats& leg : from.legs) {
     pb::MulticastLegStats* message = to.add_legs();
     message->set_name(leg.name);
@@ -98,6 +109,10 @@ void Write(const MulticastRouteStats& from, pb::MulticastRouteStats& to) {
     message->set_dropped_no_source_packets(leg.count.no_source);
     message->set_dropped_malformed_packets(leg.count.malformed);
     message->set_dropped_no_device_packets(leg.not_made());
+    message->set_dropped_no_neighbour_packets(leg.count.no_neighbour);
+    message->set_dropped_too_big_packets(leg.count.too_big);
+    message->set_dropped_tx_full_packets(leg.count.tx_full);
+    message->set_fragments(leg.count.fragments);
   }
 }
 
@@ -162,10 +177,14 @@ std::string TargetOf(uint32_t id, const State& state) {
 
 void AddWarnings(const SlowPathTroubles& troubles, const State& state, pb::StatusResponse& to) {
   for (const auto& [port, failure] : troubles.ports) {
-    to.add_warnings(absl::StrCat("steered packets of interface ", InterfaceOf(port, state),
-                                 " take the fallback: ", failure.message()));
+    to.add_warnings(absl::StrCat("packets of interface ", InterfaceOf(port, state),
+                                 " that workers are to have take the fallback: ", failure.message()));
   }
   for (const auto& [target, failure] : troubles.targets) {
+    if (target == HG_TARGET_MULTICAST) {
+      to.add_warnings(absl::StrCat("multicast that workers are to replicate is dropped: ", failure.message()));
+      continue;
+    }
     to.add_warnings(absl::StrCat("packets of steer target ", TargetOf(target, state),
                                  " take the fallback: ", failure.message()));
   }

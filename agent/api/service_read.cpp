@@ -50,11 +50,31 @@ void WriteInterfaceState(const InterfaceState& from, pb::InterfaceState& to) {
   for (const std::string& warning : from.warnings) to.add_warnings(warning);
 }
 
+void WriteMulticastState(const MulticastView& from, pb::MulticastRouteState& to) {
+  to.set_path(from.path.userspace ? pb::MulticastRouteState::PATH_USERSPACE
+                                  : pb::MulticastRouteState::PATH_KERNEL);
+  to.set_reason(from.path.reason);
+  for (const MembershipView& membership : from.memberships) {
+    pb::MulticastMembership* message = to.add_memberships();
+    message->set_interface(membership.interface);
+    message->set_group(ToString(membership.group));
+    if (membership.source) message->set_source(ToString(*membership.source));
+    message->set_trouble(membership.trouble);
+  }
+  for (const LegView& leg : from.legs) {
+    pb::MulticastLegState* message = to.add_legs();
+    message->set_name(leg.name);
+    message->set_interface(leg.interface);
+    if (leg.mac) message->set_mac(ToString(*leg.mac));
+    message->set_trouble(leg.trouble);
+  }
+}
+
 // The list that pages are cut from: what to write for each object, in order, without writing it yet.
 class Listing {
  public:
-  Listing(const StatusView& view, const State& state, const pb::GetRequest& request)
-      : view_(view), state_(state), names_(request.names().begin(), request.names().end()) {
+  Listing(const StatusView& view, const State& state, const pb::GetRequest& request, const AgentFacts& facts)
+      : view_(view), state_(state), facts_(facts), names_(request.names().begin(), request.names().end()) {
     for (const int kind : request.kinds()) kinds_.insert(static_cast<pb::Kind>(kind));
     // Settings have no name to be asked for.
     if (Wants(pb::KIND_SETTINGS) && names_.empty()) {
@@ -98,12 +118,16 @@ class Listing {
           if (found != view_.interfaces().end())
             WriteInterfaceState(found->second, *message.mutable_interface_state());
         }
+        if constexpr (std::is_same_v<T, MulticastRoute>) {
+          WriteMulticastState(facts_.multicast(*object), *message.mutable_multicast_route_state());
+        }
       });
     }
   }
 
   const StatusView& view_;
   const State& state_;
+  const AgentFacts& facts_;
   absl::flat_hash_set<std::string> names_;
   absl::flat_hash_set<pb::Kind> kinds_;
   std::vector<std::function<void(pb::Object&)>> items_;
@@ -122,7 +146,7 @@ grpc::Status GatewayService::Get(grpc::ServerContext*, const pb::GetRequest* req
     return ToGrpc(absl::AbortedError(absl::StrCat("the configuration changed from generation ", token->generation,
                                                   " to ", state->generation, ": begin again")));
   }
-  const Listing listing(view, *state, *request);
+  const Listing listing(view, *state, *request, facts_);
   if (token->offset > listing.size()) {
     return ToGrpc(absl::InvalidArgumentError("page_token: not one that Get has given for this request"));
   }

@@ -141,7 +141,9 @@ ObjectStatus StatusView::Of(const SteerTarget& target) const {
 ObjectStatus StatusView::Of(const MulticastRoute& route) const {
   ObjectStatus status = Written(applied_->multicast_routes.Get(route.name) == &route);
   for (const std::string& interface : route.input.interfaces) status = Through(interface, std::move(status));
-  for (const MulticastLeg& leg : route.legs) status = Through(leg.interface, std::move(status));
+  for (const MulticastLeg& leg : route.legs) {
+    if (!leg.interface.empty()) status = Through(leg.interface, std::move(status));
+  }
   return status;
 }
 

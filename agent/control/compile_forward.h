@@ -96,7 +96,9 @@ class PagedTable {
     }
     (cells.Write(page).*kRecords)[id % kRecordsPerPage] = record;
   }
-  void Clear(uint32_t id) { Set(id, Record{}); }
+  void Clear(uint32_t id) {
+    if (directory_[id / kRecordsPerPage] != 0) Set(id, Record{});
+  }
   Record Get(uint32_t id) const {
     const uint32_t page = directory_[id / kRecordsPerPage];
     return page == 0 ? Record{} : (cells[page].*kRecords)[id % kRecordsPerPage];

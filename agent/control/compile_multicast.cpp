@@ -3,6 +3,9 @@
 
 #include <netinet/in.h>
 
+#include <absl/container/flat_hash_map.h>
+#include <absl/strings/str_cat.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -27,14 +30,28 @@ void SetGroupMac(uint8_t (&mac)[6], const IpAddress& group) {
   mac[5] = static_cast<uint8_t>(low);
 }
 
-// The longest group prefix wins, then the longest source prefix, then ports; a sender that one route takes and
-// another leaves out is taken. Never 0.
+// The longest group prefix wins, then the longest source prefix, then VLANs, then ports; a sender that one route
+// takes and another leaves out is taken. Never 0.
 uint32_t PriorityOf(const MulticastInput& input, int source_length, bool taken) {
   return static_cast<uint32_t>(input.group.length) << 20 | static_cast<uint32_t>(source_length) << 8 |
-         (input.port != 0 ? 2U : 0U) | (taken ? 1U : 0U);
+         (input.vlan ? 4U : 0U) | (input.port != 0 ? 2U : 0U) | (taken ? 1U : 0U);
 }
 
+uint32_t PortOf(const MulticastLeg& leg, const State& state) { return state.interfaces.Get(leg.interface)->id; }
+
 }  // namespace
+
+std::string WhyWorkers(const MulticastRoute& route) {
+  absl::flat_hash_map<std::string, const MulticastLeg*> by_interface;
+  for (const MulticastLeg& leg : route.legs) {
+    if (leg.unicast) return absl::StrCat("leg \"", leg.name, "\" sends to a unicast address");
+    const auto [other, is_first] = by_interface.try_emplace(leg.interface, &leg);
+    if (is_first) continue;
+    return absl::StrCat("legs \"", other->second->name, "\" and \"", leg.name, "\" both leave by \"",
+                        leg.interface, "\"");
+  }
+  return "";
+}
 
 std::vector<RuleEntry> CompileMulticastEntries(const MulticastRoute& route, const State& state) {
   const MulticastInput& input = route.input;
@@ -44,6 +61,7 @@ std::vector<RuleEntry> CompileMulticastEntries(const MulticastRoute& route, cons
     match.source = source;
     match.destination = input.group;
     match.protocol = input.protocol;
+    match.vlan = input.vlan;
     if (input.port != 0) match.destination_ports = {PortRange{input.port, input.port}};
     for (const std::string& interface : input.interfaces) {
       match.interface = interface;
@@ -66,9 +84,9 @@ hg_action MulticastAction() {
   return pass;
 }
 
-hg_leg CompileLeg(const MulticastLeg& leg, const State& state) {
+hg_leg CompileLeg(const MulticastLeg& leg, uint32_t port) {
   hg_leg cell{};
-  cell.port = static_cast<uint16_t>(state.interfaces.Get(leg.interface)->id);
+  cell.port = static_cast<uint16_t>(port);
   if (const auto* address = std::get_if<IpAddress>(&leg.source)) {
     cell.flags |= HG_LEG_SOURCE;
     SetAddress(cell.src, *address);
@@ -79,6 +97,11 @@ hg_leg CompileLeg(const MulticastLeg& leg, const State& state) {
     cell.flags |= HG_LEG_DESTINATION;
     SetAddress(cell.dst, *leg.group);
     SetGroupMac(cell.dmac, *leg.group);
+  }
+  if (leg.unicast) {
+    cell.flags |= HG_LEG_DESTINATION;
+    SetAddress(cell.dst, *leg.unicast);
+    if (leg.mac) std::copy(leg.mac->begin(), leg.mac->end(), cell.dmac);
   }
   if (leg.port != 0) cell.flags |= HG_LEG_DESTINATION_PORT;
   if (leg.source_port != 0) cell.flags |= HG_LEG_SOURCE_PORT;
@@ -108,7 +131,7 @@ uint32_t LegId(const MulticastRoute& route, const MulticastLeg& leg, const State
 hg_fanout CompileFanout(const MulticastRoute& route, const State& state) {
   hg_fanout fanout{};
   for (const MulticastLeg& leg : route.legs) {
-    const uint32_t port = state.interfaces.Get(leg.interface)->id;
+    const uint32_t port = PortOf(leg, state);
     fanout.ports[port / 64] |= uint64_t{1} << port % 64;
   }
   return fanout;
@@ -118,7 +141,7 @@ hg_mroute CompileMroute(const MulticastRoute& route, const State& state, uint32_
   hg_mroute cell{};
   cell.fanout = fanout;
   for (const MulticastLeg& leg : route.legs) {
-    const uint32_t port = state.interfaces.Get(leg.interface)->id;
+    const uint32_t port = PortOf(leg, state);
     cell.port[cell.ports++] = static_cast<uint8_t>(port);
     cell.leg_of_port[port] = static_cast<uint16_t>(LegId(route, leg, state));
   }
@@ -126,11 +149,18 @@ hg_mroute CompileMroute(const MulticastRoute& route, const State& state, uint32_
 }
 
 void MulticastTable::Set(const MulticastRoute& route, const State& state) {
+  if (!WhyWorkers(route).empty()) {
+    Clear(route.id);
+    for (const MulticastLeg& leg : route.legs) legs.Clear(LegId(route, leg, state));
+    return;
+  }
   const uint32_t former = routes.Get(route.id).fanout;
   const uint32_t fanout = fanouts.Acquire(CompileFanout(route, state));
   if (former != 0) fanouts.Release(former);
   routes.Set(route.id, CompileMroute(route, state, fanout));
-  for (const MulticastLeg& leg : route.legs) legs.Set(LegId(route, leg, state), CompileLeg(leg, state));
+  for (const MulticastLeg& leg : route.legs) {
+    legs.Set(LegId(route, leg, state), CompileLeg(leg, PortOf(leg, state)));
+  }
 }
 
 void MulticastTable::Clear(uint32_t id) {
@@ -167,8 +197,11 @@ uint64_t MulticastTable::Reconcile(const State& state) {
   std::vector<bool> wanted(HG_MROUTES);
   absl::flat_hash_map<uint32_t, hg_leg> cells;
   state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
+    if (!WhyWorkers(*route).empty()) return;
     wanted[route->id] = true;
-    for (const MulticastLeg& leg : route->legs) cells[LegId(*route, leg, state)] = CompileLeg(leg, state);
+    for (const MulticastLeg& leg : route->legs) {
+      cells[LegId(*route, leg, state)] = CompileLeg(leg, PortOf(leg, state));
+    }
     const hg_mroute held = routes.Get(route->id);
     const hg_fanout fanout = CompileFanout(*route, state);
     const bool same_fanout =

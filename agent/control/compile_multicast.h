@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "agent/control/compile_forward.h"
@@ -14,13 +15,18 @@
 
 namespace headgate {
 
+// Why workers are to replicate the route's packets, all of them, and not the kernel, which tells legs apart by
+// their devices and resolves no next hop; empty: the kernel may.
+std::string WhyWorkers(const MulticastRoute& route);
 // Entries by which packets find the route, then those of senders that it leaves out; all of an id lie together.
 std::vector<RuleEntry> CompileMulticastEntries(const MulticastRoute& route, const State& state);
 // All of those entries have it: a packet that finds one is counted by route, not by action.
 hg_action MulticastAction();
 
-hg_leg CompileLeg(const MulticastLeg& leg, const State& state);
+// `port`: the egress interface's id.
+hg_leg CompileLeg(const MulticastLeg& leg, uint32_t port);
 uint32_t LegId(const MulticastRoute& route, const MulticastLeg& leg, const State& state);
+// Both of routes that the kernel may replicate.
 hg_fanout CompileFanout(const MulticastRoute& route, const State& state);
 hg_mroute CompileMroute(const MulticastRoute& route, const State& state, uint32_t fanout);
 

@@ -31,9 +31,11 @@ void ForEachCounterRow(Kind kind, uint32_t id, Visit&& visit) {
       break;
     case Kind::kMulticastRoute:
       visit(CounterId::kMroutes, id);
+      visit(CounterId::kMrouteLast, id);
       break;
     case Kind::kMulticastLeg:
       visit(CounterId::kLegs, id);
+      visit(CounterId::kWorkerLegs, id);
       break;
     case Kind::kInterface:
       for (uint32_t reason = 0; reason < HG_REASON_SLOTS; ++reason) {

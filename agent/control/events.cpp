@@ -5,11 +5,20 @@ namespace headgate {
 
 std::optional<Event> EventBus::Watcher::Next(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
-  came_.wait_for(lock, timeout, [this] { return !events_.empty() || closed_; });
+  came_.wait_for(lock, timeout, [this] { return !events_.empty() || woken_ || closed_; });
+  woken_ = false;
   if (events_.empty()) return std::nullopt;
   Event event = std::move(events_.front());
   events_.pop_front();
   return event;
+}
+
+void EventBus::Watcher::Wake() {
+  {
+    const std::lock_guard lock(mutex_);
+    woken_ = true;
+  }
+  came_.notify_one();
 }
 
 std::shared_ptr<EventBus::Watcher> EventBus::Watch(std::set<EventType> types) {

@@ -63,6 +63,8 @@ class EventBus {
    public:
     // The next event; nothing when none came in time or the bus is closed.
     std::optional<Event> Next(std::chrono::milliseconds timeout);
+    // Has Next return with nothing, once, though its time is not over. (any thread)
+    void Wake();
 
    private:
     friend class EventBus;
@@ -70,6 +72,7 @@ class EventBus {
     std::condition_variable came_;
     std::deque<Event> events_;
     std::set<EventType> types_;
+    bool woken_ = false;
     bool closed_ = false;
   };
 

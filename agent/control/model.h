@@ -214,6 +214,7 @@ struct MulticastInput {
   std::vector<Prefix> exclude;
   uint16_t port = 0;      // 0: any
   uint8_t protocol = 17;  // UDP
+  std::optional<uint16_t> vlan;
   friend bool operator==(const MulticastInput&, const MulticastInput&) = default;
 };
 
@@ -225,8 +226,10 @@ using LegSource = std::variant<std::monostate, EgressAddress, IpAddress>;
 
 struct MulticastLeg {
   std::string name;
-  std::string interface;
+  std::string interface;  // may be empty where `unicast` is given
   std::optional<IpAddress> group;
+  std::optional<IpAddress> unicast;
+  std::optional<MacAddress> mac;  // of the next hop towards it
   LegSource source;
   uint16_t port = 0;         // 0: as received
   uint16_t source_port = 0;  // 0: as received

@@ -2,6 +2,7 @@
 #include "agent/control/stats.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "agent/base/status.h"
 
@@ -81,9 +82,14 @@ absl::StatusOr<MulticastRouteStats> ReadMulticastRoute(const Dataplane& dataplan
   HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> fields,
                       dataplane.ReadCounters(CounterId::kMroutes, route.id, 1));
   stats.count = RowAt<hg_count>(fields, 0);
+  HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> last,
+                      dataplane.ReadCounters(CounterId::kMrouteLast, route.id, 1));
+  stats.last_packet = RowAt<hg_mroute_last>(last, 0).time;
   for (const MulticastLeg& leg : route.legs) {
-    const MulticastLegId* id = state.multicast_legs.Get(LegKey(route.name, leg.name));
-    HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> row, dataplane.ReadCounters(CounterId::kLegs, id->id, 1));
+    const uint32_t id = state.multicast_legs.Get(LegKey(route.name, leg.name))->id;
+    HG_ASSIGN_OR_RETURN(std::vector<uint64_t> row, dataplane.ReadCounters(CounterId::kLegs, id, 1));
+    HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> worked, dataplane.ReadCounters(CounterId::kWorkerLegs, id, 1));
+    std::transform(row.begin(), row.end(), worked.begin(), row.begin(), std::plus<>());
     stats.legs.push_back({leg.name, RowAt<hg_leg_count>(row, 0)});
   }
   return stats;

@@ -53,7 +53,8 @@ struct MulticastLegStats {
   hg_leg_count count{};
   // Copies that the kernel did not make. What is under way at the moment is among them.
   uint64_t not_made() const {
-    const uint64_t known = count.packets + count.ttl + count.limited + count.no_source + count.malformed;
+    const uint64_t known = count.packets + count.ttl + count.limited + count.no_source + count.malformed +
+                           count.no_neighbour + count.too_big + count.tx_full;
     return count.offered > known ? count.offered - known : 0;
   }
 };
@@ -61,6 +62,7 @@ struct MulticastLegStats {
 struct MulticastRouteStats {
   std::string name;
   hg_count count{};
+  uint64_t last_packet = 0;  // CLOCK_MONOTONIC, ns; 0: there was none
   std::vector<MulticastLegStats> legs;
 };
 

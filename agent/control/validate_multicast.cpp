@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kMaxInputs = 32;
 constexpr size_t kMaxSources = 64;
-constexpr size_t kMaxLegs = HG_PORTS - 1;
+constexpr size_t kMaxLegs = 1024;
 
 bool IsGroup(const IpAddress& address) {
   return address.family == Family::kIpv4 ? address.words[0] >> 28 == 0xe : address.words[0] >> 24 == 0xff;
@@ -64,6 +64,7 @@ void CheckInput(const MulticastInput& input, const State& state, Checker& check)
     }
   }
   CheckGroup(input.group, "input.group", check);
+  check.Vlan("input.vlan", input.vlan);
   if (input.port != 0 && !HasPorts(input.protocol)) {
     check.Fail("input.port", "protocol ", input.protocol, " has no ports");
   }
@@ -87,6 +88,9 @@ void CheckInput(const MulticastInput& input, const State& state, Checker& check)
   check_sources(input.include, "include");
   check_sources(input.exclude, "exclude");
   for (size_t i = 0; i < input.exclude.size(); ++i) {
+    if (input.include.empty() && input.exclude[i].length == 0) {
+      check.Fail(absl::StrCat("input.sources.exclude[", i, "]"), ToString(input.exclude[i]), " leaves no sender");
+    }
     for (const Prefix& include : input.include) {
       if (include.length < input.exclude[i].length || !Overlap(include, input.exclude[i])) continue;
       check.Fail(absl::StrCat("input.sources.exclude[", i, "]"), ToString(input.exclude[i]), " covers ",
@@ -95,21 +99,48 @@ void CheckInput(const MulticastInput& input, const State& state, Checker& check)
   }
 }
 
+bool SendsTheSame(const MulticastLeg& a, const MulticastLeg& b) {
+  return a.interface == b.interface && a.group == b.group && a.unicast == b.unicast && a.port == b.port &&
+         a.source == b.source && a.source_port == b.source_port && a.vlan == b.vlan;
+}
+
+template <typename Field>
+void CheckUnicast(const MulticastLeg& leg, Family family, const Field& field, Checker& check) {
+  const IpAddress& to = *leg.unicast;
+  const bool ipv4 = to.family == Family::kIpv4;
+  if (leg.group) check.Fail(field("unicast"), "a leg has one destination: give `group` or `unicast`");
+  if (to.family != family) {
+    check.Fail(field("unicast"), ToString(to), " is of another IP version than the input's group");
+  } else if (IsGroup(to)) {
+    check.Fail(field("unicast"), ToString(to), " is a group: give it as `group`");
+  } else if (to == IpAddress{.family = family} ||
+             (ipv4 && (to.words[0] == 0xffffffff || to.words[0] >> 24 == 127))) {
+    check.Fail(field("unicast"), ToString(to), " is no address of a receiver");
+  }
+}
+
 void CheckLeg(const MulticastRoute& route, size_t index, const State& state, Checker& check) {
   const MulticastLeg& leg = route.legs[index];
   const auto field = [index](const char* name) { return absl::StrCat("legs[", index, "].", name); };
   const Family family = route.input.group.address.family;
   check.Name(leg.name, field("name"));
-  if (leg.interface.empty()) check.Fail(field("interface"), "an interface is needed");
+  if (leg.interface.empty() && !leg.unicast) check.Fail(field("interface"), "an interface is needed");
   check.Exists(field("interface"), "interface", state.interfaces, leg.interface);
   for (size_t i = 0; i < index; ++i) {
     const MulticastLeg& other = route.legs[i];
-    if (other.interface == leg.interface) {
-      check.Fail(field("interface"), "leg \"", other.name, "\" leaves by \"", leg.interface,
-                 "\" already: one leg an interface is possible");
-    } else if (other.name == leg.name) {
-      check.Fail(field("name"), "there is another leg \"", leg.name, "\" in this route: names are unique");
+    if (other.name == leg.name) {
+      check.Fail(field("name"), "there is another leg \"", leg.name,
+                 "\" in this route: let each have a name of its own");
+    } else if (SendsTheSame(other, leg)) {
+      check.Fail(absl::StrCat("legs[", index, "]"), "leg \"", other.name,
+                 "\" sends to the same destination: ", "receivers would get all packets twice");
     }
+  }
+  if (leg.unicast) CheckUnicast(leg, family, field, check);
+  if (leg.mac && (!leg.unicast || leg.interface.empty())) {
+    check.Fail(field("mac"), "is that of a next hop: let the leg have `unicast` and `interface`, too");
+  } else if (leg.mac) {
+    check.Unicast(field("mac"), *leg.mac);
   }
   if (leg.group) {
     if (leg.group->family != family) {
@@ -131,7 +162,7 @@ void CheckLeg(const MulticastRoute& route, size_t index, const State& state, Che
   }
   // Their checksums cover addresses and are not kept.
   const uint8_t protocol = route.input.protocol;
-  if ((leg.group || leg.source.index() != 0) &&
+  if ((leg.group || leg.unicast || leg.source.index() != 0) &&
       (protocol == IPPROTO_TCP || protocol == IPPROTO_DCCP || protocol == IPPROTO_ICMPV6)) {
     check.Fail(field("group"), "addresses of protocol ", protocol, " cannot be written: its checksum covers them");
   }
@@ -153,7 +184,8 @@ bool Shares(const std::vector<std::string>& a, const std::vector<std::string>& b
 
 // Whether there may be a packet that is of both, with equal right.
 bool Contend(const MulticastInput& a, const MulticastInput& b) {
-  if (a.group != b.group || a.port != b.port || a.protocol != b.protocol || !Shares(a.interfaces, b.interfaces)) {
+  if (a.group != b.group || a.port != b.port || a.protocol != b.protocol || a.vlan != b.vlan ||
+      !Shares(a.interfaces, b.interfaces)) {
     return false;
   }
   if (a.include.empty() || b.include.empty()) return a.include.empty() && b.include.empty();
@@ -175,7 +207,9 @@ bool Takes(const MulticastInput& input, const Prefix& source) {
 // Whether what leaves by the leg may be of the input, where it comes back. An egress interface's address is not
 // known here: an input that names its senders is taken at its word.
 bool Feeds(const MulticastRoute& route, const MulticastLeg& leg, const MulticastInput& input) {
-  if (route.input.protocol != input.protocol) return false;
+  if (route.input.protocol != input.protocol || leg.unicast) return false;
+  const std::optional<uint16_t> vlan = leg.vlan ? leg.vlan : route.input.vlan;
+  if (vlan && input.vlan && vlan != input.vlan) return false;
   if (std::find(input.interfaces.begin(), input.interfaces.end(), leg.interface) == input.interfaces.end()) {
     return false;
   }

@@ -29,6 +29,8 @@ absl::Status CheckRange(uint32_t first, uint32_t count, uint32_t size, absl::str
   return absl::OutOfRangeError(absl::StrCat(what, ": ", count, " values from ", first, " on, of ", size));
 }
 
+bool IsPerCpu(const bpf_map* map) { return bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY; }
+
 }  // namespace
 
 BpfDataplane::BpfDataplane(std::unique_ptr<Loader> loader)
@@ -89,7 +91,7 @@ const bpf_map* BpfDataplane::MapOf(CounterId table) const {
   const auto& maps = loader_->skeleton().maps;
   const bpf_map* const tables[kCounterTables] = {maps.hg_port_stats,   maps.hg_rule_stats,   maps.hg_counters,
                                                  maps.hg_egress_stats, maps.hg_samples_lost, maps.hg_mroute_stats,
-                                                 maps.hg_leg_stats};
+                                                 maps.hg_mroute_last,  maps.hg_leg_stats,    maps.hg_worker_legs};
   return tables[static_cast<size_t>(table)];
 }
 
@@ -126,8 +128,8 @@ std::vector<TableInfo> BpfDataplane::AllMaps() const {
   bpf_object__for_each_map(map, loader_->skeleton().obj) {
     if (bpf_map__is_internal(map)) continue;
     const uint32_t capacity = bpf_map__max_entries(map), size = bpf_map__value_size(map);
-    const bool per_cpu = bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY;
-    uint64_t bytes = static_cast<uint64_t>(capacity) * ((size + 7) / 8 * 8) * (per_cpu ? std::max(cpus, 1) : 1);
+    uint64_t bytes =
+        static_cast<uint64_t>(capacity) * ((size + 7) / 8 * 8) * (IsPerCpu(map) ? std::max(cpus, 1) : 1);
     if (bpf_map__type(map) == BPF_MAP_TYPE_RINGBUF) bytes = capacity;
     all.push_back({bpf_map__name(map), capacity, size, bytes});
   }
@@ -176,6 +178,8 @@ absl::Status BpfDataplane::Quiesce() {
 
 int BpfDataplane::sockets_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_xsks); }
 int BpfDataplane::queues_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_queues); }
+int BpfDataplane::worker_legs_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_worker_legs); }
+int BpfDataplane::leg_limiters_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_leg_limiters); }
 int BpfDataplane::target_states_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_target_state); }
 
 absl::Status BpfDataplane::TakeOver() {
@@ -227,6 +231,8 @@ uint32_t BpfDataplane::CounterFields(CounterId table) const {
                                                        sizeof(hg_egress) / sizeof(uint64_t),
                                                        1,
                                                        sizeof(hg_count) / sizeof(uint64_t),
+                                                       sizeof(hg_mroute_last) / sizeof(uint64_t),
+                                                       sizeof(hg_leg_count) / sizeof(uint64_t),
                                                        sizeof(hg_leg_count) / sizeof(uint64_t)};
   return kFields[static_cast<size_t>(table)];
 }
@@ -236,12 +242,21 @@ absl::StatusOr<std::vector<uint64_t>> BpfDataplane::ReadCounters(CounterId table
   const uint32_t fields = CounterFields(table);
   HG_RETURN_IF_ERROR(CheckRange(first, count, CounterRows(table), "counters"));
   if (table == CounterId::kRules) return rule_counters().Read(first, count);
-  return ReadPerCpuFields(bpf_map__fd(MapOf(table)), first, count, fields);
+  const int map = bpf_map__fd(MapOf(table));
+  if (IsPerCpu(MapOf(table))) return ReadPerCpuFields(map, first, count, fields);
+  std::vector<uint64_t> values(static_cast<size_t>(count) * fields);
+  HG_RETURN_IF_ERROR(ReadArray(map, first, count, values.data()));
+  return values;
 }
 
 absl::Status BpfDataplane::ClearCounters(CounterId table, absl::Span<const uint32_t> rows) {
   for (const uint32_t row : rows) HG_RETURN_IF_ERROR(CheckRange(row, 1, CounterRows(table), "counters"));
-  if (table != CounterId::kRules) return ClearPerCpu(bpf_map__fd(MapOf(table)), rows, CounterFields(table));
+  if (table != CounterId::kRules) {
+    const int map = bpf_map__fd(MapOf(table));
+    if (IsPerCpu(MapOf(table))) return ClearPerCpu(map, rows, CounterFields(table));
+    const std::vector<uint64_t> zeros(rows.size() * CounterFields(table));
+    return WriteArray(map, rows, zeros.data());
+  }
   HG_RETURN_IF_ERROR(rule_counters().Clear(rows));
   // A bucket of zero is full.
   const std::vector<uint64_t> limiters(rows.size());

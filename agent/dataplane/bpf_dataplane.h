@@ -49,6 +49,8 @@ class BpfDataplane : public Dataplane {
   int sockets_map() const;
   int queues_map() const;
   int target_states_map() const;
+  int worker_legs_map() const;
+  int leg_limiters_map() const;
 
   // The bytes of kernel memory of all maps of the object, by map name.
   std::vector<TableInfo> AllMaps() const;

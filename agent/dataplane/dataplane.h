@@ -44,8 +44,18 @@ enum class TableId : uint8_t {
 inline constexpr size_t kTables = HG_TABLES;
 
 // The counter arrays; each row is the struct's u64 fields, summed over CPUs.
-enum class CounterId : uint8_t { kPorts, kRules, kNamed, kEgress, kSamplesLost, kMroutes, kLegs };
-inline constexpr size_t kCounterTables = 7;
+enum class CounterId : uint8_t {
+  kPorts,
+  kRules,
+  kNamed,
+  kEgress,
+  kSamplesLost,
+  kMroutes,
+  kMrouteLast,
+  kLegs,
+  kWorkerLegs
+};
+inline constexpr size_t kCounterTables = 9;
 
 enum class DriverMode : uint8_t { kNative, kGeneric };
 

@@ -16,7 +16,7 @@ namespace {
 constexpr const char* kTableNames[kTables] = {"hg_roots",   "hg_nodes",    "hg_slots",   "hg_rules",
                                               "hg_matches", "hg_prefixes", "hg_actions", "hg_next_hops",
                                               "hg_targets", "hg_mroutes",  "hg_legs",    "hg_fanouts"};
-constexpr uint32_t kFields[kCounterTables] = {2, 3, 2, 3, 1, 2, 7};
+constexpr uint32_t kFields[kCounterTables] = {2, 3, 2, 3, 1, 2, 1, 11, 11};
 
 }  // namespace
 
@@ -133,7 +133,7 @@ std::vector<std::pair<uint32_t, uint32_t>> FakeDataplane::Bound() const {
 
 uint32_t FakeDataplane::CounterRows(CounterId id) const {
   const uint32_t rows[kCounterTables] = {
-      HG_PORTS * HG_REASON_SLOTS, capacity_, HG_COUNTERS, HG_PORTS, 1, HG_MROUTES, HG_LEGS};
+      HG_PORTS * HG_REASON_SLOTS, capacity_, HG_COUNTERS, HG_PORTS, 1, HG_MROUTES, HG_MROUTES, HG_LEGS, HG_LEGS};
   return rows[static_cast<size_t>(id)];
 }
 uint32_t FakeDataplane::CounterFields(CounterId id) const { return kFields[static_cast<size_t>(id)]; }

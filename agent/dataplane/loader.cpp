@@ -192,10 +192,11 @@ absl::Status Loader::ReuseMaps() {
   }
   // hg_traces, hg_flows and .rodata are each process's own.
   for (bpf_map* map :
-       {maps.hg_ifindexes, maps.hg_ports, maps.hg_devmap, maps.hg_xsks, maps.hg_queues, maps.hg_target_state,
-        maps.hg_limiters, maps.hg_sources, maps.hg_port_stats, maps.hg_counters, maps.hg_egress_stats,
-        maps.hg_egress_own, maps.hg_samples, maps.hg_samples_lost, maps.hg_port_ips, maps.hg_fanout_state,
-        maps.hg_mroute_stats, maps.hg_leg_stats, maps.hg_leg_limiters}) {
+       {maps.hg_ifindexes,    maps.hg_ports,        maps.hg_devmap,      maps.hg_xsks,         maps.hg_queues,
+        maps.hg_target_state, maps.hg_limiters,     maps.hg_sources,     maps.hg_port_stats,   maps.hg_counters,
+        maps.hg_egress_stats, maps.hg_egress_own,   maps.hg_samples,     maps.hg_samples_lost, maps.hg_port_ips,
+        maps.hg_fanout_state, maps.hg_mroute_stats, maps.hg_mroute_last, maps.hg_leg_stats,    maps.hg_worker_legs,
+        maps.hg_leg_limiters}) {
     if (const Fd fd = PinnedLike(map)) HG_RETURN_IF_ERROR(Reuse(map, fd));
   }
   return ReuseRuleCounters();

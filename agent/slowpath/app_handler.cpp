@@ -36,7 +36,7 @@ bool AppHandler::HasChannel() {
   return channel_ != nullptr;
 }
 
-void AppHandler::Handle(absl::Span<Packet> packets) {
+void AppHandler::Handle(absl::Span<Packet> packets, Output&) {
   if (!HasChannel()) {
     for (Packet& packet : packets) packet.disposition = Disposition::kDropped;
     return;

@@ -17,7 +17,7 @@ class AppHandler : public Handler {
  public:
   static absl::StatusOr<std::unique_ptr<Handler>> Make(std::shared_ptr<AppMailbox> mailbox);
 
-  void Handle(absl::Span<Packet> packets) override;
+  void Handle(absl::Span<Packet> packets, Output&) override;
   int fd() const override { return watched_.get(); }
   size_t Originate(Output& output) override;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The internet checksum (RFC 1071) over parts of a packet that may lie in several segments.
+// The internet checksum (RFC 1071) over parts of a packet that may lie in several segments, and how one follows
+// what changes of what it covers (RFC 1624).
 #pragma once
 
 #include <absl/types/span.h>
@@ -69,5 +70,25 @@ class Checksum {
   uint64_t sum_ = 0;
   bool odd_ = false;
 };
+
+// 16 bits as they lie there.
+inline uint16_t LoadWord(const uint8_t* from) {
+  uint16_t word = 0;
+  std::memcpy(&word, from, sizeof(word));
+  return word;
+}
+
+// Overwrites 16 bits; what that changes the sum by (RFC 1624, equation 3), to be added up for AdjustedChecksum.
+inline uint32_t ReplaceWord(uint8_t* field, uint16_t now) {
+  const uint16_t before = LoadWord(field);
+  std::memcpy(field, &now, sizeof(now));
+  return static_cast<uint16_t>(~before) + uint32_t{now};
+}
+
+inline uint16_t AdjustedChecksum(uint16_t check, uint32_t off) {
+  uint32_t sum = static_cast<uint16_t>(~check) + off;
+  while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
+  return static_cast<uint16_t>(~sum);
+}
 
 }  // namespace headgate

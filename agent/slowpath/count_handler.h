@@ -10,7 +10,7 @@ namespace headgate {
 
 class CountHandler : public Handler {
  public:
-  void Handle(absl::Span<Packet> packets) override {
+  void Handle(absl::Span<Packet> packets, Output&) override {
     for (Packet& packet : packets) packet.disposition = Disposition::kConsumed;
   }
 };

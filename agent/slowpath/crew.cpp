@@ -152,9 +152,7 @@ std::map<uint32_t, absl::Status> Crew::SetTargets(const std::vector<SlowPathConf
   const std::map<Place, Given> had = handlers_;
   for (const auto& [place, given] : had) {
     const auto found = wanted.find(place);
-    if (found == wanted.end() || found->second->handler != given.setup || given.handler->failed()) {
-      TakeHandler(place);
-    }
+    if (found == wanted.end() || !Keep(place, handlers_.at(place), found->second->handler)) TakeHandler(place);
   }
   std::erase_if(kept_, [&targets](const auto& kept) {
     return std::none_of(targets.begin(), targets.end(), [&kept](const SlowPathConfig::Target& target) {
@@ -177,6 +175,14 @@ bool Crew::HasFailed() const {
                      [](const auto& given) { return given.second.handler->failed(); });
 }
 
+bool Crew::Keep(const Place& place, Given& given, const HandlerSetup& setup) {
+  if (given.handler->failed()) return false;
+  if (given.setup == setup) return true;
+  if (!MayGoOn(given.setup, setup) || !workers_[place.first]->Reconfigure(place.second, setup)) return false;
+  given.setup = setup;
+  return true;
+}
+
 // One that serves all workers is kept: its device would lose its addresses.
 void Crew::TakeHandler(const Place& place) {
   std::unique_ptr<Handler> handler = workers_[place.first]->SetHandler(place.second, nullptr);
@@ -195,7 +201,8 @@ absl::Status Crew::GiveHandler(const Place& place, const SlowPathConfig::Target&
     handler = std::move(kept->second.handler);
     kept_.erase(kept);
   } else {
-    HG_ASSIGN_OR_RETURN(handler, MakeHandler(target, {.worker = place.first, .apps = apps_}));
+    HG_ASSIGN_OR_RETURN(handler,
+                        MakeHandler(target, {.worker = place.first, .apps = apps_, .multicast = &multicast_}));
   }
   handlers_[place] = {target.handler, target.mode, handler.get()};
   workers_[place.first]->SetHandler(target.id, std::move(handler));

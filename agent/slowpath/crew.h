@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/slowpath/multicast_account.h"
 #include "agent/slowpath/slow_path_config.h"
 #include "agent/slowpath/worker.h"
 
@@ -23,8 +24,9 @@ class AppServer;
 
 class Crew {
  public:
-  // `apps`: null where there are none.
-  Crew(const SlowPathOptions& options, AppServer* apps) : options_(options), apps_(apps) {}
+  // `apps`: null where there are none. `multicast` outlives the crew.
+  Crew(const SlowPathOptions& options, AppServer* apps, const MulticastAccount& multicast)
+      : options_(options), apps_(apps), multicast_(multicast) {}
 
   // As many workers as that, each with frames for its number of queues, about. `leave`: takes a worker's queues
   // off, before it ends.
@@ -61,12 +63,15 @@ class Crew {
   // `total`: workers that there are, or are to be.
   void Spread(const SlowPathConfig::Target& target, uint32_t total);
   void TakeHandler(const Place& place);
+  // Whether the place's handler goes on, with that setup.
+  bool Keep(const Place& place, Given& given, const HandlerSetup& setup);
   absl::Status GiveHandler(const Place& place, const SlowPathConfig::Target& target);
   // Where the target's handlers are to be.
   std::vector<uint32_t> PlacesOf(const SlowPathConfig::Target& target) const;
 
   const SlowPathOptions& options_;
   AppServer* const apps_;
+  const MulticastAccount& multicast_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::map<uint32_t, WorkerStatus> past_;  // what workers counted that are no more, by index
   std::vector<SlowPathConfig::Target> targets_;

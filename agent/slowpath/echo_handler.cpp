@@ -109,7 +109,7 @@ void TurnRound(Packet& packet, const Datagram& datagram) {
 
 }  // namespace
 
-void EchoHandler::Handle(absl::Span<Packet> packets) {
+void EchoHandler::Handle(absl::Span<Packet> packets, Output&) {
   for (Packet& packet : packets) {
     Datagram datagram;
     packet.disposition = Disposition::kDropped;

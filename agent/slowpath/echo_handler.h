@@ -11,7 +11,7 @@ namespace headgate {
 
 class EchoHandler : public Handler {
  public:
-  void Handle(absl::Span<Packet> packets) override;
+  void Handle(absl::Span<Packet> packets, Output&) override;
 };
 
 }  // namespace headgate

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "agent/slowpath/handler_setup.h"
 #include "bpf/hg_abi.h"
 
 namespace headgate {
@@ -47,19 +48,28 @@ class Output {
   virtual ~Output() = default;
   // An empty frame to be filled: `length` is what it has room for. False when none is free.
   virtual bool Take(Segment& segment) = 0;
-  // Sends a frame, whose segments are in order, out of an interface. Takes the segments, whatever becomes of them.
-  // `port`: the interface's id.
-  virtual void Transmit(uint32_t port, absl::Span<const Segment> segments) = 0;
+  // Sends a frame, whose segments are in order, out of an interface. Takes the segments, whatever becomes of them;
+  // false: it is not sent, there being no room or no way. `port`: the interface's id.
+  virtual bool Transmit(uint32_t port, absl::Span<const Segment> segments) = 0;
   // Gives back what was taken for a frame that cannot be sent: it counts as dropped by the handler.
   virtual void Drop(absl::Span<const Segment> segments) = 0;
+  // Has a segment, of a packet that came or one that was taken, be of one more frame. What several frames have
+  // must not change any more.
+  virtual void Refer(const Segment& segment) = 0;
+  // Gives back what no frame has become of.
+  virtual void Release(absl::Span<const Segment> segments) = 0;
+  // Frames of several segments leave by the interface without being copied.
+  virtual bool Gathers(uint32_t port) const = 0;
 };
 
 class Handler {
  public:
   virtual ~Handler() = default;
-  // Sets the packets' dispositions; may change their bytes. No heap or lock; system calls only where the handler
-  // exists for them (a TAP device).
-  virtual void Handle(absl::Span<Packet> packets) = 0;
+  // Sets the packets' dispositions; may change their bytes, and send frames made of them. No heap or lock; system
+  // calls only where the handler exists for them (a TAP device).
+  virtual void Handle(absl::Span<Packet> packets, Output& output) = 0;
+  // Goes on with another setup, where it need not be made anew for that. (the worker's thread, between two rounds)
+  virtual bool Reconfigure(const HandlerSetup&) { return false; }
   // For handlers that send frames of their own: becomes readable when Originate has something to do while the
   // worker sleeps. -1: none.
   virtual int fd() const { return -1; }

@@ -8,6 +8,7 @@
 #include "agent/slowpath/app_server.h"
 #include "agent/slowpath/count_handler.h"
 #include "agent/slowpath/echo_handler.h"
+#include "agent/slowpath/multicast_handler.h"
 #include "agent/slowpath/tap_handler.h"
 
 namespace headgate {
@@ -25,6 +26,9 @@ struct Maker {
     std::random_device random;
     const uint64_t seed = uint64_t{random()} << 32 | random();
     return std::make_unique<TapHandler>(setup, std::move(device), seed);
+  }
+  Made operator()(const MulticastSetup& setup) const {
+    return std::make_unique<MulticastHandler>(setup, *place.multicast);
   }
   Made operator()(const AppSetup&) const {
     if (place.apps == nullptr) return absl::FailedPreconditionError("headgated has no socket for applications");

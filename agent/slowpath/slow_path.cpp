@@ -3,7 +3,6 @@
 
 #include <absl/strings/str_cat.h>
 #include <bpf/bpf.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <utility>
@@ -14,8 +13,6 @@
 namespace headgate {
 namespace {
 
-constexpr size_t kQueueBytes = sizeof(hg_queue) * HG_PORTS * HG_QUEUES_PER_PORT;
-constexpr size_t kTargetBytes = sizeof(hg_target_state) * kMaxTargets;
 // The kernel takes some milliseconds to let go of a queue that was closed.
 constexpr auto kFirstRetry = std::chrono::milliseconds(5);
 constexpr auto kLastRetry = std::chrono::milliseconds(2000);
@@ -26,36 +23,33 @@ constexpr auto kBalance = std::chrono::milliseconds(1000);
 
 uint32_t MapKey(const std::pair<uint32_t, uint32_t>& id) { return id.first * HG_QUEUES_PER_PORT + id.second; }
 
-template <typename T>
-absl::Status Map(int map, size_t bytes, const char* name, T*& mapped) {
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
-  if (memory == MAP_FAILED) return ErrnoStatus("map ", name);
-  mapped = static_cast<T*>(memory);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
-SlowPath::SlowPath(DataPath data_path, SlowPathOptions options)
+SlowPath::SlowPath(DataPath data_path, Shared shared, SlowPathOptions options)
     : data_path_(std::move(data_path)),
       options_(std::move(options)),
+      shared_(std::move(shared)),
+      multicast_(shared_.worker_legs.data(), shared_.leg_limiters.data()),
       apps_(options_.app_socket.empty()
                 ? nullptr
                 : std::make_unique<AppServer>(options_.app_socket,
                                               [this](uint32_t id, bool present) { ShowApp(id, present); })),
-      crew_(options_, apps_.get()) {}
+      crew_(options_, apps_.get(), multicast_) {}
 
 absl::StatusOr<std::unique_ptr<SlowPath>> SlowPath::Start(DataPath data_path, SlowPathOptions options) {
-  std::unique_ptr<SlowPath> slow_path(new SlowPath(std::move(data_path), std::move(options)));
-  HG_RETURN_IF_ERROR(slow_path->MapGauges());
+  HG_ASSIGN_OR_RETURN(auto queues,
+                      MappedArray<hg_queue>::Map(data_path.queues, HG_PORTS * HG_QUEUES_PER_PORT, "hg_queues"));
+  HG_ASSIGN_OR_RETURN(auto targets,
+                      MappedArray<hg_target_state>::Map(data_path.target_states, kMaxTargets, "hg_target_state"));
+  HG_ASSIGN_OR_RETURN(auto legs, MappedArray<hg_leg_count>::Map(data_path.worker_legs, HG_LEGS, "hg_worker_legs"));
+  HG_ASSIGN_OR_RETURN(auto limiters,
+                      MappedArray<uint64_t>::Map(data_path.leg_limiters, HG_LEGS, "hg_leg_limiters"));
+  std::unique_ptr<SlowPath> slow_path(new SlowPath(
+      std::move(data_path), {std::move(queues), std::move(targets), std::move(legs), std::move(limiters)},
+      std::move(options)));
   slow_path->ShowTargets({});
   slow_path->thread_ = std::jthread([raw = slow_path.get()](const std::stop_token& stop) { raw->Run(stop); });
   return slow_path;
-}
-
-absl::Status SlowPath::MapGauges() {
-  HG_RETURN_IF_ERROR(Map(data_path_.queues, kQueueBytes, "hg_queues", queues_));
-  return Map(data_path_.target_states, kTargetBytes, "hg_target_state", target_states_);
 }
 
 SlowPath::~SlowPath() {
@@ -66,12 +60,8 @@ SlowPath::~SlowPath() {
   std::vector<QueueId> open;
   for (const auto& [id, queue] : open_) open.push_back(id);
   Close(open);
-  if (queues_ != nullptr && target_states_ != nullptr) {
-    static_cast<void>(crew_.Resize({}, [](uint32_t) {}));
-    apps_.reset();
-    munmap(target_states_, kTargetBytes);
-  }
-  if (queues_ != nullptr) munmap(queues_, kQueueBytes);
+  static_cast<void>(crew_.Resize({}, [](uint32_t) {}));
+  apps_.reset();
 }
 
 void SlowPath::Want(SlowPathConfig config) {
@@ -204,7 +194,7 @@ void SlowPath::ShowUnchanged(const SlowPathConfig& config, const SlowPathTrouble
   SlowPathConfig unchanged;
   for (const SlowPathConfig::Target& target : config.targets) {
     const bool same = std::any_of(shown_.begin(), shown_.end(), [&target](const SlowPathConfig::Target& shown) {
-      return shown.id == target.id && shown.handler == target.handler;
+      return shown.id == target.id && MayGoOn(shown.handler, target.handler);
     });
     if (same && !before.targets.contains(target.id)) unchanged.targets.push_back(target);
   }
@@ -235,7 +225,7 @@ void SlowPath::ShowApp(uint32_t target, bool present) {
 void SlowPath::WriteTarget(size_t id) {
   const bool present = handled_[id] == Handled::kYes ||
                        (handled_[id] == Handled::kByApp && present_apps_.contains(static_cast<uint32_t>(id)));
-  std::atomic_ref(target_states_[id].absent).store(present ? 0 : 1, std::memory_order_relaxed);
+  std::atomic_ref(shared_.target_states[id].absent).store(present ? 0 : 1, std::memory_order_relaxed);
 }
 
 // Once, however often it is tried again.
@@ -266,12 +256,13 @@ void SlowPath::LookAtBalance() {
   std::vector<QueueLoad> loads;
   for (const auto& [id, queue] : open_) {
     const XskStatistics kernel = ReadStatistics(queue.socket);
-    loads.push_back({.port = id.first,
-                     .queue = id.second,
-                     .worker = queue.assigned.worker,
-                     .received = queue.received->load(std::memory_order_relaxed),
-                     .lost = kernel.rx_ring_full + kernel.fill_ring_empty,
-                     .waiting = std::atomic_ref(queues_[MapKey(id)].waiting).load(std::memory_order_relaxed)});
+    loads.push_back(
+        {.port = id.first,
+         .queue = id.second,
+         .worker = queue.assigned.worker,
+         .received = queue.received->load(std::memory_order_relaxed),
+         .lost = kernel.rx_ring_full + kernel.fill_ring_empty,
+         .waiting = std::atomic_ref(shared_.queues[MapKey(id)].waiting).load(std::memory_order_relaxed)});
   }
   balance_.Look(loads);
   SpreadInSoftware();
@@ -302,9 +293,10 @@ absl::Status SlowPath::Open(const QueueId& id, const Assigned& assigned) {
   auto received = std::make_unique<std::atomic<uint64_t>>(0);
   const uint32_t key = MapKey(id);
   Worker& worker = crew_[assigned.worker];
-  HG_ASSIGN_OR_RETURN(const int socket, worker.AddQueue(id.first, assigned.ifindex, id.second,
-                                                        {.shown = &queues_[key], .received = received.get()},
-                                                        spread_.contains(id.first)));
+  HG_ASSIGN_OR_RETURN(
+      const int socket,
+      worker.AddQueue(id.first, assigned.ifindex, id.second,
+                      {.shown = &shared_.queues[key], .received = received.get()}, spread_.contains(id.first)));
   if (bpf_map_update_elem(data_path_.sockets, &key, &socket, BPF_ANY) != 0) {
     const absl::Status status =
         ErrnoStatus("put the socket of port ", id.first, " queue ", id.second, " in hg_xsks");
@@ -330,7 +322,7 @@ void SlowPath::Close(const std::vector<QueueId>& ids) {
   const auto deadline = Worker::DrainDeadline();
   for (const QueueId& id : ids) {
     crew_[open_[id].assigned.worker].RemoveQueue(id.first, id.second, deadline);
-    std::atomic_ref(queues_[MapKey(id)].beat).store(0, std::memory_order_relaxed);
+    std::atomic_ref(shared_.queues[MapKey(id)].beat).store(0, std::memory_order_relaxed);
     open_.erase(id);
   }
 }

@@ -25,6 +25,8 @@
 #include "agent/slowpath/app_server.h"
 #include "agent/slowpath/balance.h"
 #include "agent/slowpath/crew.h"
+#include "agent/slowpath/mapped_array.h"
+#include "agent/slowpath/multicast_account.h"
 #include "agent/slowpath/slow_path_config.h"
 
 namespace headgate {
@@ -35,6 +37,8 @@ class SlowPath {
     int sockets = -1;        // hg_xsks
     int queues = -1;         // hg_queues
     int target_states = -1;  // hg_target_state
+    int worker_legs = -1;    // hg_worker_legs
+    int leg_limiters = -1;   // hg_leg_limiters
     // Returns when packets that began before the call have ended.
     std::function<absl::Status()> quiesce;
   };
@@ -62,8 +66,15 @@ class SlowPath {
     std::unique_ptr<std::atomic<uint64_t>> received;
   };
 
-  SlowPath(DataPath data_path, SlowPathOptions options);
-  absl::Status MapGauges();
+  // What the data path and workers both see, as maps of these names.
+  struct Shared {
+    MappedArray<hg_queue> queues;
+    MappedArray<hg_target_state> target_states;
+    MappedArray<hg_leg_count> worker_legs;
+    MappedArray<uint64_t> leg_limiters;
+  };
+
+  SlowPath(DataPath data_path, Shared shared, SlowPathOptions options);
   void Run(const std::stop_token& stop);
   Assignment Assign(const SlowPathConfig& config) const;
   // True when all is as wanted.
@@ -86,8 +97,8 @@ class SlowPath {
 
   const DataPath data_path_;
   const SlowPathOptions options_;
-  hg_queue* queues_ = nullptr;                // hg_queues, mapped
-  hg_target_state* target_states_ = nullptr;  // hg_target_state, mapped
+  const Shared shared_;
+  const MulticastAccount multicast_;
 
   enum class Handled : uint8_t { kNo, kYes, kByApp };
   std::mutex shown_mutex_;  // guards the two below

@@ -7,31 +7,12 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <variant>
 #include <vector>
 
+#include "agent/slowpath/handler_setup.h"
 #include "agent/slowpath/spread.h"
 
 namespace headgate {
-
-struct CountSetup {
-  friend bool operator==(const CountSetup&, const CountSetup&) = default;
-};
-struct EchoSetup {
-  friend bool operator==(const EchoSetup&, const EchoSetup&) = default;
-};
-struct TapSetup {
-  std::string device;
-  bool tun = false;
-  uint32_t port = 0;  // by which frames of unknown destination leave; 0: none
-  friend bool operator==(const TapSetup&, const TapSetup&) = default;
-};
-struct AppSetup {
-  std::string target;  // the name by which processes ask for it
-  std::string group;   // whose processes may; empty: root's alone
-  friend bool operator==(const AppSetup&, const AppSetup&) = default;
-};
-using HandlerSetup = std::variant<CountSetup, EchoSetup, TapSetup, AppSetup>;
 
 struct SlowPathConfig {
   struct Target {

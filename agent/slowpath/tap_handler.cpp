@@ -71,7 +71,7 @@ bool IsIp(const Packet& packet) {
 TapHandler::TapHandler(const TapSetup& setup, TapDevice device, uint64_t seed)
     : setup_(setup), device_(std::move(device)), sources_(seed), buffer_(kBuffer) {}
 
-void TapHandler::Handle(absl::Span<Packet> packets) {
+void TapHandler::Handle(absl::Span<Packet> packets, Output&) {
   sources_.Advance();
   for (Packet& packet : packets) {
     packet.disposition = Disposition::kDropped;

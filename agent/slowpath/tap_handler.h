@@ -22,7 +22,7 @@ class TapHandler : public Handler {
   // `seed`: any number that is not to be known outside.
   TapHandler(const TapSetup& setup, TapDevice device, uint64_t seed);
 
-  void Handle(absl::Span<Packet> packets) override;
+  void Handle(absl::Span<Packet> packets, Output&) override;
   int fd() const override { return device_.fd(); }
   size_t Originate(Output& output) override;
   bool failed() const override { return failed_.load(std::memory_order_relaxed); }

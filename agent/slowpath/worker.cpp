@@ -168,6 +168,12 @@ std::unique_ptr<Handler> Worker::SetHandler(uint32_t target, std::unique_ptr<Han
   return handler;
 }
 
+bool Worker::Reconfigure(uint32_t target, const HandlerSetup& setup) {
+  bool done = false;
+  Do([&] { done = targets_[target].handler->Reconfigure(setup); });
+  return done;
+}
+
 void Worker::SetSpread(uint32_t target, const TargetSpread& spread) {
   Do([&] { targets_[target].spread = spread; });
 }
@@ -258,6 +264,8 @@ void Worker::Beat() {
 }
 
 void Worker::WatchFiles() {
+  by_port_.fill(0);
+  for (size_t i = queues_.size(); i-- != 0;) by_port_[queues_[i].port] = static_cast<uint16_t>(i + 1);
   polled_ = {{wake_.get(), POLLIN, 0}};
   for (const Queue& queue : queues_) polled_.push_back({queue.socket->fd(), POLLIN, 0});
   for (const Originator& originator : originators_) polled_.push_back({originator.handler->fd(), POLLIN, 0});

@@ -75,6 +75,8 @@ class Worker final : private Output {
   void SpreadInSoftware(uint32_t port, bool in_software);
   // Null: the target has none. Gives the former one.
   std::unique_ptr<Handler> SetHandler(uint32_t target, std::unique_ptr<Handler> handler);
+  // False: the target's handler has to be made anew for that.
+  bool Reconfigure(uint32_t target, const HandlerSetup& setup);
   void SetSpread(uint32_t target, const TargetSpread& spread);
   // By port id: the worker that sends for those that have no socket of it; kNobody.
   static constexpr uint16_t kNobody = 0xffff;
@@ -98,6 +100,7 @@ class Worker final : private Output {
     uint64_t received = 0;
     uint32_t waiting = 0;  // as shown
     uint32_t lent = 0;     // packets that other workers have
+    bool stuck = false;    // in this round: the kernel was asked to make room for more, and did not
   };
   struct Target {
     std::unique_ptr<Handler> handler;
@@ -115,6 +118,7 @@ class Worker final : private Output {
   bool Do(absl::FunctionRef<void()> command, std::optional<std::chrono::milliseconds> patience = {});
   void RunCommand();
   void Run();
+  // After a change of queues or handlers.
   void WatchFiles();
   void Wait();
   void ClearKnocks();
@@ -137,15 +141,23 @@ class Worker final : private Output {
   void HandleHere(absl::Span<Packet> packets);
   // Does with a packet what its handler said. `queue`: it came by; null: closed since.
   void Settle(Queue* queue, const Packet& packet);
-  void Release(const Packet& packet);
   Queue* Find(uint32_t port, uint32_t queue);
-  Queue* FindPort(uint32_t port);
+  Queue* FindPort(uint32_t port) {
+    return port < HG_PORTS && by_port_[port] != 0 ? &queues_[by_port_[port] - 1] : nullptr;
+  }
+  // Takes the segments if there is room, for which the kernel is asked once a round at most without success.
+  static bool Send(Queue& queue, absl::Span<const Segment> segments);
+  // By the worker that has a socket of the port.
+  bool TransmitElsewhere(uint32_t port, absl::Span<const Segment> segments);
   // For another worker, whose frames our sockets do not know.
   Disposition TransmitCopy(const Packet& packet);
 
   bool Take(Segment& segment) override;
-  void Transmit(uint32_t port, absl::Span<const Segment> segments) override;
+  bool Transmit(uint32_t port, absl::Span<const Segment> segments) override;
   void Drop(absl::Span<const Segment> segments) override;
+  void Refer(const Segment& segment) override { pool_->Refer(segment.address); }
+  void Release(absl::Span<const Segment> segments) override;
+  bool Gathers(uint32_t port) const override;
 
   const Options options_;
   const Fd wake_;  // an eventfd
@@ -154,7 +166,8 @@ class Worker final : private Output {
   const uint32_t fill_share_;  // frames that each queue has to receive into
   uint64_t now_ = 0;           // as the data path's clock had it in this round
   std::vector<Queue> queues_;
-  std::vector<pollfd> polled_;  // wake_, the queues' sockets, the handlers'
+  std::array<uint16_t, HG_PORTS> by_port_{};  // the first of its queues, from 1; 0: none
+  std::vector<pollfd> polled_;                // wake_, the queues' sockets, the handlers'
   std::array<Target, kMaxTargets> targets_;
   std::vector<Originator> originators_;
   std::vector<uint16_t> senders_;  // by port

@@ -101,7 +101,7 @@ void Worker::HandleHere(absl::Span<Packet> packets) {
     const absl::Span<Packet> same = packets.first(count);
     Handler* handler = target < kMaxTargets ? targets_[target].handler.get() : nullptr;
     if (handler != nullptr) {
-      handler->Handle(same);
+      handler->Handle(same, *this);
       counters_.processed += count;
     } else {
       for (Packet& packet : same) packet.disposition = Disposition::kUnhandled;
@@ -115,7 +115,7 @@ void Worker::Settle(Queue* queue, const Packet& packet) {
     case Disposition::kLent:
       return;
     case Disposition::kReply:
-      if (queue != nullptr && queue->socket->Transmit(packet)) {
+      if (queue != nullptr && Send(*queue, packet.segments)) {
         ++counters_.transmitted;
         return;
       }
@@ -143,23 +143,26 @@ void Worker::Settle(Queue* queue, const Packet& packet) {
       ++counters_.dropped_tx_full;
       break;
   }
-  Release(packet);
+  Release(packet.segments);
 }
 
-void Worker::Release(const Packet& packet) {
-  for (const Segment& segment : packet.segments) pool_->Release(segment.address);
+void Worker::Release(absl::Span<const Segment> segments) {
+  for (const Segment& segment : segments) pool_->Release(segment.address);
+}
+
+bool Worker::Send(Queue& queue, absl::Span<const Segment> segments) {
+  if (queue.socket->Transmit(segments)) return true;
+  // More than the ring holds has come at once, as when many legs leave by one device. One that is stuck must not
+  // delay others by more than that.
+  if (queue.stuck) return false;
+  queue.socket->Kick();
+  queue.stuck = !queue.socket->Transmit(segments);
+  return !queue.stuck;
 }
 
 Worker::Queue* Worker::Find(uint32_t port, uint32_t queue) {
   for (Queue& known : queues_) {
     if (known.port == port && known.queue == queue) return &known;
-  }
-  return nullptr;
-}
-
-Worker::Queue* Worker::FindPort(uint32_t port) {
-  for (Queue& known : queues_) {
-    if (known.port == port) return &known;
   }
   return nullptr;
 }
@@ -190,10 +193,8 @@ Disposition Worker::TransmitCopy(const Packet& packet) {
       std::memcpy(copies[count++].data, from.data, from.length);
     }
   }
-  Packet copy{.segments = absl::MakeSpan(copies).first(count), .length = packet.length};
-  if (count != 0 && count == packet.segments.size() && queue->socket->Transmit(copy)) {
-    return Disposition::kTransmitted;
-  }
+  const auto copy = absl::MakeConstSpan(copies).first(count);
+  if (count != 0 && count == packet.segments.size() && Send(*queue, copy)) return Disposition::kTransmitted;
   Release(copy);
   return Disposition::kTxFull;
 }
@@ -219,32 +220,48 @@ bool Worker::Take(Segment& segment) {
   return true;
 }
 
-void Worker::Transmit(uint32_t port, absl::Span<const Segment> segments) {
+bool Worker::Transmit(uint32_t port, absl::Span<const Segment> segments) {
   ++counters_.originated;
-  std::array<Segment, kBatch> own;
-  const size_t count = std::min(segments.size(), own.size());
-  for (const Segment& segment : segments.subspan(count)) pool_->Release(segment.address);
-  std::copy_n(segments.begin(), count, own.begin());
-  Packet packet{.segments = absl::MakeSpan(own).first(count), .disposition = Disposition::kReply};
-  packet.meta.port = static_cast<uint16_t>(port);
-  for (const Segment& segment : packet.segments) packet.length += segment.length;
-  Queue* queue = FindPort(port);
-  if (queue == nullptr && port < senders_.size() && senders_[port] != kNobody) {
-    packet.disposition = exchange_.Lend(senders_[port], packet, {.errand = Errand::kTransmit});
+  if (Queue* queue = FindPort(port); queue != nullptr) {
+    if (Send(*queue, segments)) {
+      ++counters_.transmitted;
+      return true;
+    }
+  } else if (port < senders_.size() && senders_[port] != kNobody && segments.size() <= kBatch) {
+    return TransmitElsewhere(port, segments);
   }
-  Settle(queue, packet);
+  ++counters_.dropped_tx_full;
+  Release(segments);
+  return false;
+}
+
+bool Worker::TransmitElsewhere(uint32_t port, absl::Span<const Segment> segments) {
+  std::array<Segment, kBatch> own;
+  std::copy(segments.begin(), segments.end(), own.begin());
+  Packet packet{.segments = absl::MakeSpan(own).first(segments.size())};
+  packet.meta.port = static_cast<uint16_t>(port);
+  for (const Segment& segment : segments) packet.length += segment.length;
+  packet.disposition = exchange_.Lend(senders_[port], packet, {.errand = Errand::kTransmit});
+  Settle(nullptr, packet);
+  return packet.disposition == Disposition::kLent;
 }
 
 void Worker::Drop(absl::Span<const Segment> segments) {
   ++counters_.originated;
   ++counters_.dropped_handler;
-  for (const Segment& segment : segments) pool_->Release(segment.address);
+  Release(segments);
+}
+
+bool Worker::Gathers(uint32_t port) const {
+  const uint16_t place = port < HG_PORTS ? by_port_[port] : uint16_t{0};
+  return place != 0 && queues_[place - 1].socket->zero_copy() && queues_[place - 1].socket->multi_buffer();
 }
 
 void Worker::Kick() {
   for (Queue& queue : queues_) {
     queue.socket->Kick();
     queue.socket->Fill();
+    queue.stuck = false;
   }
 }
 

@@ -146,14 +146,14 @@ size_t XskSocket::Receive(absl::Span<Packet> packets, absl::Span<Segment> segmen
   return count;
 }
 
-bool XskSocket::Transmit(const Packet& packet) {
+bool XskSocket::Transmit(absl::Span<const Segment> segments) {
   uint32_t index = 0;
-  const auto count = static_cast<uint32_t>(packet.segments.size());
+  const auto count = static_cast<uint32_t>(segments.size());
   if (count > 1 && !multi_buffer_) return false;
   // The completion ring has to have room for all that is in flight, or nothing is sent any more.
   if (in_flight_ + count > kRing || xsk_ring_prod__reserve(&tx_, count, &index) != count) return false;
   for (uint32_t i = 0; i < count; ++i) {
-    const Segment& segment = packet.segments[i];
+    const Segment& segment = segments[i];
     *xsk_ring_prod__tx_desc(&tx_, index + i) = {
         .addr = segment.address, .len = segment.length, .options = i + 1 < count ? kPacketContinues : 0};
     Hold(segment.address);

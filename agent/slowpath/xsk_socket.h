@@ -48,8 +48,8 @@ class XskSocket {
   // Whole packets that have come; spans of `segments`, which has to have room for the largest packet. The caller
   // owns a reference to each segment.
   size_t Receive(absl::Span<Packet> packets, absl::Span<Segment> segments);
-  // Takes over the packet's references. False when the ring is full: nothing is taken then.
-  bool Transmit(const Packet& packet);
+  // Queues a packet to be sent and takes over the references. False when the ring is full: nothing is taken then.
+  bool Transmit(absl::Span<const Segment> segments);
   // Descriptors that wait to be received.
   uint32_t waiting() const { return __atomic_load_n(rx_.producer, __ATOMIC_ACQUIRE) - rx_.cached_cons; }
   // Has the kernel send what was queued and hands back what it has sent.

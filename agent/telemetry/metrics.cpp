@@ -137,6 +137,9 @@ void AddMulticast(const Stats& stats, Families& out) {
                                                         {"limited", leg.count.limited},
                                                         {"no_source", leg.count.no_source},
                                                         {"malformed", leg.count.malformed},
+                                                        {"no_neighbour", leg.count.no_neighbour},
+                                                        {"too_big", leg.count.too_big},
+                                                        {"tx_full", leg.count.tx_full},
                                                         {"no_device", leg.not_made()}};
     for (const auto& [reason, packets] : reasons) {
       Labels with_reason = labels;

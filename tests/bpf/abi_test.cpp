@@ -135,7 +135,9 @@ const std::vector<Layout>& Layouts() {
        sizeof(hg_leg_count),
        {FIELD(hg_leg_count, offered), FIELD(hg_leg_count, packets), FIELD(hg_leg_count, bytes),
         FIELD(hg_leg_count, ttl), FIELD(hg_leg_count, limited), FIELD(hg_leg_count, no_source),
-        FIELD(hg_leg_count, malformed)}},
+        FIELD(hg_leg_count, malformed), FIELD(hg_leg_count, no_neighbour), FIELD(hg_leg_count, too_big),
+        FIELD(hg_leg_count, tx_full), FIELD(hg_leg_count, fragments)}},
+      {"hg_mroute_last", sizeof(hg_mroute_last), {FIELD(hg_mroute_last, time)}},
       {"hg_fanout", sizeof(hg_fanout), {FIELD(hg_fanout, ports)}},
       {"hg_fanout_state", sizeof(hg_fanout_state), {FIELD(hg_fanout_state, mtu), FIELD(hg_fanout_state, pad)}},
   };

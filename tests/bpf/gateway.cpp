@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <stdexcept>
 
@@ -71,6 +72,8 @@ void Gateway::Apply(Change change) {
     absl::Status cleared;
     if (kind == Kind::kRule) cleared = program_.dataplane().ClearCounters(CounterId::kRules, {&id, 1});
     if (kind == Kind::kCounter) cleared = program_.dataplane().ClearCounters(CounterId::kNamed, {&id, 1});
+    if (kind == Kind::kMulticastRoute) cleared = program_.dataplane().ClearCounters(CounterId::kMroutes, {&id, 1});
+    if (kind == Kind::kMulticastLeg) cleared = program_.dataplane().ClearCounters(CounterId::kLegs, {&id, 1});
     EXPECT_TRUE(cleared.ok()) << cleared;
     ids_.of(kind).Free(id);
   });
@@ -91,6 +94,43 @@ Count Gateway::NamedCount(const std::string& counter) const {
   return {row[0], row[1]};
 }
 
+Count Gateway::RouteCount(const std::string& multicast_route) const {
+  const auto row = *program_.dataplane().ReadCounters(CounterId::kMroutes,
+                                                      state_->multicast_routes.Get(multicast_route)->id, 1);
+  return {row[0], row[1]};
+}
+
+std::map<std::string, uint64_t> Gateway::Offered() const {
+  constexpr size_t kOffered = offsetof(hg_leg_count, offered) / sizeof(uint64_t);
+  std::map<std::string, uint64_t> offered;
+  state_->multicast_legs.ForEach([&](const auto& leg) {
+    offered[leg->name] = (*program_.dataplane().ReadCounters(CounterId::kLegs, leg->id, 1))[kOffered];
+  });
+  return offered;
+}
+
+Gateway::Multicast Gateway::CountMulticast() const {
+  Multicast counts{.routes = {}, .offered = Offered()};
+  state_->multicast_routes.ForEach(
+      [&](const auto& route) { counts.routes[route->name] = RouteCount(route->name); });
+  return counts;
+}
+
+void Gateway::CheckMulticast(const Multicast& before, size_t length, Outcome& outcome) const {
+  const Multicast after = CountMulticast();
+  for (const auto& [name, count] : after.routes) {
+    const Count& former = before.routes.at(name);
+    if (count == former) continue;
+    EXPECT_EQ(count, (Count{former.packets + 1, former.bytes + length})) << name;
+    EXPECT_TRUE(outcome.route.empty()) << "counted by route " << outcome.route << " and by route " << name;
+    outcome.route = name;
+  }
+  for (const auto& [key, packets] : after.offered) {
+    const bool copied = outcome.reason == "forward_multicast" && key.starts_with(outcome.route + "/");
+    EXPECT_EQ(packets, before.offered.at(key) + (copied ? 1 : 0)) << "offered to leg " << key;
+  }
+}
+
 std::map<std::string, Count> Gateway::Reasons() const {
   std::map<std::string, Count> reasons;
   const auto rows = *program_.dataplane().ReadCounters(CounterId::kPorts, Port(interfaces_[0]) * HG_REASON_SLOTS,
@@ -108,14 +148,19 @@ Outcome Gateway::Run(const Bytes& frame) {
   state_->rules.ForEach([&](const auto& rule) { rules[rule->name] = RuleCount(rule->name); });
   state_->counters.ForEach([&](const auto& counter) { counters[counter->name] = NamedCount(counter->name); });
   const auto reasons = Reasons();
+  const Multicast multicast = CountMulticast();
   std::optional<TraceResult> trace;
   if (frame.size() >= kMinTrace && frame.size() <= kMaxTrace) {
     trace = Trace(frame);
     EXPECT_TRUE(Reasons() == reasons) << "a traced packet was counted";
+    EXPECT_TRUE(CountMulticast() == multicast) << "a traced packet was counted by a multicast route or leg";
   }
 
   RunResult run = program_.Run(frame, Port(interfaces_[0]));
-  Outcome outcome{.verdict = run.verdict, .reason = run.reason, .output = std::move(run.output)};
+  Outcome outcome{.verdict = run.verdict,
+                  .reason = run.reason,
+                  .output = std::move(run.output),
+                  .metadata = std::move(run.metadata)};
   EXPECT_EQ(VerdictName(outcome.verdict), VerdictName(VerdictOf(outcome.reason))) << outcome.reason;
   if (outcome.verdict == XDP_PASS) {
     EXPECT_EQ(outcome.output, frame) << "passed, but changed";
@@ -136,11 +181,17 @@ Outcome Gateway::Run(const Bytes& frame) {
     EXPECT_EQ(after.bytes - before.bytes, frame.size() * (after.packets - before.packets)) << name;
     outcome.counters[name] = after.packets - before.packets;
   }
+  CheckMulticast(multicast, frame.size(), outcome);
   EXPECT_EQ(outcome.limited, outcome.reason == "drop_rate_limit");
   if (trace) {
     EXPECT_EQ(VerdictName(trace->xdp_action), VerdictName(outcome.verdict)) << "by trace";
     EXPECT_EQ(ReasonName(trace->record.reason), outcome.reason) << "by trace";
     EXPECT_EQ(trace->record.rule_id, outcome.rule.empty() ? 0 : state_->rules.Get(outcome.rule)->id) << "by trace";
+    if (outcome.rule.empty() && outcome.reason != "pass_management") {
+      EXPECT_EQ(trace->record.action, 0U) << "of no rule, by trace";
+    }
+    EXPECT_EQ(trace->record.mroute, outcome.route.empty() ? 0 : state_->multicast_routes.Get(outcome.route)->id)
+        << "by trace";
     EXPECT_EQ(trace->output, outcome.output) << "by trace";
   }
   return outcome;

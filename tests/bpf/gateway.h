@@ -31,8 +31,10 @@ struct Outcome {
   std::string reason;                        // the one that counted
   std::string rule;                          // the one that counted, empty: none
   bool limited = false;                      // counted by the rule as above its rate
+  std::string route;                         // the multicast route that counted, empty: none
   std::map<std::string, uint64_t> counters;  // packets by named counter, those that moved
   Bytes output;
+  Bytes metadata;  // before it
 };
 
 std::string VerdictName(uint32_t verdict);
@@ -51,14 +53,18 @@ class Gateway {
   void Apply(Change change);
 
   // One packet through the program that devices run. Checks what holds for every packet: one reason counts it, the
-  // verdict is the one that the reason is documented with, what passes is unchanged, and a trace beforehand tells
-  // the same and leaves no mark.
+  // verdict is the one that the reason is documented with, what passes is unchanged, what the kernel is to copy is
+  // offered once to each leg of its multicast route and to no other, and a trace beforehand tells the same and
+  // leaves no mark.
   Outcome Run(const Bytes& frame);
   // The match key that the parser makes of a frame; ended early when the frame is malformed.
   std::array<uint32_t, HG_WORDS> Key(const Bytes& frame);
 
   hg_rule_count RuleCount(const std::string& rule) const;
   Count NamedCount(const std::string& counter) const;
+  Count RouteCount(const std::string& multicast_route) const;
+  // Packets by leg, "route/leg".
+  std::map<std::string, uint64_t> Offered() const;
   // Packets and bytes of the ingress port by reason, those that are not zero.
   std::map<std::string, Count> Reasons() const;
 
@@ -69,6 +75,14 @@ class Gateway {
   Program& program() { return program_; }
 
  private:
+  // What multicast has counted.
+  struct Multicast {
+    std::map<std::string, Count> routes;
+    std::map<std::string, uint64_t> offered;
+    friend bool operator==(const Multicast&, const Multicast&) = default;
+  };
+  Multicast CountMulticast() const;
+  void CheckMulticast(const Multicast& before, size_t length, Outcome& outcome) const;
   TraceResult Trace(const Bytes& frame);
   std::vector<std::string> interfaces_;
   Limits limits_;

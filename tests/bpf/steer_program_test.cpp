@@ -117,21 +117,22 @@ TEST_F(SteerProgramTest, WhatTheWorkerIsTold) {
   Steer("");
   const RunResult result = program().Run(kFrame, in());
   EXPECT_EQ(result.reason, "forward_steer");
-  // A test run's output begins with the metadata.
   hg_steer_meta meta{};
-  ASSERT_EQ(result.output.size(), sizeof(meta) + kFrame.size());
-  std::memcpy(&meta, result.output.data(), sizeof(meta));
+  ASSERT_EQ(result.metadata.size(), sizeof(meta));
+  std::memcpy(&meta, result.metadata.data(), sizeof(meta));
   EXPECT_EQ(meta.port, in());
   EXPECT_EQ(meta.target, 0);
   EXPECT_NE(meta.rule_id, 0u);
   EXPECT_EQ(meta.l3, 14);
   EXPECT_EQ(meta.l4, 34);
   EXPECT_EQ(meta.kind, HG_KIND_IPV4 | HG_KIND_IP | HG_KIND_PORTS);
-  EXPECT_TRUE(std::equal(kFrame.begin(), kFrame.end(), result.output.begin() + sizeof(meta)));
+  EXPECT_EQ(result.output, kFrame);
 
   // Who gets the fallback gets the frame alone.
   SetQueue(0);
-  EXPECT_EQ(program().Run(kFrame, in()).output, kFrame);
+  const RunResult fallback = program().Run(kFrame, in());
+  EXPECT_EQ(fallback.output, kFrame);
+  EXPECT_EQ(fallback.metadata, Bytes{});
 }
 
 // From the lowest priority on, the more of the worker's ring waits.

@@ -160,6 +160,8 @@ TEST_P(DataplaneContract, TablesAreTheMapsOfTheirStructs) {
                                                                {HG_PORTS, sizeof(hg_egress) / 8},
                                                                {1, 1},
                                                                {HG_MROUTES, sizeof(hg_count) / 8},
+                                                               {HG_MROUTES, sizeof(hg_mroute_last) / 8},
+                                                               {HG_LEGS, sizeof(hg_leg_count) / 8},
                                                                {HG_LEGS, sizeof(hg_leg_count) / 8}};
   for (size_t i = 0; i < kCounterTables; ++i) {
     const auto table = static_cast<CounterId>(i);

@@ -33,7 +33,9 @@ const std::map<std::string, std::string> kNotKept = {
     {"hg_queues", "heartbeats: workers write them all the time"},
     {"hg_target_state", "whether targets have handlers, which the slow path writes"},
     {"hg_mroute_stats", "counters: the programs write them"},
+    {"hg_mroute_last", "a counter: the programs write it"},
     {"hg_leg_stats", "counters: the programs write them"},
+    {"hg_worker_legs", "counters: workers write them"},
     {"hg_leg_dropped", "counters: the programs write them"},
     {"hg_leg_limiters", "state of rate limits: the programs write it with every packet"},
 };
@@ -106,18 +108,36 @@ class DriftTablesTest : public DriftTest {
       {"hg_fanout_maps",
        [this] {
          const uint32_t fanout = LastUsed("hg_fanouts");
-         const auto devices = [this, fanout] {
-           return lab_->In("gw", absl::StrCat("bpftool -j map lookup pinned ", Pin("hg_fanout_maps"), " key ",
-                                              Words(fanout), " || true"));
+         const auto run = [this](const std::string& command) {
+           return lab_->In("gw", "bpftool -j map " + command);
+         };
+         const auto devices = [this, fanout, run] {
+           return run(absl::StrCat("lookup pinned ", Pin("hg_fanout_maps"), " key ", Words(fanout), " || true"));
          };
          const std::string right = devices();
-         ExpectNamed(
-             "hg_fanout_maps",
-             [&] {
-               lab_->In("gw",
-                        absl::StrCat("bpftool map delete pinned ", Pin("hg_fanout_maps"), " key ", Words(fanout)));
-             },
-             [&] { return devices() == right; });
+         const auto expect = [&](const std::string& damage) {
+           SCOPED_TRACE(damage);
+           ExpectNamed(
+               "hg_fanout_maps", [&] { run(damage); }, [&] { return devices() == right; });
+         };
+         const std::string slot = absl::StrCat(" pinned ", Pin("hg_fanout_maps"), " key ", Words(fanout));
+         expect("delete" + slot);
+         const std::string other = agent_->pins() + "/other";
+         run(absl::StrCat("create ", other, " type devmap_hash key 4 value 8 entries 1 name other"));
+         expect(absl::StrCat("update", slot, " value pinned ", other));
+         std::filesystem::remove(other);
+
+         // What the map of devices itself holds: an entry that is not there, and one that runs no program.
+         const Bytes id = PinnedMap(*agent_, "hg_fanout_maps").Read(fanout);
+         const std::string map = absl::StrCat("id ", *reinterpret_cast<const uint32_t*>(id.data()));
+         const std::string whole = run("dump " + map);
+         const std::string key = absl::StrCat(" ", map, " key ", Words(Port("out")));
+         const bpf_devmap_val bare{.ifindex = Ifindex("g1"), .bpf_prog = {}};
+         for (const std::string& damage : {"delete" + key, absl::StrCat("update", key, " value ", Words(bare))}) {
+           SCOPED_TRACE(damage);
+           ExpectNamed(
+               "hg_fanout_maps", [&] { run(damage); }, [&] { return run("dump " + map) == whole; });
+         }
        }},
       {"hg_port_ips",
        [this] {
@@ -168,6 +188,10 @@ class DriftTablesTest : public DriftTest {
 
   uint32_t ActiveRoot() {
     return *reinterpret_cast<const uint32_t*>(PinnedMap(*agent_, "hg_active").Read(0).data());
+  }
+  uint32_t Ifindex(const char* device) {
+    const InNetns inside(lab_->Name("gw"));
+    return if_nametoindex(device);
   }
   uint32_t LastUsed(const std::string& map) { return PinnedMap(*agent_, map).Used().back(); }
 };

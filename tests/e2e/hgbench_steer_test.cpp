@@ -89,14 +89,14 @@ TEST_F(UdpServerTest, AnAccountThatDoesNotAddUpIsAnError) {
     ASSERT_EQ(sendto(client_.get(), "x", 1, 0, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 1);
   }
   EXPECT_TRUE(service->Check(3, 0).ok());
-  EXPECT_EQ(Value(service->Received()), 3u);
+  EXPECT_EQ(Value(service->Delivered()), 3u);
   EXPECT_TRUE(absl::IsDataLoss(service->Check(4, 0)));
 }
 
 // It has a process for each flow, each with a socket.
 TEST_F(UdpServerTest, SocatAnswersAndLeavesItsPort) {
   const SteerSite site{.netns = kNetns, .device = "hgbt-in", .port = 20000, .echo = true};
-  absl::StatusOr<std::unique_ptr<SteerService>> socat = StartSocat(site);
+  absl::StatusOr<std::unique_ptr<Service>> socat = StartSocat(site);
   if (absl::IsNotFound(socat.status())) GTEST_SKIP() << "socat is not installed (scripts/setup)";
   ASSERT_TRUE(socat.ok()) << socat.status();
   const sockaddr_in address{

@@ -3,6 +3,7 @@
 // A multicast sender, a gateway, and receivers behind devices of their own.
 #pragma once
 
+#include <absl/strings/match.h>
 #include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -76,7 +77,7 @@ class MulticastTest : public ::testing::Test {
   std::string EgressMac(int i) { return lab_->Mac("gw", absl::StrCat("e", i)); }
   // Of either IP version, tagged or not.
   static bool IsUdp(const Bytes& frame) {
-    if (frame.size() < 54) return false;
+    if (frame.size() < 42) return false;
     const size_t type = frame[12] == 0x81 && frame[13] == 0 ? 16 : 12;
     const int ethertype = frame[type] << 8 | frame[type + 1];
     return (ethertype == 0x0800 && frame[type + 11] == IPPROTO_UDP) ||
@@ -84,6 +85,9 @@ class MulticastTest : public ::testing::Test {
   }
   // The next UDP frame at a receiver; empty when none comes.
   Bytes Received(int i) { return receivers_[static_cast<size_t>(i)]->Receive(IsUdp).value_or(Bytes{}); }
+  pb::MulticastRouteState State(const std::string& route) {
+    return api().GetObject(pb::KIND_MULTICAST_ROUTE, route).multicast_route_state();
+  }
   pb::MulticastLegStats Leg(const std::string& route, const std::string& leg) {
     const pb::MulticastRouteStats stats = Route(route);
     for (const pb::MulticastLegStats& one : stats.legs()) {
@@ -97,6 +101,16 @@ class MulticastTest : public ::testing::Test {
       if (route.name() == name) return route;
     }
     throw std::runtime_error("no route " + name);
+  }
+  static bool Says(const std::string& text, const std::string& part) { return absl::StrContains(text, part); }
+  // Each copy is in one of the leg's counters.
+  static void ExpectAccount(const pb::MulticastLegStats& leg) {
+    EXPECT_EQ(leg.offered_packets(), leg.sent_packets() + leg.dropped_ttl_packets() +
+                                         leg.dropped_limited_packets() + leg.dropped_no_source_packets() +
+                                         leg.dropped_malformed_packets() + leg.dropped_no_device_packets() +
+                                         leg.dropped_no_neighbour_packets() + leg.dropped_too_big_packets() +
+                                         leg.dropped_tx_full_packets())
+        << leg.ShortDebugString();
   }
   // What became of a frame that arrives, by the gateway's counters.
   std::string Fate(const Bytes& frame) {

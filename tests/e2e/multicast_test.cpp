@@ -262,8 +262,8 @@ TEST_F(Multicast, CopiesThatAreNotSentAreCounted) {
   }
 }
 
-// Packets that the kernel cannot copy are for workers, of which none replicates yet: counted, not lost.
-TEST_F(Multicast, WhatTheKernelCannotCopyIsCounted) {
+// Packets that the kernel cannot copy are workers'.
+TEST_F(Multicast, WhatTheKernelCannotCopyWorkersDo) {
   Apply(
       "  - {name: feed, input: {interfaces: [in], group: 239.1.1.1}, legs: [{interface: out1}, {interface: "
       "out2}]}\n");
@@ -271,16 +271,21 @@ TEST_F(Multicast, WhatTheKernelCannotCopyIsCounted) {
     return Ethernet{.destination = kGroupMac} / Ipv4{.destination = "239.1.1.1"} / Udp{} / Payload(size);
   };
   lab().Ip("gw", "link set e2 mtu 1000");
-  ASSERT_TRUE(WaitFor([&] { return Fate(of_size(973)) == "drop_multicast_no_worker"; }));
+  ASSERT_TRUE(WaitFor([&] { return Fate(of_size(973)) == "forward_multicast_worker"; }));
   NowAndAfterRestart([&] {
     EXPECT_EQ(Fate(of_size(972)), "forward_multicast");
-    EXPECT_EQ(Fate(of_size(973)), "drop_multicast_no_worker");
+    EXPECT_TRUE(WaitFor([&] { return Fate(of_size(973)) == "forward_multicast_worker"; }));
+    EXPECT_EQ(State("feed").path(), pb::MulticastRouteState::PATH_KERNEL);
+    EXPECT_PRED2(Says, State("feed").reason(), "packets above 1000 bytes");
   });
   api().PatchYaml("upsert: {interfaces: [{name: out1, device: e1, mode: generic}]}");
-  EXPECT_TRUE(WaitFor([&] { return Fate(of_size(100)) == "drop_multicast_no_worker"; }));
+  EXPECT_TRUE(WaitFor([&] { return Fate(of_size(100)) == "forward_multicast_worker"; }));
+  EXPECT_EQ(State("feed").path(), pb::MulticastRouteState::PATH_USERSPACE);
+  EXPECT_PRED2(Says, State("feed").reason(), "\"out1\" runs in generic mode");
   api().PatchYaml(
       "upsert: {interfaces: [{name: out1, device: e1, mode: native}, {name: in, device: g0, mode: generic}]}");
-  EXPECT_TRUE(WaitFor([&] { return Fate(of_size(100)) == "drop_multicast_no_worker"; }));
+  EXPECT_TRUE(WaitFor([&] { return Fate(of_size(100)) == "forward_multicast_worker"; }));
+  EXPECT_PRED2(Says, State("feed").reason(), "\"in\" runs in generic mode");
   api().PatchYaml("upsert: {interfaces: [{name: in, device: g0, mode: native}]}");
   EXPECT_TRUE(WaitFor([&] { return Fate(of_size(100)) == "forward_multicast"; }));
 }

@@ -31,6 +31,7 @@ class MulticastTraffic : public MulticastTest {
   uint64_t Delivered(int i) const { return tallies_[static_cast<size_t>(i - 1)]->Frames(); }
 
   // What was sent arrived, was replicated to all legs that were there, and is at the receivers or in a counter.
+  using MulticastTest::ExpectAccount;
   void ExpectAccount(const std::string& route, uint64_t sent) {
     EXPECT_TRUE(WaitFor([&] { return Route(route).packets() >= sent; }));
     EXPECT_EQ(Route(route).packets(), sent);
@@ -44,6 +45,7 @@ class MulticastTraffic : public MulticastTest {
       const auto number = leg.name().back() - '0';
       EXPECT_EQ(leg.sent_packets(), Delivered(number) + egress.transmit_dropped_packets());
       EXPECT_EQ(egress.transmitted_packets(), Delivered(number));
+      EXPECT_EQ(tallies_[static_cast<size_t>(number - 1)]->FramesWithMetadata(), 0U);
     }
   }
 
@@ -88,6 +90,101 @@ TEST_F(MulticastTraffic, KillLosesNotOneCopy) {
   Ok(sender->Stop());
   ExpectAccount("feed", sender->sent());
   for (int i = 1; i <= 3; ++i) EXPECT_EQ(Delivered(i), sender->sent()) << i;
+}
+
+// As fast as they come, to many legs by one device: what workers were handed is copied to each leg, or counted.
+TEST_F(MulticastTraffic, EveryCopyOfWorkersIsAccountedFor) {
+  Apply(R"(
+  - name: feed
+    input: {interfaces: [in], group: 239.1.1.1}
+    legs:
+      - {name: a, interface: out1}
+      - {name: b, interface: out1, group: 239.2.2.2, source: egress}
+      - {name: c, interface: out2, port: 7000}
+)");
+  StartTallies();
+  const auto sender = OpenSender(lab(), Streams(1));
+  sender->Start();
+  ASSERT_TRUE(WaitFor([&] { return sender->sent() > 500'000; }, std::chrono::seconds(30)));
+  Ok(sender->Stop());
+  const auto reasons = [this] { return api().Reasons("in"); };
+  ASSERT_TRUE(WaitFor([&] {
+    const auto now = reasons();
+    const auto lost = now.find("drop_multicast_no_worker");
+    return now.at("forward_multicast_worker") + (lost == now.end() ? 0 : lost->second) == sender->sent();
+  }));
+  // Until the workers have dealt with what was handed to them.
+  pb::WorkerStats work;
+  ASSERT_TRUE(WaitFor([&] {
+    work = api().Stats().workers(0);
+    return work.received_packets() + work.kernel_rx_ring_full_packets() + work.kernel_fill_ring_empty_packets() ==
+               reasons().at("forward_multicast_worker") &&
+           work.waiting_packets() == 0;
+  })) << work.ShortDebugString();
+  uint64_t sent_by_first = 0;
+  const pb::MulticastRouteStats route = Route("feed");
+  for (const pb::MulticastLegStats& leg : route.legs()) {
+    ExpectAccount(leg);
+    EXPECT_EQ(leg.offered_packets(), work.received_packets()) << leg.name();
+    if (leg.name() != "c") sent_by_first += leg.sent_packets();
+  }
+  EXPECT_TRUE(WaitFor([&] { return Delivered(1) == sent_by_first; })) << Delivered(1) << " of " << sent_by_first;
+  EXPECT_TRUE(WaitFor([&] { return Delivered(2) == Leg("feed", "c").sent_packets(); }));
+  EXPECT_GT(Delivered(2), 0U);
+}
+
+// At a modest rate none is lost, to 300 legs, but what a killed agent had in its rings, and what came until it
+// served again, within a second.
+TEST_F(MulticastTraffic, ManyLegsAndAKill) {
+  std::string routes = "  - name: feed\n    input: {interfaces: [in], group: 239.1.1.1}\n    legs:\n";
+  for (int i = 0; i < 300; ++i) {
+    absl::StrAppend(&routes, "      - {name: l", i, ", interface: out1, group: 239.2.", i / 250, ".", i % 250 + 1,
+                    "}\n");
+  }
+  Apply(routes);
+  StartTallies();
+  bench::SendOptions options{.device = "c0", .netns = lab().Name("client"), .frame = Streams(1, 200)};
+  options.packets_per_second = 300;
+  options.scheduling.cpu = 0;
+  ASSERT_TRUE(WaitFor([this] { return api().Stats().workers_size() != 0; }));
+  const auto taken = [this] {
+    const auto reasons = api().Reasons("in");
+    const auto found = reasons.find("forward_multicast_worker");
+    return found == reasons.end() ? 0 : found->second;
+  };
+  const auto expect_all = [&] {
+    const uint64_t delivered = Delivered(1), before = taken();
+    const auto sender = Value(bench::Sender::Open(options));
+    sender->Start();
+    ASSERT_TRUE(WaitFor([&] { return sender->sent() > 300; }));
+    Ok(sender->Stop());
+    ASSERT_TRUE(WaitFor([&] { return taken() == before + sender->sent(); }));
+    EXPECT_TRUE(WaitFor([&] { return Delivered(1) == delivered + 300 * sender->sent(); }))
+        << Delivered(1) - delivered << " of " << 300 * sender->sent();
+  };
+  expect_all();
+  {
+    const auto sender = Value(bench::Sender::Open(options));
+    sender->Start();
+    agent().Kill();
+    const uint64_t sent = sender->sent();
+    ASSERT_TRUE(WaitFor([&] { return sender->sent() > sent + 30; }));
+    agent().Start();
+    const uint64_t delivered = Delivered(1);
+    EXPECT_TRUE(WaitFor([&] { return Delivered(1) > delivered + 300; }, std::chrono::seconds(1)))
+        << "not served within a second of the restart";
+    Ok(sender->Stop());
+    // What came while nobody was there is counted.
+    EXPECT_GT(api().Reasons("in").at("drop_multicast_no_worker"), 0U);
+  }
+  ASSERT_TRUE(
+      WaitFor([this] { return Leg("feed", "l0").offered_packets() == Leg("feed", "l299").offered_packets(); }));
+  expect_all();
+  const pb::MulticastRouteStats route = Route("feed");
+  for (const pb::MulticastLegStats& leg : route.legs()) {
+    ExpectAccount(leg);
+    EXPECT_EQ(leg.offered_packets(), leg.sent_packets());
+  }
 }
 
 // Routes and legs that come and go under load do not disturb the others.

@@ -93,18 +93,18 @@ void Program::Apply(const State& state) {
   compiler_.Reclaim(epoch_);
 }
 
-uint32_t Program::Verdict(const Bytes& frame, Bytes* output, int repeat) {
+uint32_t Program::Verdict(const Bytes& frame, Bytes* output, int repeat, Bytes* metadata) {
   Bytes input(ingress_.metadata);
   if (ingress_.metadata != 0) input.insert(input.end(), frame.begin(), frame.end());
   const Bytes& data = ingress_.metadata != 0 ? input : frame;
-  xdp_md context{};
+  xdp_md context{}, left{};
   context.data = ingress_.metadata;
   context.data_end = static_cast<uint32_t>(data.size());
   context.ingress_ifindex = ingress_.ifindex;
   context.rx_queue_index = ingress_.queue;
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data.data(),
-              .data_size_in = static_cast<uint32_t>(data.size()), .ctx_in = &context,
-              .ctx_size_in = sizeof(context), .repeat = repeat);
+              .data_size_in = static_cast<uint32_t>(data.size()), .ctx_in = &context, .ctx_out = &left,
+              .ctx_size_in = sizeof(context), .ctx_size_out = sizeof(left), .repeat = repeat);
   if (output != nullptr) {
     output->resize(data.size() + 64);
     options.data_out = output->data();
@@ -115,7 +115,9 @@ uint32_t Program::Verdict(const Bytes& frame, Bytes* output, int repeat) {
   }
   if (output != nullptr) {
     output->resize(options.data_size_out);
-    output->erase(output->begin(), output->begin() + ingress_.metadata);
+    const auto start = output->begin() + left.data;
+    if (metadata != nullptr) metadata->assign(output->begin(), start);
+    output->erase(output->begin(), start);
   }
   return options.retval;
 }
@@ -126,7 +128,7 @@ RunResult Program::Run(const Bytes& frame, uint32_t port) {
   };
   const std::vector<uint64_t> before = counts();
   RunResult result;
-  result.verdict = Verdict(frame, &result.output);
+  result.verdict = Verdict(frame, &result.output, 1, &result.metadata);
   const std::vector<uint64_t> after = counts();
   for (uint32_t reason = 0; reason < HG_REASON_SLOTS; ++reason) {
     const uint64_t packets = after[2 * reason] - before[2 * reason];

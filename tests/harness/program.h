@@ -25,6 +25,7 @@ std::string WhyNoBpf();
 struct RunResult {
   uint32_t verdict = 0;  // XDP_*
   Bytes output;
+  Bytes metadata;  // before it
   // What moved: reason of the port's counter, rule id and its packets.
   std::string reason;
 };
@@ -50,7 +51,7 @@ class Program {
   void SetIngress(const Ingress& ingress) { ingress_ = ingress; }
   // One packet through the program that devices run, or the same one `repeat` times in a row: then the output and
   // the verdict are the last one's. Throws when the run itself fails.
-  uint32_t Verdict(const Bytes& frame, Bytes* output = nullptr, int repeat = 1);
+  uint32_t Verdict(const Bytes& frame, Bytes* output = nullptr, int repeat = 1, Bytes* metadata = nullptr);
   // The same with the name of the one reason that counted; several or none are a test failure.
   RunResult Run(const Bytes& frame, uint32_t port = 1);
 

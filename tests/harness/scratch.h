@@ -15,7 +15,7 @@ class Scratch {
   explicit Scratch(const std::string& name) {
     const std::filesystem::path memory = "/dev/shm";
     const auto parent = access(memory.c_str(), W_OK) == 0 ? memory : std::filesystem::temp_directory_path();
-    path_ = (parent / ("headgate-" + name + "-" + std::to_string(getpid()))).string();
+    path_ = parent.string() + "/headgate-" + name + "-" + std::to_string(getpid());
     std::filesystem::remove_all(path_);
     std::filesystem::create_directories(path_);
   }

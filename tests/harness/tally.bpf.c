@@ -20,7 +20,7 @@ struct {
 
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-  __uint(max_entries, 2);
+  __uint(max_entries, HGT_TALLY_TOTALS);
   __type(key, __u32);
   __type(value, __u64);
 } hgt_totals SEC(".maps");
@@ -70,7 +70,7 @@ static __always_inline void add(void* map, const void* key) {
 
 SEC("xdp")
 int hgt_tally(struct xdp_md* ctx) {
-  __u32 total = HGT_TALLY_ALL, lost = HGT_TALLY_LOST;
+  __u32 total = HGT_TALLY_ALL, lost = HGT_TALLY_LOST, metadata = HGT_TALLY_METADATA;
   struct hgt_mark mark = {};
   __u64 one = 1, *count;
 
@@ -87,6 +87,7 @@ int hgt_tally(struct xdp_md* ctx) {
     else
       add(&hgt_totals, &lost);
   }
+  if ((void*)(long)ctx->data_meta + 1 <= (void*)(long)ctx->data) add(&hgt_totals, &metadata);
   add(&hgt_totals, &total);
   return XDP_DROP;
 }

@@ -9,7 +9,12 @@
 
 #define HGT_TALLY_ROWS 65536
 
-enum hgt_tally_total { HGT_TALLY_ALL, HGT_TALLY_LOST };
+enum hgt_tally_total {
+  HGT_TALLY_ALL,
+  HGT_TALLY_LOST,
+  HGT_TALLY_METADATA, /* frames that came with metadata, which none should */
+  HGT_TALLY_TOTALS,
+};
 
 struct hgt_mark {
   __u8 destination_mac[6];

@@ -73,6 +73,11 @@ uint64_t Tally::Frames() const {
   return std::accumulate(all.begin(), all.end(), uint64_t{0});
 }
 
+uint64_t Tally::FramesWithMetadata() const {
+  const std::vector<uint64_t> all = Total(HGT_TALLY_METADATA);
+  return std::accumulate(all.begin(), all.end(), uint64_t{0});
+}
+
 std::vector<uint64_t> Tally::Total(uint32_t key) const {
   std::vector<uint64_t> cpus(Cpus());
   if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.hgt_totals), &key, cpus.data()) != 0) {

@@ -50,6 +50,8 @@ class Tally {
   Tally& operator=(const Tally&) = delete;
 
   uint64_t Frames() const;
+  // Those with XDP metadata before them, which nobody meant for who receives them.
+  uint64_t FramesWithMetadata() const;
   // Visits every kind of frame that came; throws when there were more kinds than it has room for.
   void ForEach(const std::function<void(const hgt_mark&, uint64_t frames)>& visit) const;
 

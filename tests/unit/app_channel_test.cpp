@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/slowpath/app_channel.h"
+#include "tests/harness/memory_output.h"
 #include "tests/harness/random.h"
 
 namespace headgate {
@@ -20,7 +21,7 @@ constexpr uint32_t kRing = 1 << 16;
 using Frame = std::vector<uint8_t>;
 
 // Frames of a pool that may run dry, and what was sent with them.
-class Frames : public Output {
+class Frames : public testing::SimpleOutput {
  public:
   bool Take(Segment& segment) override {
     if (left == 0) return false;
@@ -29,13 +30,14 @@ class Frames : public Output {
     segment = {.address = memory_.size() - 1, .data = memory_.back().data(), .length = 2048};
     return true;
   }
-  void Transmit(uint32_t port, absl::Span<const Segment> segments) override {
+  bool Transmit(uint32_t port, absl::Span<const Segment> segments) override {
     Frame frame;
     for (const Segment& segment : segments) frame.insert(frame.end(), segment.data, segment.data + segment.length);
     left += segments.size();
     sent.emplace_back(port, std::move(frame));
     if (sent.size() > 1000) sent.clear();
     if (memory_.size() > 1000) memory_.clear();
+    return true;
   }
   void Drop(absl::Span<const Segment> segments) override { left += segments.size(); }
   size_t left = 64;

@@ -19,6 +19,7 @@
 #include "agent/slowpath/app_handler.h"
 #include "agent/slowpath/app_server.h"
 #include "app/headgate_app.hpp"
+#include "tests/harness/memory_output.h"
 #include "tests/harness/random.h"
 #include "tests/harness/scratch.h"
 
@@ -28,13 +29,13 @@ namespace {
 using Frame = std::vector<uint8_t>;
 
 // A worker: its handler, and where what it sends goes.
-class FakeWorker : private Output {
+class FakeWorker : private testing::SimpleOutput {
  public:
   explicit FakeWorker(std::shared_ptr<AppMailbox> mailbox) : handler_(*AppHandler::Make(std::move(mailbox))) {}
   Disposition Handle(Frame frame) {
     Segment segment{0, frame.data(), static_cast<uint32_t>(frame.size())};
     Packet packet{.meta = {.port = 3}, .segments = {&segment, 1}, .length = segment.length};
-    handler_->Handle({&packet, 1});
+    handler_->Handle({&packet, 1}, *this);
     return packet.disposition;
   }
   // What it has sent by the time that something has come, or none has for a while.
@@ -52,8 +53,9 @@ class FakeWorker : private Output {
     segment = {0, frame_, sizeof(frame_)};
     return true;
   }
-  void Transmit(uint32_t, absl::Span<const Segment> segments) override {
+  bool Transmit(uint32_t, absl::Span<const Segment> segments) override {
     sent_.emplace_back(segments[0].data, segments[0].data + segments[0].length);
+    return true;
   }
   void Drop(absl::Span<const Segment>) override {}
   std::unique_ptr<Handler> handler_;

@@ -97,7 +97,9 @@ TEST_F(CompletionTest, ValuesOfOptions) {
 TEST_F(CompletionTest, KindsAndNames) {
   EXPECT_THAT(Texts({"get", "r"}), ElementsAre("rules"));
   EXPECT_THAT(Texts({"get", ""}), AllOf(Contains("all"), Contains("settings"), Not(Contains("counters"))));
-  EXPECT_THAT(Texts({"stats", ""}), ElementsAre("interfaces", "rules", "counters", "all"));
+  EXPECT_THAT(Texts({"stats", ""}),
+              ElementsAre("interfaces", "rules", "counters", "multicast-routes", "workers", "all"));
+  EXPECT_THAT(Texts({"top", ""}), ElementsAre("interfaces", "rules", "multicast-routes", "workers"));
   EXPECT_THAT(Texts({"delete", ""}), Not(Contains("settings")));
   EXPECT_THAT(Texts({"get", "rules", "drop"}), ElementsAre("drop-a", "drop-b"));
   EXPECT_THAT(Texts({"get", "rules", "east", "drop"}), ElementsAre("drop-a", "drop-b"));

@@ -71,6 +71,10 @@ TEST(TableTest, NumbersAreShortAndKeepThreeDigits) {
       {0, "0"},        {1, "1"},        {0.5, "0.5"},     {999, "999"},      {999.96, "1.00k"}, {1000, "1.00k"},
       {1234, "1.23k"}, {99950, "100k"}, {999499, "999k"}, {999500, "1.00M"}, {12.3e9, "12.3G"}};
   for (const auto& [number, text] : numbers) EXPECT_EQ(Brief(number), text) << number;
+  EXPECT_EQ(BriefTime(absl::Milliseconds(59'999)), "59s");
+  EXPECT_EQ(BriefTime(absl::Seconds(60)), "1m 0s");
+  EXPECT_EQ(BriefTime(absl::Seconds(2 * 3600 + 5 * 60 + 9)), "2h 5m");
+  EXPECT_EQ(BriefTime(absl::Hours(49)), "2d 1h 0m");
   EXPECT_EQ(BriefBytes(0), "0 B");
   EXPECT_EQ(BriefBytes(1023), "1023 B");
   EXPECT_EQ(BriefBytes(1536), "1.5 KiB");
@@ -148,6 +152,28 @@ objects:
             5);
   EXPECT_EQ(config.default_action(), v1::DEFAULT_ACTION_DROP);
   EXPECT_EQ(config.management().allow_size(), 1);
+}
+
+// What people copy from the table into a document has to be what a document takes.
+TEST(ObjectsTest, ASpreadThatIsNotGivenIsNotNamed) {
+  EXPECT_EQ(SteerTargetTable(From<v1::GetResponse>(R"(
+objects:
+  - steer_target: {name: a, handler: {echo: {}}, workers: {count: 2}}
+  - steer_target: {name: b, handler: {echo: {}}, spread: flow_symmetric, priority: 3, fallback: drop}
+)"),
+                             0),
+            "STEER TARGET  HANDLER  WORKERS  SPREAD          PRIORITY  FALLBACK  STATUS\n"
+            "a             echo     2        -               7         pass      -\n"
+            "b             echo     1        flow_symmetric  3         drop      -\n");
+}
+
+TEST(ObjectsTest, WhatIsCountedHasNamesToo) {
+  for (const char* text : {"workers", "worker", "Workers"}) EXPECT_EQ(ParseCounted(text), v1::KIND_STEER_TARGET);
+  for (const char* text : {"mroute", "multicast-route", "multicast_routes"})
+    EXPECT_EQ(ParseCounted(text), v1::KIND_MULTICAST_ROUTE);
+  for (const char* text : {"steer-targets", "st", "next-hops", "settings", "prefix-sets", "all", ""})
+    EXPECT_EQ(ParseCounted(text), std::nullopt) << text;
+  for (const v1::Kind kind : CountedKinds()) EXPECT_EQ(ParseCounted(CountedName(kind, 2)), kind);
 }
 
 TEST(ObjectsTest, KindsHaveSingularPluralAndShortNames) {

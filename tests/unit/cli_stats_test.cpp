@@ -9,6 +9,7 @@
 #include <string>
 
 #include "agent/api/text.h"
+#include "cli/render_multicast.h"
 #include "cli/render_stats.h"
 #include "cli/table.h"
 
@@ -87,6 +88,43 @@ TEST(StatsTest, EveryReasonHasAMeaning) {
   EXPECT_EQ(ReasonText("no_such_reason"), "");
 }
 
+constexpr char kMulticast[] = R"(
+multicast_routes:
+  - name: feed
+    packets: 100
+    bytes: 10000
+    last_packet_age: 0.0125s
+    legs:
+      - {name: out, offered_packets: 100, sent_packets: 100, sent_bytes: 9000}
+      - {name: 10.0.0.9, offered_packets: 100, sent_packets: 64, sent_bytes: 6400, dropped_ttl_packets: 1,
+         dropped_limited_packets: 2, dropped_no_source_packets: 3, dropped_malformed_packets: 4,
+         dropped_no_device_packets: 5, dropped_no_neighbour_packets: 6, dropped_too_big_packets: 7,
+         dropped_tx_full_packets: 8, fragments: 9}
+  - {name: silent, legs: [{name: out}]}
+)";
+
+TEST(StatsTest, MulticastLegsSayWhyTheyDropped) {
+  EXPECT_EQ(StatsText(Stats(kMulticast), 0),
+            "MULTICAST ROUTE  LEG       PACKETS  BYTES  LAST  DROPPED\n"
+            "feed                           100  10000  12ms\n"
+            "                 out           100   9000        -\n"
+            "                 10.0.0.9       64   6400        "
+            "1 ttl, 2 limited, 3 no source, 4 malformed, 5 no device, 6 no neighbour, 7 too big, 8 tx full\n"
+            "silent                           0      0     -\n"
+            "                 out             0      0        -\n");
+}
+
+TEST(StatsTest, TheLastPacketIsAsLongAgoAsItWas) {
+  const auto last = [](const std::string& age) {
+    return LastPacketText(
+        Stats("multicast_routes: [{name: r, last_packet_age: " + age + "}]").multicast_routes(0));
+  };
+  EXPECT_EQ(last("0s"), "0ms");
+  EXPECT_EQ(last("0.9999s"), "999ms");
+  EXPECT_EQ(last("1s"), "1s");
+  EXPECT_EQ(last("3725s"), "1h 2m");
+}
+
 // ---- top -------------------------------------------------------------------------------------------------------
 
 std::string Interfaces(int seconds, const std::string& list) {
@@ -144,7 +182,12 @@ TEST(TopTest, FitsTheScreen) {
 TEST(TopTest, WorkersHaveARowEach) {
   const auto before = Stats(R"(
 time: '2026-01-02T03:04:10Z'
-workers: [{index: 0, received_packets: 1000, cpu_seconds: 1.0}, {index: 1}, {index: 7}]
+workers:
+  - {index: 0, received_packets: 1000, cpu_seconds: 1.0}
+  - {index: 1}
+  - {index: 2, received_packets: 5, processed_packets: 5, cpu_seconds: 9.0}
+  - {index: 3}
+  - {index: 7}
 )");
   const auto now = Stats(R"(
 time: '2026-01-02T03:04:12Z'
@@ -152,14 +195,55 @@ workers:
   - {index: 0, received_packets: 201000, received_bytes: 250000, processed_packets: 100000, transmitted_packets: 90000,
      dropped_handler_packets: 2, dropped_overload_packets: 4, dropped_handover_packets: 6, kernel_rx_ring_full_packets: 8,
      wakeups: 1000, cpu_seconds: 2.5, waiting_packets: 1024, receive_ring_packets: 4096, free_frames: 100, frames: 8192}
-  - {index: 1}
+  - {index: 1, free_frames: 8, frames: 8}
+  - {index: 2, received_packets: 5, processed_packets: 5, cpu_seconds: 9.0}
+  - {index: 3, kernel_other_packets: 2}
 )");
+  // Of those that have no frames any more, one did something after the first reading.
   EXPECT_EQ(
       TopText(before, now, TopView::kWorkers, TopOrder::kPackets, {}, absl::UTCTimeZone()),
-      "2026-01-02 03:04:12  2 workers  100k packets/s  1.00M bit/s\n"
+      "2026-01-02 03:04:12  3 workers  100k packets/s  1.00M bit/s\n"
       "WORKER  PACKETS/S  BIT/S  PROCESSED   SENT  DROPPED  IN KERNEL  PER WAKEUP  CPU  RING  FREE FRAMES\n"
       "0            100k  1.00M      50.0k  45.0k        6          4         100  75%   25%     100/8192\n"
-      "1               0      0          0      0        0          0           -   0%    0%          0/0\n");
+      "1               0      0          0      0        0          0           -   0%    0%          8/8\n"
+      "3               0      0          0      0        0          1           -   0%    0%          0/0\n");
+}
+
+std::string Routes(int seconds, const std::string& list) {
+  return absl::StrCat("time: '2026-01-02T03:04:", seconds, "Z'\nmulticast_routes:\n", list);
+}
+
+TEST(TopTest, MulticastRoutesHaveTheirLegsBelowThem) {
+  const auto before = Stats(Routes(10, R"(
+  - {name: a, packets: 100, bytes: 10000, legs: [{name: y, sent_packets: 100, sent_bytes: 10000}, {name: x}]}
+  - {name: b, packets: 0, legs: [{name: only}]}
+  - {name: gone, legs: [{name: only}]}
+)"));
+  const auto now = Stats(Routes(12, R"(
+  - name: a
+    packets: 300
+    bytes: 260000
+    last_packet_age: 2s
+    legs:
+      - {name: y, sent_packets: 280, sent_bytes: 135000, dropped_ttl_packets: 2, dropped_tx_full_packets: 18}
+      - {name: x, sent_packets: 2000, sent_bytes: 20}
+      - {name: new, sent_packets: 9}
+  - {name: b, packets: 5000, bytes: 50, last_packet_age: 0.004s, legs: [{name: only, dropped_limited_packets: 5000}]}
+  - {name: new, packets: 1}
+)"));
+  EXPECT_EQ(TopText(before, now, TopView::kMulticastRoutes, TopOrder::kPackets, {}, absl::UTCTimeZone()),
+            "2026-01-02 03:04:12  2 multicast-routes  2.60k packets/s  1.00M bit/s\n"
+            "MULTICAST ROUTE  LEG   PACKETS/S  BIT/S  DROPPED  LAST\n"
+            "b                          2.50k    200            4ms\n"
+            "                 only          0      0    2.50k\n"
+            "a                            100  1.00M             2s\n"
+            "                 y            90   500k       10\n"
+            "                 x         1.00k     80        0\n");
+  EXPECT_THAT(TopText(before, now, TopView::kMulticastRoutes, TopOrder::kBits, {}, absl::UTCTimeZone()),
+              ::testing::ContainsRegex("\na  .*\n +y .*\n +x .*\nb  .*\n +only "));
+  // What does not fit is cut off, legs, too.
+  EXPECT_THAT(TopText(before, now, TopView::kMulticastRoutes, TopOrder::kName, {.height = 4}, absl::UTCTimeZone()),
+              ::testing::EndsWith("\n                 y           90   500k       10\n"));
 }
 
 }  // namespace

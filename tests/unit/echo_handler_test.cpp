@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "tests/harness/memory_output.h"
 #include "tests/harness/memory_packet.h"
 #include "tests/harness/packet.h"
 #include "tests/harness/random.h"
@@ -32,7 +33,8 @@ struct Outcome {
 };
 Outcome Echo(MemoryPacket& memory) {
   EchoHandler handler;
-  handler.Handle(absl::MakeSpan(&memory.packet(), 1));
+  MemoryOutput output(1);
+  handler.Handle(absl::MakeSpan(&memory.packet(), 1), output);
   return {memory.packet().disposition, memory.bytes()};
 }
 Outcome Echo(const Bytes& frame, const std::vector<size_t>& splits = {}) {
@@ -171,7 +173,8 @@ TEST(EchoHandler, AnswersEachPacketOfABatchByItself) {
   std::vector<headgate::Packet> batch;
   for (MemoryPacket& packet : memory) batch.push_back(packet.packet());
   EchoHandler handler;
-  handler.Handle(absl::MakeSpan(batch));
+  MemoryOutput output(1);
+  handler.Handle(absl::MakeSpan(batch), output);
   EXPECT_EQ(batch[0].disposition, Disposition::kReply);
   EXPECT_EQ(batch[1].disposition, Disposition::kDropped);
   EXPECT_EQ(batch[2].disposition, Disposition::kReply);

@@ -15,6 +15,7 @@
 #include "agent/slowpath/frame_audit.h"
 #include "agent/slowpath/frame_pool.h"
 #include "agent/slowpath/worker.h"
+#include "tests/harness/memory_output.h"
 #include "tests/harness/memory_packet.h"
 #include "tests/harness/packet.h"
 #include "tests/harness/random.h"
@@ -217,7 +218,8 @@ TEST(CountHandler, ConsumesWhateverComes) {
   MemoryPacket memory(Ethernet{} / Ipv4{} / Tcp{});
   const Bytes before = memory.bytes();
   memory.packet().disposition = Disposition::kReply;
-  CountHandler{}.Handle(absl::MakeSpan(&memory.packet(), 1));
+  MemoryOutput output(1);
+  CountHandler{}.Handle(absl::MakeSpan(&memory.packet(), 1), output);
   EXPECT_EQ(memory.packet().disposition, Disposition::kConsumed);
   EXPECT_EQ(memory.bytes(), before);
 }
@@ -226,7 +228,7 @@ TEST(CountHandler, ConsumesWhateverComes) {
 class HangingHandler final : public Handler {
  public:
   explicit HangingHandler(std::atomic<bool>& hangs) : hangs_(hangs) {}
-  void Handle(absl::Span<headgate::Packet>) override {}
+  void Handle(absl::Span<headgate::Packet>, Output&) override {}
   int fd() const override { return fd_.get(); }
   size_t Originate(Output&) override {
     hangs_.wait(true);

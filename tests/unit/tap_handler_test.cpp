@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "agent/slowpath/frame_pool.h"
+#include "tests/harness/memory_output.h"
 #include "tests/harness/packet.h"
 
 namespace headgate {
@@ -30,7 +31,7 @@ using testing::Udp;
 constexpr uint32_t kFrame = FramePool::kFrameSize;
 
 // Frames from memory, and what was sent.
-class FakeOutput : public Output {
+class FakeOutput : public testing::SimpleOutput {
  public:
   struct Sent {
     uint32_t port = 0;
@@ -46,13 +47,14 @@ class FakeOutput : public Output {
     segment = {.address = frame * kFrame, .data = &memory_[frame * kFrame], .length = kFrame};
     return true;
   }
-  void Transmit(uint32_t port, absl::Span<const Segment> segments) override {
+  bool Transmit(uint32_t port, absl::Span<const Segment> segments) override {
     Sent sent{.port = port, .frame = {}, .segments = segments.size()};
     for (const Segment& segment : segments) {
       sent.frame.insert(sent.frame.end(), segment.data, segment.data + segment.length);
     }
     sent_.push_back(std::move(sent));
     free_ += segments.size();
+    return true;
   }
   void Drop(absl::Span<const Segment> segments) override {
     ++dropped_;
@@ -85,7 +87,7 @@ class TapHandlerTest : public ::testing::Test {
                   .segments = absl::MakeSpan(segments),
                   .length = static_cast<uint32_t>(frame.size()),
                   .disposition = Disposition::kUnhandled};
-    handler_->Handle(absl::MakeSpan(&packet, 1));
+    handler_->Handle(absl::MakeSpan(&packet, 1), output_);
     return packet.disposition;
   }
   // What the software has received.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/steer_meter.h"
+#include "bench/service_meter.h"
 
 #include <algorithm>
 #include <chrono>
@@ -29,12 +29,11 @@ constexpr double kKeepsUp = 0.98;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SteerMeter>> SteerMeter::Open(const SteerPath& path, SteerService& service) {
-  std::unique_ptr<SteerMeter> meter(new SteerMeter(path, service));
-  const SteerSite& site = path.site;
-  HG_RETURN_IF_ERROR(RunNapiInThreads(site.netns, site.device, {.cpu = site.cpu, .nice = path.nice}));
-  HG_ASSIGN_OR_RETURN(meter->napi_, FindNapiThreads(site.device));
-  if (!site.echo) return meter;
+absl::StatusOr<std::unique_ptr<ServiceMeter>> ServiceMeter::Open(const ServicePath& path, Service& service) {
+  std::unique_ptr<ServiceMeter> meter(new ServiceMeter(path, service));
+  HG_RETURN_IF_ERROR(RunNapiInThreads(path.netns, path.device, {.cpu = path.cpu, .nice = path.nice}));
+  HG_ASSIGN_OR_RETURN(meter->napi_, FindNapiThreads(path.device));
+  if (!path.answered) return meter;
   HG_ASSIGN_OR_RETURN(meter->receiver_,
                       Receiver::Open({.device = path.sender_device, .netns = path.sender_netns}));
   // Not in the name of who sends the answer, whose time is measured.
@@ -44,7 +43,7 @@ absl::StatusOr<std::unique_ptr<SteerMeter>> SteerMeter::Open(const SteerPath& pa
   return meter;
 }
 
-absl::StatusOr<std::unique_ptr<Sender>> SteerMeter::OpenSender(uint64_t rate, uint64_t count) const {
+absl::StatusOr<std::unique_ptr<Sender>> ServiceMeter::OpenSender(uint64_t rate, uint64_t count) const {
   return Sender::Open(
       {.device = path_.sender_device,
        .netns = path_.sender_netns,
@@ -54,13 +53,13 @@ absl::StatusOr<std::unique_ptr<Sender>> SteerMeter::OpenSender(uint64_t rate, ui
        .scheduling = {.cpu = path_.sender_cpu, .realtime = path_.realtime && rate != 0 ? kWorkPriority : 0}});
 }
 
-absl::StatusOr<uint64_t> SteerMeter::Delivered() const {
-  if (receiver_ == nullptr) return service_.Received();
+absl::StatusOr<uint64_t> ServiceMeter::Delivered() const {
+  if (receiver_ == nullptr) return service_.Delivered();
   HG_ASSIGN_OR_RETURN(const uint64_t frames, receiver_->Frames());
   return frames - replies_;
 }
 
-absl::Status SteerMeter::Begin() {
+absl::Status ServiceMeter::Begin() {
   HG_RETURN_IF_ERROR(service_.Begin());
   replies_ = 0;
   HG_ASSIGN_OR_RETURN(replies_, Delivered());
@@ -69,7 +68,7 @@ absl::Status SteerMeter::Begin() {
 }
 
 // What was delivered, once no more comes.
-absl::StatusOr<uint64_t> SteerMeter::End(const Sender& sender) {
+absl::StatusOr<uint64_t> ServiceMeter::End(const Sender& sender) {
   HG_ASSIGN_OR_RETURN(uint64_t delivered, Delivered());
   const auto deadline = Clock::now() + kQuietTimeout;
   for (auto since = Clock::now(); Clock::now() - since < kQuiet && Clock::now() < deadline;) {
@@ -82,14 +81,14 @@ absl::StatusOr<uint64_t> SteerMeter::End(const Sender& sender) {
   return delivered;
 }
 
-absl::Status SteerMeter::WarmUp() {
+absl::Status ServiceMeter::WarmUp() {
   HG_RETURN_IF_ERROR(Begin());
   HG_ASSIGN_OR_RETURN(const auto sender, OpenSender(kWarmUpRate, path_.frame.flows));
   HG_RETURN_IF_ERROR(sender->Run());
   return End(*sender).status();
 }
 
-absl::Status SteerMeter::AddClocks(const Sender& sender, Reading& reading) const {
+absl::Status ServiceMeter::AddClocks(const Sender& sender, Reading& reading) const {
   const std::chrono::duration<double> now = Clock::now().time_since_epoch();
   reading.seconds += now.count() / 2;
   reading.sent += static_cast<double>(sender.sent()) / 2;
@@ -100,7 +99,7 @@ absl::Status SteerMeter::AddClocks(const Sender& sender, Reading& reading) const
   return absl::OkStatus();
 }
 
-absl::StatusOr<SteerMeter::Reading> SteerMeter::Read(const Sender& sender) const {
+absl::StatusOr<ServiceMeter::Reading> ServiceMeter::Read(const Sender& sender) const {
   Reading reading;
   HG_RETURN_IF_ERROR(AddClocks(sender, reading));
   HG_ASSIGN_OR_RETURN(const uint64_t delivered, Delivered());
@@ -109,25 +108,28 @@ absl::StatusOr<SteerMeter::Reading> SteerMeter::Read(const Sender& sender) const
   return reading;
 }
 
-absl::Status SteerMeter::ScheduleAll(bool realtime) const {
+absl::Status ServiceMeter::ScheduleAll(bool realtime) const {
   const auto priority = [realtime](int of_realtime) { return Scheduling{.realtime = realtime ? of_realtime : 0}; };
   HG_RETURN_IF_ERROR(ScheduleThreads(napi_, priority(kNapiPriority)));
   if (!reply_napi_.empty()) HG_RETURN_IF_ERROR(ScheduleThreads(reply_napi_, priority(kNapiPriority)));
-  HG_RETURN_IF_ERROR(ScheduleThreads(service_.PacketThreads(), priority(kWorkPriority)));
+  if (const std::vector<pid_t> threads = service_.PacketThreads(); !threads.empty()) {
+    HG_RETURN_IF_ERROR(ScheduleThreads(threads, priority(kWorkPriority)));
+  }
   return Schedule(0, priority(kMeterPriority));
 }
 
-absl::StatusOr<SteerSample> SteerMeter::Run(uint64_t rate) {
+absl::StatusOr<ServiceSample> ServiceMeter::Run(uint64_t rate) {
   HG_RETURN_IF_ERROR(Begin());
   HG_ASSIGN_OR_RETURN(const auto sender, OpenSender(rate, 0));
   const bool realtime = path_.realtime && rate != 0;
   if (realtime) HG_RETURN_IF_ERROR(ScheduleAll(true));
-  absl::StatusOr<SteerSample> sample = Measure(*sender);
+  absl::StatusOr<ServiceSample> sample = Measure(*sender);
   if (realtime) HG_RETURN_IF_ERROR(ScheduleAll(false));
+  if (sample.ok()) peak_ = std::max(peak_, sample->rate);
   return sample;
 }
 
-absl::StatusOr<SteerSample> SteerMeter::Measure(Sender& sender) {
+absl::StatusOr<ServiceSample> ServiceMeter::Measure(Sender& sender) {
   sender.Start();
   std::this_thread::sleep_for(kRunIn);
   const CpuMeter machine;
@@ -141,30 +143,31 @@ absl::StatusOr<SteerSample> SteerMeter::Measure(Sender& sender) {
   const double napi = last.napi_seconds - first.napi_seconds;
   const double service = last.service_seconds - first.service_seconds;
   const auto sent = static_cast<double>(sender.sent()), refused = static_cast<double>(sender.refused());
-  SteerSample sample{.rate = received / seconds,
-                     .offered = (last.sent - first.sent) / seconds,
-                     .loss = (sent - static_cast<double>(delivered)) / sent,
-                     .refused = refused / (sent + refused),
-                     .cpu_share = (napi + service) / seconds / std::thread::hardware_concurrency(),
-                     .machine_share = busy.busy_share,
-                     .napi_ns = 1e9 * napi / received,
-                     .service_ns = 1e9 * service / received,
-                     .per_cpu_s = received / (napi + service)};
+  const double due = sent * path_.copies;
+  ServiceSample sample{.rate = received / seconds,
+                       .offered = (last.sent - first.sent) / seconds,
+                       .loss = (due - static_cast<double>(delivered)) / due,
+                       .refused = refused / (sent + refused),
+                       .cpu_share = (napi + service) / seconds / std::thread::hardware_concurrency(),
+                       .machine_share = busy.busy_share,
+                       .napi_ns = 1e9 * napi / received,
+                       .service_ns = 1e9 * service / received,
+                       .per_cpu_s = received / (napi + service)};
   sample.at_the_most = sender.Report().given_up != 0;
   return sample;
 }
 
-absl::StatusOr<SteerSample> SteerMeter::FindLossless(uint64_t start, const std::atomic<bool>& stop) {
-  SteerSample best;
+absl::StatusOr<ServiceSample> ServiceMeter::FindLossless(uint64_t start, const std::atomic<bool>& stop) {
+  ServiceSample best;
   RateSearch search(start);
   while (const std::optional<uint64_t> rate = search.Next()) {
-    SteerSample sample;
+    ServiceSample sample;
     bool held = false;
     // Once more: something else on the machine may have been what held it up.
     for (int attempt = 0; attempt < kAttempts && !held; ++attempt) {
       if (stop.load(std::memory_order_relaxed)) return absl::CancelledError("interrupted");
       HG_ASSIGN_OR_RETURN(sample, Run(*rate));
-      held = sample.loss < kMaxLoss && sample.rate > kKeepsUp * static_cast<double>(*rate);
+      held = sample.loss < kMaxLoss && sample.rate > kKeepsUp * static_cast<double>(*rate) * path_.copies;
     }
     if (!held) {
       search.Failed();
