@@ -70,8 +70,10 @@ auto ZeroChecksum(size_t ip_header, Bytes payload) {
   };
 }
 
-// Where folding a sum carries twice, and where it comes to zero, which UDP sends as ffff.
-constexpr int kEdges[] = {0, 0xfffe, 0xfffd, 0xfffc, 0xfffb, 0xfffa, 0xfff9, 0xfff8, 1};
+// Where a checksum comes to zero, which UDP sends as ffff, and where folding its sum carries twice, in either byte
+// order.
+constexpr int kEdges[] = {0,      1,      0xfffe, 0xfffd, 0xfffc, 0xfffb, 0xfffa, 0xfff9, 0xfff8,
+                          0x0100, 0xfeff, 0xfdff, 0xfcff, 0xfbff, 0xfaff, 0xf9ff, 0xf8ff};
 
 // The word by which a checksum comes to `wanted` that would be `without` it.
 int WordFor(int wanted, int without) {
