@@ -2,6 +2,7 @@
 //
 // The wiring diagram: every object and thread of the agent is made here, in order, and unmade in reverse.
 #include <absl/strings/str_cat.h>
+#include <absl/strings/str_format.h>
 #include <systemd/sd-daemon.h>
 
 #include <csignal>
@@ -16,6 +17,7 @@
 #include "agent/control/controller.h"
 #include "agent/dataplane/bpf_dataplane.h"
 #include "agent/dataplane/device_monitor.h"
+#include "agent/listener_feed.h"
 #include "agent/membership_feed.h"
 #include "agent/options.h"
 #include "agent/privileges.h"
@@ -84,8 +86,17 @@ sigset_t BlockSignals() {
   return signals;
 }
 
+// One for each agent of a host, as the directory of its pins is.
+std::string CopierDevice(const LoadOptions& load) {
+  // FNV-1a: the same of all versions, for each removes what one before it left.
+  uint32_t hash = 2166136261;
+  for (const char c : load.bpffs + "/" + load.directory) hash = (hash ^ static_cast<uint8_t>(c)) * 16777619;
+  return absl::StrFormat("hgcopy%06x", hash & 0xffffff);
+}
+
 absl::Status Run(const Options& options) {
   const sigset_t signals = BlockSignals();
+  HeldSockets held = HeldSockets::Take();
   HG_ASSIGN_OR_RETURN(const std::unique_ptr<BpfDataplane> dataplane, BpfDataplane::Open(options.load));
   JoinGroup(options.server.unix_group);
   if (!options.keep_privileges) HG_RETURN_IF_ERROR(DropPrivileges());
@@ -106,6 +117,8 @@ absl::Status Run(const Options& options) {
   monitor->Follow([&controller](DeviceList devices) { controller.OnDevices(std::move(devices)); });
   HG_RETURN_IF_ERROR(config.ApplyAtStart());
 
+  HG_ASSIGN_OR_RETURN(const std::unique_ptr<ListenerFeed> listeners,
+                      ListenerFeed::Start(controller, events, *dataplane));
   HG_ASSIGN_OR_RETURN(const std::unique_ptr<SlowPath> slow_path,
                       SlowPath::Start({.sockets = dataplane->sockets_map(),
                                        .queues = dataplane->queues_map(),
@@ -114,9 +127,15 @@ absl::Status Run(const Options& options) {
                                        .leg_limiters = dataplane->leg_limiters_map(),
                                        .quiesce = [&dataplane] { return dataplane->Quiesce(); }},
                                       options.slow_path));
+  const BpfDataplane::CopierFds copier = dataplane->copier();
   HG_ASSIGN_OR_RETURN(const std::unique_ptr<SlowPathFeed> slow_path_feed,
-                      SlowPathFeed::Start(controller, events, *slow_path));
-  const MembershipFeed memberships(controller, events);
+                      SlowPathFeed::Start(controller, events, *slow_path, *listeners,
+                                          {.copier = {.bundles = copier.bundles,
+                                                      .bundle_maps = copier.bundle_maps,
+                                                      .ingress = copier.ingress,
+                                                      .egress = copier.egress},
+                                           .copier_device = CopierDevice(options.load)}));
+  const MembershipFeed memberships(controller, events, *listeners, std::move(held));
 
   const SamplePump samples(*dataplane, controller, events);
   std::unique_ptr<HttpServer> http;
@@ -131,11 +150,15 @@ absl::Status Run(const Options& options) {
   }
   api::AgentFacts facts;
   facts.slow_path_troubles = [&slow_path] { return slow_path->Troubles(); };
-  facts.membership_troubles = [&memberships] { return memberships.Troubles(); };
+  facts.membership_troubles = [&memberships, &listeners] {
+    std::vector<std::string> troubles = memberships.Troubles();
+    for (std::string& trouble : listeners->Troubles()) troubles.push_back(std::move(trouble));
+    return troubles;
+  };
   facts.multicast = [&](const MulticastRoute& route) {
     const InterfaceStates interfaces = controller.interfaces();
     return MulticastView{PathOf(route, interfaces), memberships.Of(route),
-                         LegViews(route, interfaces, slow_path_feed->hops())};
+                         LegViews(route, interfaces, slow_path_feed->hops()), listeners->Of(route)};
   };
   facts.workers = [&slow_path] { return slow_path->Status(); };
   facts.maps = [&dataplane] { return dataplane->AllMaps(); };
@@ -165,6 +188,7 @@ int Main(int argc, char** argv) {
         << (status.ok() ? options->config + ": valid" : std::string(status.message())) << '\n';
     return status.ok() ? 0 : kExitConfig;
   }
+  if (options->detach) Copier::RemoveStale(CopierDevice(options->load));
   const absl::Status status = options->detach ? RemoveFrom(options->load) : Run(*options);
   if (status.ok()) return 0;
   Log(spdlog::level::err, "headgated cannot go on", {{"reason", status}});

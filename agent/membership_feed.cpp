@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/membership_feed.h"
 
-#include <algorithm>
-
 #include "agent/base/log.h"
 
 namespace headgate {
@@ -10,32 +8,29 @@ namespace {
 
 // What could not be joined is tried again so often.
 constexpr std::chrono::milliseconds kRetry{1000};
+// Until interfaces are applied, and what the agent before had joined is joined again.
+constexpr std::chrono::milliseconds kHold{3000};
+constexpr std::chrono::milliseconds kHoldFailed{60000};
 
-bool IsHost(const Prefix& prefix) { return prefix.length == AddressBits(prefix.address.family); }
-
-std::set<Membership> MembershipsOf(const MulticastInput& input, const InterfaceStates& interfaces) {
+std::set<Membership> MembershipsOf(const MulticastRoute& route, const State& state,
+                                   const InterfaceStates& interfaces, const ListenersByPort& listeners) {
+  const std::set<Upstream> upstream = UpstreamOf(route, state, listeners);
   std::set<Membership> wanted;
-  if (!IsHost(input.group)) return wanted;
-  // A membership names senders one by one.
-  const bool by_source = !input.include.empty() && std::all_of(input.include.begin(), input.include.end(), IsHost);
-  for (const std::string& name : input.interfaces) {
+  for (const std::string& name : route.input.interfaces) {
     const auto found = interfaces.find(name);
     if (found == interfaces.end() || !found->second.device) continue;
-    const uint32_t ifindex = found->second.device->ifindex;
-    if (!by_source) wanted.insert({ifindex, input.group.address, std::nullopt});
-    for (const Prefix& source : input.include) {
-      if (by_source) wanted.insert({ifindex, input.group.address, source.address});
-    }
+    for (const auto& [group, source] : upstream) wanted.insert({found->second.device->ifindex, group, source});
   }
   return wanted;
 }
 
 }  // namespace
 
-std::set<Membership> MembershipsOf(const State& state, const InterfaceStates& interfaces) {
+std::set<Membership> MembershipsOf(const State& state, const InterfaceStates& interfaces,
+                                   const ListenersByPort& listeners) {
   std::set<Membership> wanted;
   state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
-    wanted.merge(MembershipsOf(route->input, interfaces));
+    wanted.merge(MembershipsOf(*route, state, interfaces, listeners));
   });
   // Who is sent all of a group is sent each sender's.
   std::erase_if(wanted, [&wanted](const Membership& membership) {
@@ -44,8 +39,13 @@ std::set<Membership> MembershipsOf(const State& state, const InterfaceStates& in
   return wanted;
 }
 
-MembershipFeed::MembershipFeed(const Controller& controller, EventBus& events)
-    : controller_(controller), follower_(events, kRetry, [this] { Look(); }) {
+MembershipFeed::MembershipFeed(const Controller& controller, EventBus& events, ListenerFeed& listeners,
+                               HeldSockets held)
+    : controller_(controller),
+      listeners_(listeners),
+      held_(std::move(held)),
+      follower_(events, kRetry, [this] { Look(); }) {
+  listeners.OnChange(follower_.waker());
   follower_.Start();
 }
 
@@ -53,7 +53,9 @@ void MembershipFeed::Look() {
   const Snapshot applied = controller_.applied();
   if (!applied) return;
   std::map<Membership, absl::Status> failures =
-      memberships_.Want(MembershipsOf(*applied, controller_.interfaces()));
+      memberships_.Want(MembershipsOf(*applied, controller_.interfaces(), listeners_.listeners()));
+  const auto age = std::chrono::steady_clock::now() - start_;
+  if (!held_.empty() && age >= (failures.empty() ? kHold : kHoldFailed)) held_.Release();
   const std::lock_guard lock(mutex_);
   for (const auto& [membership, failure] : failures) {
     // Once, however often it is tried again.
@@ -65,9 +67,12 @@ void MembershipFeed::Look() {
 
 std::vector<MembershipView> MembershipFeed::Of(const MulticastRoute& route) const {
   const InterfaceStates interfaces = controller_.interfaces();
+  const Snapshot applied = controller_.applied();
   std::vector<MembershipView> views;
+  if (!applied) return views;
+  const std::set<Membership> memberships = MembershipsOf(route, *applied, interfaces, listeners_.listeners());
   const std::lock_guard lock(mutex_);
-  for (const Membership& membership : MembershipsOf(route.input, interfaces)) {
+  for (const Membership& membership : memberships) {
     MembershipView& view = views.emplace_back(
         MembershipView{InterfaceOf(membership.ifindex, interfaces), membership.group, membership.source, ""});
     // All of a group has been asked for on another route's behalf, of which this is a part.

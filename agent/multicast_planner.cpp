@@ -105,7 +105,28 @@ PlannedLeg PlanLeg(const MulticastRoute& route, const MulticastLeg& leg, const S
   planned.leg = CompileLeg(resolved, interface->id);
   std::copy(egress.device->mac.begin(), egress.device->mac.end(), planned.source_mac);
   planned.mtu = egress.device->mtu;
+  planned.ifindex = egress.device->ifindex;
   return planned;
+}
+
+// Fewer cost more by the copier than one by one.
+constexpr uint32_t kSmallestBundle = 3;
+
+void Bundle(const std::set<uint32_t>& copyable, PlannedRoute& route) {
+  const auto device = [&copyable](const PlannedLeg& leg) {
+    return leg.trouble == LegTrouble::kNone && copyable.contains(leg.ifindex) ? leg.ifindex : 0;
+  };
+  std::stable_sort(route.legs.begin(), route.legs.end(),
+                   [&device](const PlannedLeg& a, const PlannedLeg& b) { return device(a) < device(b); });
+  for (uint32_t first = 0, end = 0; first < route.legs.size(); first = end) {
+    end = first + 1;
+    while (end < route.legs.size() && end - first < HG_BUNDLE_LEGS &&
+           device(route.legs[end]) == device(route.legs[first])) {
+      ++end;
+    }
+    if (device(route.legs[first]) == 0 || end - first < kSmallestBundle) continue;
+    route.bundles.push_back({.first = first, .count = end - first, .ifindex = route.legs[first].ifindex});
+  }
 }
 
 }  // namespace
@@ -120,8 +141,10 @@ std::set<Destination> DestinationsOf(const State& state, const InterfaceStates& 
   return wanted;
 }
 
-MulticastPlan PlanOf(const State& state, const InterfaceStates& interfaces, const UnicastHops& hops) {
+MulticastPlan PlanOf(const State& state, const InterfaceStates& interfaces, const UnicastHops& hops,
+                     const std::set<uint32_t>& copyable, std::shared_ptr<const ListenerTable> listeners) {
   MulticastPlan plan;
+  plan.listeners = std::move(listeners);
   state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
     if (plan.routes.size() <= route->id) plan.routes.resize(route->id + 1);
     PlannedRoute& planned = plan.routes[route->id];
@@ -129,6 +152,7 @@ MulticastPlan PlanOf(const State& state, const InterfaceStates& interfaces, cons
     for (const MulticastLeg& leg : route->legs) {
       planned.legs.push_back(PlanLeg(*route, leg, state, interfaces, hops));
     }
+    Bundle(copyable, planned);
   });
   return plan;
 }

@@ -26,7 +26,10 @@ std::string InterfaceOf(uint32_t ifindex, const InterfaceStates& interfaces);
 // Of all unicast legs that have no MAC address of their own.
 std::set<Destination> DestinationsOf(const State& state, const InterfaceStates& interfaces);
 
-MulticastPlan PlanOf(const State& state, const InterfaceStates& interfaces, const UnicastHops& hops);
+// `copyable`: the ifindexes of devices to which the kernel can make several copies at once. `listeners`: what it
+// goes by of legs that are on_join.
+MulticastPlan PlanOf(const State& state, const InterfaceStates& interfaces, const UnicastHops& hops,
+                     const std::set<uint32_t>& copyable, std::shared_ptr<const ListenerTable> listeners);
 
 // Ports that workers have to read or send by for multicast; empty: the kernel does it all.
 std::set<std::string> InterfacesOfWorkers(const State& state, const InterfaceStates& interfaces,

@@ -15,7 +15,7 @@ void StateFollower::Start() {
 }
 
 void StateFollower::Run(const std::stop_token& stop) {
-  while (!stop.stop_requested()) {
+  while (!stop.stop_requested() && !watcher_->closed()) {
     look_();
     // However many have come: one look serves them all.
     if (watcher_->Next(interval_)) {

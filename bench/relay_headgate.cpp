@@ -57,13 +57,15 @@ v1::GatewayConfig MakeConfig(const RelaySite& site) {
 struct Counts {
   uint64_t came = 0;      // by the device
   uint64_t taken = 0;     // of these, by the route and the path that is measured
+  uint64_t lost = 0;      // of these, on the way to a worker
   uint64_t offered = 0;   // to legs
+  uint64_t no_room = 0;   // of these, for which a worker had no frame or its transmit ring no room
   uint64_t sent = 0;      // by legs
   uint64_t not_sent = 0;  // of these, that devices dropped
 
   Counts operator-(const Counts& other) const {
-    return {came - other.came, taken - other.taken, offered - other.offered, sent - other.sent,
-            not_sent - other.not_sent};
+    return {came - other.came,       taken - other.taken, lost - other.lost,        offered - other.offered,
+            no_room - other.no_room, sent - other.sent,   not_sent - other.not_sent};
   }
 };
 
@@ -98,9 +100,10 @@ class HeadgateRelay : public Relay {
           return AddsUp(counts, sent, delivered);
         },
         [&] {
-          return absl::StrCat(sent, " sent, ", counts.came, " came, ", counts.taken, " replicated by the ",
-                              site().userspace ? "workers, " : "kernel, ", counts.offered, " copies offered to ",
-                              site().legs.size(), " legs, ", counts.sent, " sent, ", counts.not_sent,
+          return absl::StrCat(sent, " sent, ", counts.came, " came, ", counts.taken, " for the ",
+                              site().userspace ? "workers, " : "kernel, ", counts.lost, " lost before, ",
+                              counts.offered, " copies offered to ", site().legs.size(), " legs, no room for ",
+                              counts.no_room, ", ", counts.sent, " sent, ", counts.not_sent,
                               " dropped by devices, ", delivered, " delivered");
         });
   }
@@ -108,11 +111,12 @@ class HeadgateRelay : public Relay {
   std::vector<pid_t> PacketThreads() const override { return ThreadsNamed(OwnThreads(), kWorkerName); }
 
  private:
-  // What is dropped on the way to a worker is offered to no leg.
+  // What is lost on the way to a worker is offered to no leg. The kernel says of no copy why it did not make it.
   bool AddsUp(const Counts& counts, uint64_t sent, uint64_t delivered) const {
-    const uint64_t due = sent * site().legs.size();
-    return counts.came == sent && counts.taken == sent && counts.sent == delivered + counts.not_sent &&
-           (site().userspace ? counts.sent <= due : counts.offered == due);
+    return counts.came == sent && counts.taken == sent &&
+           counts.offered == (sent - counts.lost) * site().legs.size() &&
+           (!site().userspace || counts.offered == counts.sent + counts.no_room) &&
+           counts.sent == delivered + counts.not_sent;
   }
 
   // A queue's socket is opened in the background once the route is in force.
@@ -145,9 +149,14 @@ class HeadgateRelay : public Relay {
       for (const v1::MulticastLegStats& leg : route.legs()) {
         counts.offered += leg.offered_packets();
         counts.sent += leg.sent_packets();
+        counts.no_room += leg.dropped_tx_full_packets();
       }
     }
     if (!site().userspace) return counts;
+    for (const v1::WorkerStats& worker : stats.workers()) {
+      counts.lost += worker.kernel_rx_ring_full_packets() + worker.kernel_fill_ring_empty_packets() +
+                     worker.kernel_other_packets();
+    }
     for (const std::string& device : Outputs(site())) {
       HG_ASSIGN_OR_RETURN(const uint64_t drops, ReadTransmitDrops(site().netns, device));
       counts.not_sent += drops;

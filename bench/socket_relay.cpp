@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 #include "agent/base/status.h"
@@ -81,9 +82,11 @@ absl::Status SocketRelay::OpenInput() {
   if (!Set(input_, IPPROTO_IP, IP_ADD_MEMBERSHIP, Membership(group.sin_addr, options_.device))) {
     return ErrnoStatus("join ", options_.group, " at ", options_.device);
   }
+  const int legs = std::max(kLegsOfFullBuffer, static_cast<int>(options_.legs.size()));
+  const int bytes = kReceiveBuffer / legs * kLegsOfFullBuffer;
   // Beyond net.core.rmem_max, which only root may.
-  if (!Set(input_, SOL_SOCKET, SO_RCVBUFFORCE, kReceiveBuffer)) {
-    return ErrnoStatus("give a socket a receive buffer of ", kReceiveBuffer, " bytes");
+  if (!Set(input_, SOL_SOCKET, SO_RCVBUFFORCE, bytes)) {
+    return ErrnoStatus("give a socket a receive buffer of ", bytes, " bytes");
   }
   return absl::OkStatus();
 }

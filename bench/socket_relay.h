@@ -38,6 +38,8 @@ class SocketRelay {
  public:
   static constexpr unsigned kBatch = 64;
   static constexpr int kReceiveBuffer = 128 << 20, kSendBuffer = 4 << 20;  // bytes asked for
+  // Of more legs it has that much less to receive into: what waits there takes seconds to be copied as it is.
+  static constexpr int kLegsOfFullBuffer = 50;
   static constexpr int kTtl = 63;
 
   // Relaying.

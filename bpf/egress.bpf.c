@@ -93,14 +93,16 @@ static __always_inline bool is_ours(const struct net_device *dev)
 	return BPF_CORE_READ(dev, nd_net.net, net_cookie) == netns_cookie;
 }
 
-/* The port that frames left by on their way from one port to another, 0: not such a way. */
-static __always_inline __u32 egress_port(const struct net_device *from, const struct net_device *to)
+/* The port that frames left by on their way from one port to another, 0: not such a way. `copied`: they are
+ * the copier's. */
+static __always_inline __u32 egress_port(const struct net_device *from, const struct net_device *to,
+					 bool copied)
 {
 	__u32 port = hg_port_of(BPF_CORE_READ(to, ifindex));
 
 	if (!port || !is_ours(to))
 		return 0;
-	if (from != to && (!hg_port_of(BPF_CORE_READ(from, ifindex)) || !is_ours(from)))
+	if (from != to && !copied && (!hg_port_of(BPF_CORE_READ(from, ifindex)) || !is_ours(from)))
 		return 0;
 	return port;
 }
@@ -133,35 +135,42 @@ static __always_inline void count(__u32 port, __s32 sent, __s32 dropped)
 	stats->dropped += dropped;
 }
 
-/* How many of the bulk's drops a leg's program made. It ran for this bulk, on this CPU, just before: bulks
- * are sent one after the other. */
-static __always_inline __u32 take_leg_dropped(__u32 drops)
+/* What legs' programs did to the bulk. They ran for it, on this CPU, just before: bulks are sent one after
+ * the other. */
+static __always_inline struct leg_bulk take_bulk(__u32 drops)
 {
-	__u32 zero = 0, taken;
-	__u64 *dropped = bpf_map_lookup_elem(&hg_leg_dropped, &zero);
+	struct leg_bulk *bulk, taken = {};
+	__u32 zero = 0;
 
-	if (!dropped)
-		return 0;
+	bulk = bpf_map_lookup_elem(&hg_leg_dropped, &zero);
+	if (!bulk)
+		return taken;
+	taken = *bulk;
 	/* Without the tracepoint, which may have been attached only now, nobody took them. */
-	taken = *dropped < drops ? *dropped : drops;
-	*dropped = 0;
+	if (taken.dropped > drops)
+		taken.dropped = drops;
+	bulk->dropped = 0;
+	bulk->copied_to = 0;
 	return taken;
 }
 
 SEC("raw_tp/xdp_devmap_xmit")
 int hg_devmap_xmit(struct devmap_xmit *event)
 {
-	__u32 port = egress_port(event->from, event->to), drops = event->drops;
+	const struct net_device *from = event->from, *to = event->to;
+	struct leg_bulk bulk = take_bulk(event->drops);
+	__u32 device = BPF_CORE_READ(to, ifindex), port;
 
+	port = egress_port(from, to, bulk.copied_to == device);
 	if (port && own())
-		count(port, event->sent, drops - take_leg_dropped(drops));
+		count(port, event->sent, event->drops - bulk.dropped);
 	return 0;
 }
 
 SEC("raw_tp/xdp_bulk_tx")
 int hg_bulk_tx(struct bulk_tx *event)
 {
-	__u32 port = egress_port(event->dev, event->dev);
+	__u32 port = egress_port(event->dev, event->dev, false);
 
 	if (port && own())
 		count(port, event->sent, event->drops);
@@ -208,7 +217,7 @@ int hg_exception(struct exception *event)
 
 	if ((__u32)event->action != XDP_TX || !is_our_program(event->program))
 		return 0;
-	port = egress_port(event->dev, event->dev);
+	port = egress_port(event->dev, event->dev, false);
 	if (port && own())
 		count(port, 0, 1);
 	return 0;

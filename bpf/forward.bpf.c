@@ -268,7 +268,7 @@ HG_STAGE int hg_route(struct xdp_md *ctx, struct hg_pkt *pkt)
 		return hg_drop(pkt, HG_REASON_DROP_INTERNAL);
 	__builtin_memcpy(eth->h_dest, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, fib.smac, ETH_ALEN);
-	return hg_send(pkt, port, HG_REASON_FORWARD_ROUTE);
+	return hg_send(ctx, pkt, port, HG_REASON_FORWARD_ROUTE);
 }
 
 HG_STAGE int hg_to_next_hop(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_root *root, __u32 id)
@@ -301,5 +301,5 @@ HG_STAGE int hg_to_next_hop(struct xdp_md *ctx, struct hg_pkt *pkt, const struct
 		return hg_drop(pkt, HG_REASON_DROP_INTERNAL);
 	hg_set_mac(eth->h_dest, hop->dmac);
 	hg_set_mac(eth->h_source, is_zero(hop->smac) ? egress->mac : hop->smac);
-	return hg_send(pkt, hop->port, HG_REASON_FORWARD_NEXT_HOP);
+	return hg_send(ctx, pkt, hop->port, HG_REASON_FORWARD_NEXT_HOP);
 }

@@ -10,7 +10,7 @@ struct hg_devmap_map {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
 	__uint(max_entries, HG_PORTS);
 	__type(key, __u32);
-	__type(value, __u32);
+	__type(value, struct bpf_devmap_val);
 };
 extern struct hg_devmap_map hg_devmap SEC(".maps");
 
@@ -49,8 +49,13 @@ static __always_inline void hg_set_mac(__u8 *to, const __u8 *from)
 	*(__u16 *)(to + 4) = *(const __u16 *)(from + 4);
 }
 
-static __always_inline int hg_send(struct hg_pkt *pkt, __u32 port, enum hg_reason reason)
+static __always_inline int hg_send(struct xdp_md *ctx, struct hg_pkt *pkt, __u32 port, enum hg_reason reason)
 {
+	__u32 foreign = ctx->data - ctx->data_meta;
+
+	/* Metadata that the frame came with says something else to the program of a leg's device. */
+	if (foreign)
+		bpf_xdp_adjust_meta(ctx, foreign);
 	pkt->egress_port = port;
 	pkt->reason = reason;
 	if (bpf_redirect_map(&hg_devmap, port, XDP_DROP) != XDP_REDIRECT)
@@ -71,7 +76,7 @@ static __always_inline int hg_redirect(struct xdp_md *ctx, struct hg_pkt *pkt, c
 		hg_set_mac(eth->h_dest, action->dmac);
 	if (action->flags & HG_ACTION_SMAC)
 		hg_set_mac(eth->h_source, action->smac);
-	return hg_send(pkt, action->port, HG_REASON_FORWARD_REDIRECT);
+	return hg_send(ctx, pkt, action->port, HG_REASON_FORWARD_REDIRECT);
 }
 
 #endif

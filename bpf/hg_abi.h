@@ -24,7 +24,7 @@
 /* Raised whenever a struct, a limit or the meaning of a field below changes: pinned tables written under
  * another number are rebuilt beside the old ones instead of being adopted. Counters are adopted whatever the
  * number is, when their tables have the same shape: what they count stays, so a row's fields never change. */
-#define HG_ABI_VERSION 6
+#define HG_ABI_VERSION 7
 
 /* ---- limits ---------------------------------------------------------------------------------------- */
 
@@ -269,6 +269,7 @@ struct hg_next_hop_page {
 #include "hg_abi_steer.h"
 
 #include "hg_abi_multicast.h"
+#include "hg_abi_copier.h"
 
 /* ---- generations ----------------------------------------------------------------------------------- */
 

@@ -6,7 +6,8 @@
 /* What becomes of steered packets that no worker's socket is to take. */
 struct hg_target {
 	__u8 fallback; /* HG_VERDICT_PASS or HG_VERDICT_DROP */
-	__u8 shed_at;  /* hg_queue.waiting from which packets are dropped; 0: never */
+	__u8 shed_at;  /* how much of the queue's ring may wait for its worker, in 256ths, before packets are
+			  dropped; 0: all of it */
 	__u8 pad[6];
 };
 HG_STATIC_ASSERT(sizeof(struct hg_target) == 8, "hg_target has no hidden padding");
@@ -40,11 +41,15 @@ enum hg_queue_flags {
  * the time here whenever it comes round; one that has not for HG_BEAT_NS hangs, and packets take the
  * fallback. */
 struct hg_queue {
-	__u64 beat;    /* CLOCK_MONOTONIC, ns; 0: never */
-	__u32 waiting; /* how much of the socket's receive ring waits for the worker, in 256ths */
-	__u32 flags;   /* enum hg_queue_flags */
+	__u64 beat; /* CLOCK_MONOTONIC, ns; 0: never */
+	/* When the worker last looked: packets that waited for it in the socket's ring, and in the upper half
+	 * what `given` was. One word, for it is read while it is written. */
+	__u64 looked;
+	__u32 given; /* packets handed to the socket, written by the program */
+	__u32 flags; /* enum hg_queue_flags */
 };
-#define HG_BEAT_NS 1000000000ULL
+#define HG_BEAT_NS    1000000000ULL
+#define HG_QUEUE_RING 4096 /* packets that a socket's receive ring holds */
 
 /* By target id. */
 struct hg_target_state {

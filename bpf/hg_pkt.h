@@ -84,9 +84,10 @@ static __always_inline __u32 hg_kind(const struct hg_pkt *pkt)
  */
 static __always_inline void *hg_add_meta(struct xdp_md *ctx, __u32 size)
 {
+	int foreign = ctx->data - ctx->data_meta;
 	void *meta;
 
-	if (bpf_xdp_adjust_meta(ctx, -(int)size))
+	if (bpf_xdp_adjust_meta(ctx, foreign - (int)size))
 		return NULL;
 	meta = (void *)(long)ctx->data_meta;
 	return meta + size > (void *)(long)ctx->data ? NULL : meta;

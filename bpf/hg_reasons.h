@@ -87,6 +87,8 @@
 	X(DROP_MULTICAST_NO_WORKER, "drop_multicast_no_worker", DROP,                                        \
 	  "multicast: a worker is to replicate it, and none takes this queue")                               \
 	X(DROP_MULTICAST_LOOP, "drop_multicast_loop", DROP,                                                  \
-	  "multicast: sent by the ingress interface itself, and come back")
+	  "multicast: sent by the ingress interface itself, and come back")                                  \
+	X(DROP_MULTICAST_DUPLICATE, "drop_multicast_duplicate", DROP,                                        \
+	  "multicast: came before, by this route or by a redundant one")
 
 #endif /* HG_REASONS_H */

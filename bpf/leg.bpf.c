@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
  * Leg: what an egress device's leg does to its copy of a multicast packet. Runs for each copy on its way out
- * (BPF_XDP_DEVMAP, kernel 5.8); the device says which leg it is. Owns the legs. Checksums are kept by what
- * changes (RFC 1624), so that one that was wrong stays wrong.
+ * (BPF_XDP_DEVMAP, kernel 5.8); the device says which leg it is, or, where there are several, the order of
+ * the copies (copier.bpf.c). Owns the legs, and who listens. Checksums are kept by what changes (RFC 1624),
+ * so that one that was wrong stays wrong.
  */
 #include <linux/in.h>
 #include <linux/ip.h>
@@ -10,6 +11,7 @@
 #include <linux/udp.h>
 
 #include "forward.h"
+#include "leg.h"
 #include "multicast.h"
 #include "police.h"
 #include "tables.h"
@@ -29,17 +31,14 @@ struct {
 	__type(value, struct hg_port_address);
 } hg_port_ips SEC(".maps");
 
-/* A copy on its way. */
-struct copy {
-	__u32 l3;
-	__u32 l4;
-	__u32 kind; /* enum hg_kind */
-	__u32 protocol;
-	__u32 port;	 /* egress */
-	__u32 length;	 /* frame bytes, as it came */
-	__u32 transport; /* what the transport checksum is off by: ones' complement, not folded */
-	__u32 network;	 /* and the IPv4 header's */
-};
+/* Whether what the key says is wanted: 0 or 1. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, HG_LISTENERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct hg_listener);
+	__type(value, __u32);
+} hg_listeners SEC(".maps");
 
 /* What a checksum's field changes by when the 16 bits `old` become `now`; RFC 1624, equation 3. */
 static __always_inline __u32 difference(__u16 old, __u16 now)
@@ -92,7 +91,7 @@ static __always_inline __u8 age(const struct hg_leg *leg, __u8 ttl)
 	return ttl < leg->ttl_threshold ? 0 : ttl;
 }
 
-static __always_inline int rewrite_ipv4(struct xdp_md *ctx, const struct hg_leg *leg, struct copy *copy,
+static __always_inline int rewrite_ipv4(struct xdp_md *ctx, const struct hg_leg *leg, struct hg_copy *copy,
 					struct hg_leg_count *count)
 {
 	struct iphdr *ip = header(ctx, copy->l3 & 0x3f, sizeof(*ip));
@@ -149,7 +148,7 @@ static __always_inline __u32 write_address(struct in6_addr *to, const __u32 *fro
 	return off;
 }
 
-static __always_inline int rewrite_ipv6(struct xdp_md *ctx, const struct hg_leg *leg, struct copy *copy,
+static __always_inline int rewrite_ipv6(struct xdp_md *ctx, const struct hg_leg *leg, struct hg_copy *copy,
 					struct hg_leg_count *count)
 {
 	struct ipv6hdr *ip = header(ctx, copy->l3 & 0x3f, sizeof(*ip));
@@ -188,7 +187,7 @@ static __always_inline int rewrite_ipv6(struct xdp_md *ctx, const struct hg_leg 
 }
 
 /* Ports, and the checksum over them and the addresses. */
-static __always_inline int rewrite_udp(struct xdp_md *ctx, const struct hg_leg *leg, struct copy *copy,
+static __always_inline int rewrite_udp(struct xdp_md *ctx, const struct hg_leg *leg, struct hg_copy *copy,
 				       struct hg_leg_count *count)
 {
 	struct udphdr *udp = header(ctx, copy->l4 & 0x7fff, sizeof(*udp));
@@ -215,8 +214,8 @@ static __always_inline int rewrite_udp(struct xdp_md *ctx, const struct hg_leg *
 	return true;
 }
 
-static __always_inline int rewrite_ethernet(struct xdp_md *ctx, const struct hg_leg *leg, struct copy *copy,
-					    struct hg_leg_count *count)
+static __always_inline int rewrite_ethernet(struct xdp_md *ctx, const struct hg_leg *leg,
+					    struct hg_copy *copy, struct hg_leg_count *count)
 {
 	const struct hg_port *egress = hg_port(copy->port);
 	struct ethhdr *eth = hg_ethernet(ctx);
@@ -235,13 +234,78 @@ static __always_inline int rewrite_ethernet(struct xdp_md *ctx, const struct hg_
 	return true;
 }
 
-/* A stage: the verifier checks it for any copy. */
-HG_STAGE int hg_make_leg(struct xdp_md *ctx, const struct hg_leg *leg, struct copy *copy, __u32 id)
+static __always_inline void copy_address(__u32 *to, const __u32 *from)
 {
-	struct hg_leg_count *count = bpf_map_lookup_elem(&hg_leg_stats, &id);
+	to[0] = from[0];
+	to[1] = from[1];
+	to[2] = from[2];
+	to[3] = from[3];
+}
 
-	if (!leg || !copy || !count)
+/* Fills the key with what the copy leaves with. */
+static __always_inline int leaves_with(struct xdp_md *ctx, const struct hg_leg *leg,
+				       const struct hg_copy *copy, struct hg_listener *key)
+{
+	const struct hg_port_address *egress = bpf_map_lookup_elem(&hg_port_ips, &copy->port);
+	const int ipv4 = copy->kind & HG_KIND_IPV4;
+	const struct ipv6hdr *ip6;
+	const struct iphdr *ip4;
+
+	if (!egress)
+		return false;
+	if (ipv4) {
+		ip4 = header(ctx, copy->l3 & 0x3f, sizeof(*ip4));
+		if (!ip4)
+			return false;
+		key->group[0] = ip4->daddr;
+		key->source[0] = ip4->saddr;
+	} else {
+		ip6 = header(ctx, copy->l3 & 0x3f, sizeof(*ip6));
+		if (!ip6)
+			return false;
+		copy_address(key->group, ip6->daddr.s6_addr32);
+		copy_address(key->source, ip6->saddr.s6_addr32);
+	}
+	if (leg->flags & HG_LEG_DESTINATION)
+		copy_address(key->group, leg->dst);
+	if (leg->flags & HG_LEG_SOURCE_EGRESS) {
+		if (ipv4)
+			key->source[0] = egress->ip4;
+		else
+			copy_address(key->source, egress->ip6);
+	} else if (leg->flags & HG_LEG_SOURCE) {
+		copy_address(key->source, leg->src);
+	}
+	return true;
+}
+
+/* Whether somebody at the egress asks for the copy: what is known of its source decides, or else what holds
+ * for all others. A stage: the verifier checks it for any copy. */
+HG_STAGE int hg_leg_listened(struct xdp_md *ctx, const struct hg_leg *leg, const struct hg_copy *copy)
+{
+	struct hg_listener key = {};
+	const __u32 *wanted;
+
+	if (!leg || !copy)
+		return false;
+	key.port = copy->port;
+	if (!leaves_with(ctx, leg, copy, &key))
+		return false;
+	wanted = bpf_map_lookup_elem(&hg_listeners, &key);
+	if (wanted)
+		return *wanted != 0;
+	__builtin_memset(key.source, 0, sizeof(key.source));
+	wanted = bpf_map_lookup_elem(&hg_listeners, &key);
+	return wanted && *wanted != 0;
+}
+
+static __always_inline int make_leg(struct xdp_md *ctx, const struct hg_leg *leg, struct hg_copy *copy,
+				    struct hg_leg_count *count, __u32 id)
+{
+	if ((leg->flags & HG_LEG_ON_JOIN) && !hg_leg_listened(ctx, leg, copy)) {
+		count->no_listener++;
 		return XDP_DROP;
+	}
 	if ((leg->flags & HG_LEG_POLICE) &&
 	    !hg_police_leg(
 		id, leg->flags & HG_LEG_POLICE_BITS ? leg->police_cost * copy->length : leg->police_cost,
@@ -266,17 +330,35 @@ HG_STAGE int hg_make_leg(struct xdp_md *ctx, const struct hg_leg *leg, struct co
 	return XDP_PASS;
 }
 
+HG_STAGE int hg_make_leg(struct xdp_md *ctx, const struct hg_leg *leg, struct hg_copy *copy, __u32 id)
+{
+	struct hg_leg_count *count = bpf_map_lookup_elem(&hg_leg_stats, &id);
+	struct leg_bulk *bulk;
+	__u32 zero = 0;
+	int verdict;
+
+	if (!leg || !copy || !count)
+		return XDP_DROP;
+	verdict = make_leg(ctx, leg, copy, count, id);
+	bulk = verdict == XDP_PASS ? NULL : bpf_map_lookup_elem(&hg_leg_dropped, &zero);
+	if (bulk)
+		bulk->dropped++;
+	return verdict;
+}
+
 static __always_inline int send_leg(struct xdp_md *ctx)
 {
 	const struct hg_leg_meta *meta = (void *)(long)ctx->data_meta;
 	const struct hg_mroute *route;
 	const struct hg_root *root;
 	const struct hg_leg *leg;
-	struct copy copy = {};
+	struct hg_copy copy = {};
 	__u32 id;
 
+	/* No copy: the kernel runs the program of a bulk's first frame on all of the bulk, and what is
+	 * redirected to the same device is in it. */
 	if ((void *)(meta + 1) > (void *)(long)ctx->data)
-		return XDP_DROP;
+		return XDP_PASS;
 	root = hg_generation(meta->stamp);
 	if (!root)
 		return XDP_DROP;
@@ -302,14 +384,5 @@ static __always_inline int send_leg(struct xdp_md *ctx)
 SEC("xdp.frags/devmap")
 int headgate_leg(struct xdp_md *ctx)
 {
-	int verdict = send_leg(ctx);
-	__u32 zero = 0;
-	__u64 *dropped;
-
-	if (verdict != XDP_PASS) {
-		dropped = bpf_map_lookup_elem(&hg_leg_dropped, &zero);
-		if (dropped)
-			(*dropped)++;
-	}
-	return verdict;
+	return send_leg(ctx);
 }

@@ -5,6 +5,7 @@
  */
 #include "multicast.h"
 #include "classify.h"
+#include "feed.h"
 #include "forward.h"
 #include "steer.h"
 #include "tables.h"
@@ -173,6 +174,9 @@ HG_STAGE int hg_multicast(struct xdp_md *ctx, struct hg_pkt *pkt)
 		return hg_drop(pkt, HG_REASON_DROP_INTERNAL);
 	if (is_our_own(ctx, pkt))
 		return hg_drop(pkt, HG_REASON_DROP_MULTICAST_LOOP);
+	/* Once, for the kernel's copies and for workers'. */
+	if (route->feed.feed && !hg_take_from_feed(ctx, pkt, &route->feed))
+		return hg_drop(pkt, HG_REASON_DROP_MULTICAST_DUPLICATE);
 	if (route->fanout && may_broadcast(ctx, pkt, route->fanout))
 		return broadcast(ctx, pkt, route);
 	return hg_steer_multicast(ctx, pkt);

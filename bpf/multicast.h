@@ -28,13 +28,23 @@ struct hg_leg_stats_map {
 };
 extern struct hg_leg_stats_map hg_leg_stats SEC(".maps");
 
-/* Copies of the bulk that is being sent on this CPU that their leg dropped. The kernel reports them with
- * those that the driver refused; hg_devmap_xmit takes them off, for each was counted by its leg. */
+/* Of the bulk that is being sent on this CPU. */
+struct leg_bulk {
+	/* Copies that their leg dropped and counted: the kernel reports them with those that the driver
+	 * refused. */
+	__u64 dropped;
+	/* The device that copies of the copier leave by: they come from a device that is no port. 0: there
+	 * are none. */
+	__u32 copied_to;
+	__u32 pad;
+};
+
+/* Written by the program at the egress, taken by hg_devmap_xmit. */
 struct hg_leg_dropped_map {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct leg_bulk);
 };
 extern struct hg_leg_dropped_map hg_leg_dropped SEC(".maps");
 

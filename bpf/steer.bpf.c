@@ -13,7 +13,7 @@ struct {
 	__type(value, __u32);
 } hg_xsks SEC(".maps");
 
-/* Written by workers through a memory map. */
+/* Written by workers through a memory map, but for `given`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -83,13 +83,24 @@ static __always_inline bool fits(const struct xdp_md *ctx, const struct hg_pkt *
 	return (queue->flags & HG_QUEUE_FRAGS) || pkt->length <= (__u32)(ctx->data_end - ctx->data);
 }
 
+/* How many packets wait for the queue's worker: it does not look while this CPU hands it a burst. Of what was
+ * counted as given the ring may have refused some, which a look mends. */
+static __always_inline __u32 waiting(const struct hg_queue *queue)
+{
+	__u64 looked = *(const volatile __u64 *)&queue->looked;
+
+	__s32 since = queue->given - (__u32)(looked >> 32);
+
+	return (__u32)looked + (since > 0 ? since : 0);
+}
+
 /* Hands the packet to the socket of its queue, or drops it for that one's worker; pkt->reason says which.
  * False when there is no worker to take it. */
 static __always_inline bool settle(struct xdp_md *ctx, struct hg_pkt *pkt, const struct hg_target *target,
 				   __u32 id)
 {
 	__u32 number = ctx->rx_queue_index, index = pkt->port * HG_QUEUES_PER_PORT + number;
-	const struct hg_queue *queue;
+	struct hg_queue *queue;
 
 	if (number >= HG_QUEUES_PER_PORT)
 		return false;
@@ -97,7 +108,7 @@ static __always_inline bool settle(struct xdp_md *ctx, struct hg_pkt *pkt, const
 	if (!queue || !is_served(queue) || is_absent(id) || !fits(ctx, pkt, queue))
 		return false;
 	/* Here and not by the worker, which would have it copied first. */
-	if (target->shed_at && queue->waiting >= target->shed_at && !hg_spares(pkt)) {
+	if (target->shed_at && waiting(queue) * 256 >= target->shed_at * HG_QUEUE_RING && !hg_spares(pkt)) {
 		pkt->reason = HG_REASON_DROP_STEER_OVERLOAD;
 		return true;
 	}
@@ -105,6 +116,10 @@ static __always_inline bool settle(struct xdp_md *ctx, struct hg_pkt *pkt, const
 		return false;
 	if (bpf_redirect_map(&hg_xsks, index, XDP_DROP) == XDP_REDIRECT) {
 		pkt->reason = HG_REASON_FORWARD_STEER;
+		/* By one CPU at a time, for a queue is polled by one, but in generic mode with RPS: an
+		 * estimate then. */
+		if (!hg_is_traced(pkt))
+			queue->given++;
 		return true;
 	}
 	/* The stack would keep it with the packet. */

@@ -7,6 +7,7 @@
 #include <absl/strings/strip.h>
 #include <absl/time/time.h>
 
+#include <utility>
 #include <vector>
 
 #include "cli/table.h"
@@ -49,6 +50,23 @@ std::string LegDropText(const v1::MulticastLegStats& leg) {
   return words.empty() ? "-" : absl::StrJoin(words, ", ");
 }
 
+std::string FeedText(const v1::MulticastRouteStats& route) {
+  if (!route.has_feed()) return "";
+  const v1::MulticastFeedStats& feed = route.feed();
+  const std::pair<uint64_t, const char*> counts[] = {
+      {feed.duplicate_packets(), "duplicate"}, {feed.missing_packets(), "missing"}, {feed.late_packets(), "late"},
+      {feed.stale_packets(), "stale"},         {feed.unread_packets(), "unread"},   {feed.restarts(), "restarts"}};
+  std::vector<std::string> words;
+  for (const auto& [count, word] : counts) {
+    if (count != 0) words.push_back(absl::StrCat(count, " ", word));
+  }
+  return words.empty() ? "-" : absl::StrJoin(words, ", ");
+}
+
+std::string MissingText(const v1::MulticastRouteStats& route) {
+  return route.has_feed() ? absl::StrCat(route.feed().missing_packets()) : "";
+}
+
 std::string LastPacketText(const v1::MulticastRouteStats& route) {
   if (!route.has_last_packet_age()) return "-";
   const absl::Duration age =
@@ -64,8 +82,8 @@ std::string MulticastTable(const v1::StatsResponse& stats, size_t width) {
                {"LAST", kRight},
                {"DROPPED", Table::Align::kLeft, true}});
   for (const v1::MulticastRouteStats& route : stats.multicast_routes()) {
-    table.Add(
-        {route.name(), "", absl::StrCat(route.packets()), absl::StrCat(route.bytes()), LastPacketText(route), ""});
+    table.Add({route.name(), "", absl::StrCat(route.packets()), absl::StrCat(route.bytes()), LastPacketText(route),
+               FeedText(route)});
     for (const v1::MulticastLegStats& leg : route.legs()) {
       table.Add({"", leg.name(), absl::StrCat(leg.sent_packets()), absl::StrCat(leg.sent_bytes()), "",
                  LegDropText(leg)});

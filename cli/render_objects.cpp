@@ -302,6 +302,28 @@ std::string LegText(const v1::MulticastLeg& leg) {
   return text;
 }
 
+// Of one that is on_join: "on join: 2 groups".
+std::string ListenedText(const v1::MulticastLeg& leg, const v1::MulticastRouteState& state) {
+  const auto groups = std::count_if(
+      state.listeners().begin(), state.listeners().end(), [&leg](const v1::MulticastListener& listener) {
+        return listener.interface() == leg.interface() && (leg.group().empty() || leg.group() == listener.group());
+      });
+  if (groups == 0) return " on join: nobody";
+  return absl::StrCat(" on join: ", groups, groups == 1 ? " group" : " groups");
+}
+
+// ", sequence 4 at 8, feed f"; empty for a route that has neither.
+std::string FeedText(const v1::MulticastRoute& route) {
+  std::string text;
+  if (route.has_sequence()) {
+    absl::StrAppend(&text, ", sequence ", route.sequence().width(), " at ", route.sequence().offset(),
+                    route.sequence().little_endian() ? " little endian" : "");
+  }
+  if (!route.has_deduplicate()) return text;
+  const std::string& feed = route.deduplicate().feed();
+  return absl::StrCat(text, ", ", feed.empty() ? "deduplicated" : "feed ", feed);
+}
+
 // "userspace: leg "a" sends to a unicast address".
 std::string PathText(const v1::MulticastRouteState& state) {
   if (state.path() == v1::MulticastRouteState::PATH_UNSPECIFIED) return "-";
@@ -330,11 +352,13 @@ std::string MulticastRouteTable(const v1::GetResponse& response, size_t width) {
                   const v1::MulticastRouteState& state = object.multicast_route_state();
                   for (int i = 0; i < route.legs_size(); ++i) {
                     legs.push_back(LegText(route.legs(i)));
+                    if (route.legs(i).on_join()) absl::StrAppend(&legs.back(), ListenedText(route.legs(i), state));
                     const bool broken = i < state.legs_size() && !state.legs(i).trouble().empty();
                     if (broken) absl::StrAppend(&legs.back(), " (", state.legs(i).trouble(), ")");
                   }
-                  rows.Add({route.name(), InputText(route.input()), absl::StrJoin(route.input().interfaces(), ","),
-                            PathText(state), absl::StrJoin(legs, ", "), StatusText(object.status())});
+                  rows.Add({route.name(), InputText(route.input()) + FeedText(route),
+                            absl::StrJoin(route.input().interfaces(), ","), PathText(state),
+                            absl::StrJoin(legs, ", "), StatusText(object.status())});
                 });
 }
 

@@ -89,17 +89,13 @@ TopRow LegRow(const v1::MulticastLegStats& before, const v1::MulticastLegStats& 
           Grown(before.sent_packets(), now.sent_packets()),
           8 * Grown(before.sent_bytes(), now.sent_bytes()),
           {Grown(LegDropped(before), LegDropped(now))},
-          {""}};
+          {"", ""}};
 }
 
-// Legs drop, routes have a last packet.
+// Legs drop, routes have a last packet, and what did not come.
 TopRow MulticastRow(const v1::MulticastRouteStats& before, const v1::MulticastRouteStats& now) {
-  return {now.name(),
-          Grown(before.packets(), now.packets()),
-          8 * Grown(before.bytes(), now.bytes()),
-          {},
-          {"", LastPacketText(now)},
-          Rows(before.legs(), now.legs(), LegRow)};
+  return {now.name(), Grown(before.packets(), now.packets()),      8 * Grown(before.bytes(), now.bytes()),
+          {},         {"", MissingText(now), LastPacketText(now)}, Rows(before.legs(), now.legs(), LegRow)};
 }
 
 std::string Percent(double share) { return absl::StrFormat("%.0f%%", 100 * share); }
@@ -167,7 +163,8 @@ const View& Describe(TopView view) {
       {TopView::kInterfaces,
        {v1::KIND_INTERFACE, {"INTERFACE"}, {"PASS", "FORWARD", "DROP", "MALFORMED", "SENT", "NOT SENT"}}},
       {TopView::kRules, {v1::KIND_RULE, {"RULE"}, {"LIMITED"}}},
-      {TopView::kMulticastRoutes, {v1::KIND_MULTICAST_ROUTE, {"MULTICAST ROUTE", "LEG"}, {"DROPPED", "LAST"}}},
+      {TopView::kMulticastRoutes,
+       {v1::KIND_MULTICAST_ROUTE, {"MULTICAST ROUTE", "LEG"}, {"DROPPED", "MISSING", "LAST"}}},
       {TopView::kWorkers,
        {v1::KIND_STEER_TARGET,
         {"WORKER"},

@@ -39,6 +39,7 @@ void Write(const NextHop& from, pb::NextHop& to);
 void Write(const SteerTarget& from, pb::SteerTarget& to);
 void Write(const MulticastRoute& from, pb::MulticastRoute& to);
 void Write(const RateLimit& from, pb::RateLimit& to);
+void Write(const Querier& from, pb::Querier& to);
 void Write(const Rule& from, pb::Rule& to);
 void Write(const Settings& from, pb::Settings& to);
 

@@ -66,9 +66,53 @@ void Read(const pb::MulticastLeg& from, const std::string& path, MulticastLeg& t
     ReadInto(from.rate_limit(), path + ".rate_limit", limit, reader);
     to.rate_limit = limit;
   }
+  to.on_join = from.on_join();
+}
+
+void ReadFeed(const pb::MulticastRoute& from, MulticastRoute& to, Reader& reader) {
+  if (from.has_sequence()) {
+    to.sequence.emplace().little_endian = from.sequence().little_endian();
+    Optional("sequence.offset", from.sequence().offset(), to.sequence->offset, reader);
+    Optional("sequence.width", from.sequence().width(), to.sequence->width, reader);
+  }
+  if (from.has_deduplicate()) {
+    to.deduplicate.emplace().feed = from.deduplicate().feed();
+    Optional("deduplicate.window", from.deduplicate().window(), to.deduplicate->window, reader);
+  }
+}
+
+void WriteFeed(const MulticastRoute& from, pb::MulticastRoute& to) {
+  if (from.sequence) {
+    to.mutable_sequence()->set_offset(from.sequence->offset);
+    to.mutable_sequence()->set_width(from.sequence->width);
+    to.mutable_sequence()->set_little_endian(from.sequence->little_endian);
+  }
+  if (from.deduplicate) {
+    to.mutable_deduplicate()->set_feed(from.deduplicate->feed);
+    to.mutable_deduplicate()->set_window(from.deduplicate->window);
+  }
 }
 
 }  // namespace
+
+// What is not given keeps its default.
+void ReadInto(const pb::Querier& from, Querier& to, Reader& reader) {
+  to.disabled = from.disabled();
+  if (from.interval_seconds() != 0) to.interval_seconds = from.interval_seconds();
+  if (from.response_milliseconds() != 0) to.response_ms = from.response_milliseconds();
+  if (from.last_listener_milliseconds() != 0) to.last_listener_ms = from.last_listener_milliseconds();
+  std::optional<uint8_t> robustness;
+  reader.Number("querier.robustness", from.robustness(), robustness);
+  if (robustness.value_or(0) != 0) to.robustness = *robustness;
+}
+
+void Write(const Querier& from, pb::Querier& to) {
+  to.set_disabled(from.disabled);
+  to.set_interval_seconds(from.interval_seconds);
+  to.set_response_milliseconds(from.response_ms);
+  to.set_last_listener_milliseconds(from.last_listener_ms);
+  to.set_robustness(from.robustness);
+}
 
 void ReadInto(const pb::MulticastRoute& from, MulticastRoute& to, Reader& reader) {
   to.name = from.name();
@@ -77,6 +121,7 @@ void ReadInto(const pb::MulticastRoute& from, MulticastRoute& to, Reader& reader
   for (int i = 0; i < from.legs_size(); ++i) {
     Read(from.legs(i), absl::StrCat("legs[", i, "]"), to.legs[static_cast<size_t>(i)], reader);
   }
+  ReadFeed(from, to, reader);
 }
 
 void ReadInto(const pb::RateLimit& from, absl::string_view field, RateLimit& to, Reader& reader) {
@@ -120,7 +165,9 @@ void Write(const MulticastRoute& from, pb::MulticastRoute& to) {
     if (leg.dscp) message->set_dscp(*leg.dscp);
     if (leg.vlan) message->set_vlan(*leg.vlan);
     if (leg.rate_limit) Write(*leg.rate_limit, *message->mutable_rate_limit());
+    message->set_on_join(leg.on_join);
   }
+  WriteFeed(from, to);
 }
 
 }  // namespace headgate::api

@@ -121,6 +121,7 @@ void ReadInto(const pb::Interface& from, Interface& to, Reader& reader) {
   to.device = from.device().empty() ? from.name() : from.device();
   CheckEnum("mode", from.mode(), pb::AttachMode_IsValid, reader);
   to.mode = Read(from.mode());
+  if (from.has_querier()) ReadInto(from.querier(), to.querier.emplace(), reader);
 }
 
 void ReadInto(const pb::PrefixSet& from, PrefixSet& to, Reader& reader) {

@@ -76,5 +76,6 @@ void CheckEnum(absl::string_view field, Enum value, bool (*is_valid)(int), Reade
 
 void ReadInto(const pb::RateLimit& from, absl::string_view field, RateLimit& to, Reader& reader);
 void ReadInto(const pb::MulticastRoute& from, MulticastRoute& to, Reader& reader);
+void ReadInto(const pb::Querier& from, Querier& to, Reader& reader);
 
 }  // namespace headgate::api

@@ -89,6 +89,7 @@ void Write(const Interface& from, pb::Interface& to) {
   to.set_mode(from.mode == AttachMode::kNative    ? pb::ATTACH_MODE_NATIVE
               : from.mode == AttachMode::kGeneric ? pb::ATTACH_MODE_GENERIC
                                                   : pb::ATTACH_MODE_AUTO);
+  if (from.querier) Write(*from.querier, *to.mutable_querier());
 }
 
 void Write(const PrefixSet& from, pb::PrefixSet& to) {
@@ -193,6 +194,7 @@ pb::Kind ToProto(Kind kind) {
     case Kind::kMulticastRoute:
       return pb::KIND_MULTICAST_ROUTE;
     case Kind::kMulticastLeg:
+    case Kind::kMulticastFeed:
       break;
   }
   return pb::KIND_UNSPECIFIED;

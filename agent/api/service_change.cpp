@@ -30,7 +30,8 @@ constexpr size_t kMaxKept = 1 << 20;
 void AddDifferences(const State& before, const State& after, pb::ApplyResponse& response) {
   uint64_t count = 0;
   ForEachDifference(before, after, [&](Kind kind, const std::string& name, const auto* old, const auto* now) {
-    if (kind == Kind::kCounter || kind == Kind::kMulticastLeg) return;  // follow from rules and routes
+    // They follow from rules and routes.
+    if (kind == Kind::kCounter || kind == Kind::kMulticastLeg || kind == Kind::kMulticastFeed) return;
     if (++count > kMaxDifferences) return;
     pb::Difference* difference = response.add_differences();
     difference->set_kind(ToProto(kind));

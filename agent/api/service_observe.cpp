@@ -113,7 +113,17 @@ void Write(const MulticastRouteStats& from, pb::MulticastRouteStats& to) {
     message->set_dropped_too_big_packets(leg.count.too_big);
     message->set_dropped_tx_full_packets(leg.count.tx_full);
     message->set_fragments(leg.count.fragments);
+    message->set_dropped_no_listener_packets(leg.count.no_listener);
   }
+  if (!from.feed) return;
+  pb::MulticastFeedStats& feed = *to.mutable_feed();
+  feed.set_packets(from.feed->packets);
+  feed.set_duplicate_packets(from.feed->duplicates);
+  feed.set_missing_packets(from.feed->missing);
+  feed.set_late_packets(from.feed->late);
+  feed.set_stale_packets(from.feed->stale);
+  feed.set_unread_packets(from.feed->unread);
+  feed.set_restarts(from.feed->restarts);
 }
 
 void Write(const Stats& from, bool nonzero_only, pb::StatsResponse& to) {
@@ -177,6 +187,10 @@ std::string TargetOf(uint32_t id, const State& state) {
 
 void AddWarnings(const SlowPathTroubles& troubles, const State& state, pb::StatusResponse& to) {
   for (const auto& [port, failure] : troubles.ports) {
+    if (port == HG_PORT_COPIER) {
+      to.add_warnings(absl::StrCat("multicast to many legs behind one device is dropped: ", failure.message()));
+      continue;
+    }
     to.add_warnings(absl::StrCat("packets of interface ", InterfaceOf(port, state),
                                  " that workers are to have take the fallback: ", failure.message()));
   }
@@ -220,8 +234,10 @@ void Write(const WorkerStatus& from, const State& state, pb::WorkerStats& to) {
   to.set_lent_packets(from.lent);
   to.set_cpu_seconds(from.cpu_seconds);
   to.set_waiting_packets(from.waiting);
-  to.set_receive_ring_packets(static_cast<uint32_t>(from.queues.size()) * kReceiveRing);
   for (const QueueStatus& queue : from.queues) {
+    // Nothing is received there.
+    if (queue.port == HG_PORT_COPIER) continue;
+    to.set_receive_ring_packets(to.receive_ring_packets() + kReceiveRing);
     pb::QueueStats* message = to.add_queues();
     message->set_interface(InterfaceOf(queue.port, state));
     message->set_queue(queue.queue);

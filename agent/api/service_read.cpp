@@ -68,6 +68,17 @@ void WriteMulticastState(const MulticastView& from, pb::MulticastRouteState& to)
     if (leg.mac) message->set_mac(ToString(*leg.mac));
     message->set_trouble(leg.trouble);
   }
+  for (const ListenerView& listener : from.listeners) {
+    pb::MulticastListener* message = to.add_listeners();
+    message->set_interface(listener.interface);
+    message->set_group(ToString(listener.group));
+    for (const IpAddress& source : listener.sources) message->add_sources(ToString(source));
+    message->set_exclude(listener.exclude);
+    const int64_t milliseconds = listener.expires_in.count();
+    message->mutable_expires_in()->set_seconds(milliseconds / 1000);
+    message->mutable_expires_in()->set_nanos(static_cast<int32_t>(milliseconds % 1000 * 1'000'000));
+    if (listener.querier) message->set_querier(ToString(*listener.querier));
+  }
 }
 
 // The list that pages are cut from: what to write for each object, in order, without writing it yet.

@@ -107,6 +107,7 @@ hg_leg CompileLeg(const MulticastLeg& leg, uint32_t port) {
   if (leg.source_port != 0) cell.flags |= HG_LEG_SOURCE_PORT;
   if (leg.ttl != 0) cell.flags |= HG_LEG_TTL;
   if (leg.dscp) cell.flags |= HG_LEG_DSCP;
+  if (leg.on_join) cell.flags |= HG_LEG_ON_JOIN;
   cell.dport = htons(leg.port);
   cell.sport = htons(leg.source_port);
   cell.ttl = leg.ttl;
@@ -137,8 +138,24 @@ hg_fanout CompileFanout(const MulticastRoute& route, const State& state) {
   return fanout;
 }
 
+hg_feed_key CompileFeed(const MulticastRoute& route, const State& state) {
+  hg_feed_key key{};
+  const std::string name = FeedKey(route);
+  if (name.empty()) return key;
+  key.feed = static_cast<uint16_t>(state.multicast_feeds.Get(name)->id);
+  key.window = FeedWindow(route);
+  if (route.deduplicate) key.flags |= HG_FEED_DROP;
+  if (!route.sequence) return key;
+  key.offset = route.sequence->offset;
+  key.width = route.sequence->width;
+  if (route.sequence->little_endian) key.flags |= HG_FEED_LITTLE_ENDIAN;
+  return key;
+}
+
 hg_mroute CompileMroute(const MulticastRoute& route, const State& state, uint32_t fanout) {
   hg_mroute cell{};
+  cell.feed = CompileFeed(route, state);
+  if (!WhyWorkers(route).empty()) return cell;
   cell.fanout = fanout;
   for (const MulticastLeg& leg : route.legs) {
     const uint32_t port = PortOf(leg, state);
@@ -151,6 +168,7 @@ hg_mroute CompileMroute(const MulticastRoute& route, const State& state, uint32_
 void MulticastTable::Set(const MulticastRoute& route, const State& state) {
   if (!WhyWorkers(route).empty()) {
     Clear(route.id);
+    if (!FeedKey(route).empty()) routes.Set(route.id, CompileMroute(route, state, 0));
     for (const MulticastLeg& leg : route.legs) legs.Clear(LegId(route, leg, state));
     return;
   }
@@ -197,22 +215,26 @@ uint64_t MulticastTable::Reconcile(const State& state) {
   std::vector<bool> wanted(HG_MROUTES);
   absl::flat_hash_map<uint32_t, hg_leg> cells;
   state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
-    if (!WhyWorkers(*route).empty()) return;
+    const bool by_kernel = WhyWorkers(*route).empty();
+    if (!by_kernel && FeedKey(*route).empty()) return;
     wanted[route->id] = true;
-    for (const MulticastLeg& leg : route->legs) {
-      cells[LegId(*route, leg, state)] = CompileLeg(leg, PortOf(leg, state));
-    }
     const hg_mroute held = routes.Get(route->id);
-    const hg_fanout fanout = CompileFanout(*route, state);
-    const bool same_fanout =
-        held.fanout != 0 && std::memcmp(&fanouts.cells[held.fanout], &fanout, sizeof(fanout)) == 0;
+    bool same_fanout = held.fanout == 0;
+    if (by_kernel) {
+      for (const MulticastLeg& leg : route->legs) {
+        cells[LegId(*route, leg, state)] = CompileLeg(leg, PortOf(leg, state));
+      }
+      const hg_fanout fanout = CompileFanout(*route, state);
+      same_fanout = held.fanout != 0 && std::memcmp(&fanouts.cells[held.fanout], &fanout, sizeof(fanout)) == 0;
+    }
     const hg_mroute cell = CompileMroute(*route, state, held.fanout);
     if (same_fanout && std::memcmp(&cell, &held, sizeof(cell)) == 0) return;
     Set(*route, state);
     ++differences;
   });
   for (uint32_t id = 0; id < wanted.size(); ++id) {
-    if (wanted[id] || routes.Get(id).ports == 0) continue;
+    const hg_mroute held = routes.Get(id);
+    if (wanted[id] || (held.ports == 0 && held.feed.feed == 0)) continue;
     Clear(id);
     ++differences;
   }

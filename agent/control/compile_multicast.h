@@ -26,8 +26,10 @@ hg_action MulticastAction();
 // `port`: the egress interface's id.
 hg_leg CompileLeg(const MulticastLeg& leg, uint32_t port);
 uint32_t LegId(const MulticastRoute& route, const MulticastLeg& leg, const State& state);
-// Both of routes that the kernel may replicate.
+// Of routes that the kernel may replicate.
 hg_fanout CompileFanout(const MulticastRoute& route, const State& state);
+hg_feed_key CompileFeed(const MulticastRoute& route, const State& state);
+// Of others it has nothing but the feed.
 hg_mroute CompileMroute(const MulticastRoute& route, const State& state, uint32_t fanout);
 
 class MulticastTable {

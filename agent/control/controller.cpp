@@ -172,7 +172,8 @@ void Controller::MakeRoom(const Change& change) {
                                             {Kind::kCounter, change.rules.size()},
                                             {Kind::kRule, change.rules.size()},
                                             {Kind::kMulticastRoute, change.multicast_routes.size()},
-                                            {Kind::kMulticastLeg, LegsOf(change)}};
+                                            {Kind::kMulticastLeg, LegsOf(change)},
+                                            {Kind::kMulticastFeed, change.multicast_routes.size()}};
   const bool enough = std::all_of(std::begin(wanted), std::end(wanted), [this](const auto& want) {
     return ids_.of(want.first).available() >= want.second;
   });

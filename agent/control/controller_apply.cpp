@@ -37,6 +37,9 @@ void ForEachCounterRow(Kind kind, uint32_t id, Visit&& visit) {
       visit(CounterId::kLegs, id);
       visit(CounterId::kWorkerLegs, id);
       break;
+    case Kind::kMulticastFeed:
+      visit(CounterId::kFeeds, id);
+      break;
     case Kind::kInterface:
       for (uint32_t reason = 0; reason < HG_REASON_SLOTS; ++reason) {
         visit(CounterId::kPorts, id * HG_REASON_SLOTS + reason);

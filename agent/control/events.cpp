@@ -13,6 +13,11 @@ std::optional<Event> EventBus::Watcher::Next(std::chrono::milliseconds timeout) 
   return event;
 }
 
+bool EventBus::Watcher::closed() {
+  const std::lock_guard lock(mutex_);
+  return closed_;
+}
+
 void EventBus::Watcher::Wake() {
   {
     const std::lock_guard lock(mutex_);

@@ -65,6 +65,8 @@ class EventBus {
     std::optional<Event> Next(std::chrono::milliseconds timeout);
     // Has Next return with nothing, once, though its time is not over. (any thread)
     void Wake();
+    // No event comes any more. (any thread)
+    bool closed();
 
    private:
     friend class EventBus;

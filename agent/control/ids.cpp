@@ -30,7 +30,8 @@ IdAllocators::IdAllocators(uint32_t max_rules)
       counters(1, HG_COUNTERS - 1),
       rules(1, max_rules),
       multicast_routes(1, HG_MROUTES - 1),
-      multicast_legs(1, HG_LEGS - 1) {}
+      multicast_legs(1, HG_LEGS - 1),
+      multicast_feeds(1, HG_MROUTES - 1) {}
 
 IdAllocator& IdAllocators::of(Kind kind) {
   switch (kind) {
@@ -50,6 +51,8 @@ IdAllocator& IdAllocators::of(Kind kind) {
       return multicast_routes;
     case Kind::kMulticastLeg:
       return multicast_legs;
+    case Kind::kMulticastFeed:
+      return multicast_feeds;
     case Kind::kSettings:
       break;
   }

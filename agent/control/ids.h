@@ -38,7 +38,8 @@ struct IdAllocators {
   explicit IdAllocators(uint32_t max_rules);
   IdAllocator& of(Kind kind);
 
-  IdAllocator interfaces, prefix_sets, next_hops, steer_targets, counters, rules, multicast_routes, multicast_legs;
+  IdAllocator interfaces, prefix_sets, next_hops, steer_targets, counters, rules, multicast_routes, multicast_legs,
+      multicast_feeds;
 };
 
 }  // namespace headgate

@@ -35,7 +35,8 @@ enum class Kind : uint8_t {
   kCounter,
   kRule,
   kMulticastRoute,
-  kMulticastLeg
+  kMulticastLeg,
+  kMulticastFeed
 };
 // Those that users know by name.
 inline constexpr std::array kAllKinds = {Kind::kSettings, Kind::kInterface,     Kind::kPrefixSet,
@@ -46,10 +47,21 @@ absl::string_view KindName(Kind kind);  // as in messages to users: "next hop"
 enum class AttachMode : uint8_t { kAuto, kNative, kGeneric };
 enum class BasicVerdict : uint8_t { kPass, kDrop };
 
+// Of IGMP and MLD (RFC 3376, RFC 3810).
+struct Querier {
+  bool disabled = false;
+  uint32_t interval_seconds = 125;
+  uint32_t response_ms = 10000;
+  uint32_t last_listener_ms = 1000;
+  uint8_t robustness = 2;
+  friend bool operator==(const Querier&, const Querier&) = default;
+};
+
 struct Interface {
   std::string name;
   std::string device;
   AttachMode mode = AttachMode::kAuto;
+  std::optional<Querier> querier;
   uint32_t id = 0;  // port id, 1..255
   friend bool operator==(const Interface&, const Interface&) = default;
 };
@@ -238,13 +250,29 @@ struct MulticastLeg {
   std::optional<uint8_t> dscp;
   std::optional<uint16_t> vlan;
   std::optional<RateLimit> rate_limit;
+  bool on_join = false;
   friend bool operator==(const MulticastLeg&, const MulticastLeg&) = default;
+};
+
+struct MulticastSequence {
+  uint16_t offset = 0;  // bytes after the UDP header
+  uint8_t width = 0;    // bytes: 1, 2, 4 or 8
+  bool little_endian = false;
+  friend bool operator==(const MulticastSequence&, const MulticastSequence&) = default;
+};
+
+struct Deduplicate {
+  std::string feed;     // empty: the route's own
+  uint16_t window = 0;  // sequence numbers, or without them milliseconds; 0: the default
+  friend bool operator==(const Deduplicate&, const Deduplicate&) = default;
 };
 
 struct MulticastRoute {
   std::string name;
   MulticastInput input;
   std::vector<MulticastLeg> legs;
+  std::optional<MulticastSequence> sequence;
+  std::optional<Deduplicate> deduplicate;
   uint32_t id = 0;  // from 1
 };
 
@@ -254,6 +282,17 @@ struct MulticastLegId {
   uint32_t id = 0;   // from 1
 };
 std::string LegKey(absl::string_view route, absl::string_view leg);
+
+// A feed's id, which what it had and its counters have: exists while a route has it.
+struct MulticastFeedId {
+  std::string name;  // FeedKey of its routes
+  uint32_t id = 0;   // from 1
+};
+// With whose packets the route's are compared, and where their numbers are: what was noted of others means nothing
+// then. Empty: with none.
+std::string FeedKey(const MulticastRoute& route);
+// With its default.
+uint16_t FeedWindow(const MulticastRoute& route);
 
 struct ManagementAllow {
   std::optional<Prefix> source;

@@ -3,6 +3,7 @@
 // How multicast routes are replicated at the moment, as the devices are, and what is shown of it.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <optional>
 #include <string>
@@ -35,10 +36,21 @@ struct LegView {
   std::string trouble;            // why copies do not leave; empty: they do
 };
 
+// What hosts behind an interface ask for.
+struct ListenerView {
+  std::string interface;
+  IpAddress group;
+  bool exclude = false;  // all but `sources`, or these alone
+  std::vector<IpAddress> sources;
+  std::chrono::milliseconds expires_in{0};
+  std::optional<IpAddress> querier;
+};
+
 struct MulticastView {
   MulticastPath path;
   std::vector<MembershipView> memberships;
   std::vector<LegView> legs;
+  std::vector<ListenerView> listeners;
 };
 
 }  // namespace headgate

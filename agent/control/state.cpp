@@ -31,6 +31,8 @@ absl::string_view KindName(Kind kind) {
       return "multicast route";
     case Kind::kMulticastLeg:
       return "multicast leg";
+    case Kind::kMulticastFeed:
+      return "multicast feed";
   }
   return "object";
 }
@@ -50,6 +52,24 @@ uint32_t EntryCount(const MulticastInput& input) {
 }
 
 std::string LegKey(absl::string_view route, absl::string_view leg) { return absl::StrCat(route, "/", leg); }
+
+std::string FeedKey(const MulticastRoute& route) {
+  if (!route.sequence && !route.deduplicate) return "";
+  const bool shared = route.deduplicate && !route.deduplicate->feed.empty();
+  std::string key = shared ? absl::StrCat("feed/", route.deduplicate->feed) : absl::StrCat("route/", route.name);
+  if (const auto& sequence = route.sequence) {
+    absl::StrAppend(&key, "/", sequence->offset, "/", sequence->width,
+                    sequence->little_endian ? "/little" : "/big");
+  }
+  return key;
+}
+
+uint16_t FeedWindow(const MulticastRoute& route) {
+  constexpr uint16_t kMilliseconds = 100, kNumbers = 1024, kNumbersOfOneByte = 128;
+  if (route.deduplicate && route.deduplicate->window != 0) return route.deduplicate->window;
+  if (!route.sequence) return kMilliseconds;
+  return route.sequence->width == 1 ? kNumbersOfOneByte : kNumbers;
+}
 
 void ForEachRetiredId(const State& before, const State& after, const std::function<void(Kind, uint32_t)>& visit) {
   ForEachDifference(before, after, [&visit](Kind kind, const std::string&, const auto* old, const auto* now) {

@@ -50,6 +50,7 @@ struct State {
   Table<Rule> rules;
   Table<MulticastRoute> multicast_routes;
   Table<MulticastLegId> multicast_legs;
+  Table<MulticastFeedId> multicast_feeds;
   PersistentMap<std::shared_ptr<const Rule>, PriorityTraits> priorities;
   uint64_t prefix_count = 0;  // over all sets
   uint64_t entry_count = 0;   // match entries of all rules, of multicast routes and of the management list
@@ -83,6 +84,7 @@ void ForEachDifference(const State& before, const State& after, Visitor&& visit)
   table(Kind::kRule, before.rules, after.rules);
   table(Kind::kMulticastRoute, before.multicast_routes, after.multicast_routes);
   table(Kind::kMulticastLeg, before.multicast_legs, after.multicast_legs);
+  table(Kind::kMulticastFeed, before.multicast_feeds, after.multicast_feeds);
 }
 
 }  // namespace headgate

@@ -14,7 +14,9 @@ namespace headgate {
 namespace {
 
 // Versions of an object that mean the same; their ids do not count.
-bool SameMeaning(const Interface& a, const Interface& b) { return a.device == b.device && a.mode == b.mode; }
+bool SameMeaning(const Interface& a, const Interface& b) {
+  return a.device == b.device && a.mode == b.mode && a.querier == b.querier;
+}
 bool SameMeaning(const NextHop& a, const NextHop& b) {
   return a.interface == b.interface && a.mac == b.mac && a.source_mac == b.source_mac && a.vlan == b.vlan &&
          a.decrement_ttl == b.decrement_ttl;
@@ -24,7 +26,7 @@ bool SameMeaning(const SteerTarget& a, const SteerTarget& b) {
          a.priority == b.priority;
 }
 bool SameMeaning(const MulticastRoute& a, const MulticastRoute& b) {
-  return a.input == b.input && a.legs == b.legs;
+  return a.input == b.input && a.legs == b.legs && a.sequence == b.sequence && a.deduplicate == b.deduplicate;
 }
 bool SameMeaning(const Rule& a, const Rule& b) {
   return a.priority == b.priority && a.match == b.match && (a.action == b.action || *a.action == *b.action);
@@ -70,6 +72,7 @@ class StateBuilder {
   void CheckReferences();
   void CountCounters();
   void NumberLegs();
+  void NumberFeeds();
   // Objects that are new in this change.
   template <typename T>
   std::vector<std::shared_ptr<const T>> Fresh(Table<T> State::*table) const;
@@ -299,6 +302,24 @@ void StateBuilder::NumberLegs() {
                                            });
 }
 
+// A feed keeps its id, and so what it had, while any route has it.
+void StateBuilder::NumberFeeds() {
+  bool differs = false;
+  Table<MulticastRoute>::ForEachDifference(current_->multicast_routes, next_.multicast_routes,
+                                           [&differs](const auto*, const auto*) { differs = true; });
+  if (!differs) return;
+  absl::flat_hash_set<std::string> stay;
+  next_.multicast_routes.ForEach([&stay](const std::shared_ptr<const MulticastRoute>& route) {
+    if (std::string key = FeedKey(*route); !key.empty()) stay.insert(std::move(key));
+  });
+  current_->multicast_feeds.ForEach([&](const std::shared_ptr<const MulticastFeedId>& feed) {
+    if (!stay.contains(feed->name)) next_.multicast_feeds.Erase(absl::string_view(feed->name));
+  });
+  for (const std::string& key : stay) {
+    if (next_.multicast_feeds.Get(key) == nullptr) next_.multicast_feeds.Set(MulticastFeedId{key, 0});
+  }
+}
+
 template <typename T>
 std::vector<std::shared_ptr<const T>> StateBuilder::Fresh(Table<T> State::*table) const {
   std::vector<std::shared_ptr<const T>> fresh;
@@ -378,6 +399,7 @@ void StateBuilder::ForEachTable(F&& visit) {
   visit(Kind::kRule, &State::rules);
   visit(Kind::kMulticastRoute, &State::multicast_routes);
   visit(Kind::kMulticastLeg, &State::multicast_legs);
+  visit(Kind::kMulticastFeed, &State::multicast_feeds);
 }
 
 ChangeResult StateBuilder::Build(bool dry_run) {
@@ -404,6 +426,7 @@ ChangeResult StateBuilder::Build(bool dry_run) {
 
   CountCounters();
   NumberLegs();
+  NumberFeeds();
   absl::Status status = CheckLimits();
   ForEachTable([&](Kind kind, auto table) { status.Update(CheckIds(kind, table)); });
   if (!status.ok()) return {nullptr, {}, std::move(status)};

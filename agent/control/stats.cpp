@@ -92,6 +92,11 @@ absl::StatusOr<MulticastRouteStats> ReadMulticastRoute(const Dataplane& dataplan
     std::transform(row.begin(), row.end(), worked.begin(), row.begin(), std::plus<>());
     stats.legs.push_back({leg.name, RowAt<hg_leg_count>(row, 0)});
   }
+  if (const std::string key = FeedKey(route); !key.empty()) {
+    const uint32_t id = state.multicast_feeds.Get(key)->id;
+    HG_ASSIGN_OR_RETURN(const std::vector<uint64_t> row, dataplane.ReadCounters(CounterId::kFeeds, id, 1));
+    stats.feed = RowAt<hg_feed>(row, 0);
+  }
   return stats;
 }
 

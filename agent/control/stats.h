@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,7 +55,7 @@ struct MulticastLegStats {
   // Copies that the kernel did not make. What is under way at the moment is among them.
   uint64_t not_made() const {
     const uint64_t known = count.packets + count.ttl + count.limited + count.no_source + count.malformed +
-                           count.no_neighbour + count.too_big + count.tx_full;
+                           count.no_listener + count.no_neighbour + count.too_big + count.tx_full;
     return count.offered > known ? count.offered - known : 0;
   }
 };
@@ -64,6 +65,7 @@ struct MulticastRouteStats {
   hg_count count{};
   uint64_t last_packet = 0;  // CLOCK_MONOTONIC, ns; 0: there was none
   std::vector<MulticastLegStats> legs;
+  std::optional<hg_feed> feed;  // of routes that have one
 };
 
 struct Stats {

@@ -54,7 +54,8 @@ absl::Status Store::WriteObjects(const State& before, const State& after, bool l
     put.Bind(1, static_cast<int64_t>(kind)).BindText(2, name);
     if (!now) {
       status.Update(erase.Bind(1, static_cast<int64_t>(kind)).BindText(2, name).Run());
-    } else if constexpr (std::is_same_v<Object, Counter> || std::is_same_v<Object, MulticastLegId>) {
+    } else if constexpr (std::is_same_v<Object, Counter> || std::is_same_v<Object, MulticastLegId> ||
+                         std::is_same_v<Object, MulticastFeedId>) {
       status.Update(put.Bind(3, now->id).BindBlob(4, "").Run());
     } else if constexpr (std::is_same_v<Object, Settings>) {
       status.Update(put.Bind(3, 0).BindBlob(4, codec_.Encode(*now)).Run());
@@ -108,6 +109,10 @@ absl::Status Store::ReadObject(Statement& row, State& state) const {
     case Kind::kMulticastLeg:
       state.multicast_legs.Erase(absl::string_view(name));
       if (!deleted) state.multicast_legs.Set(MulticastLegId{name, id});
+      return absl::OkStatus();
+    case Kind::kMulticastFeed:
+      state.multicast_feeds.Erase(absl::string_view(name));
+      if (!deleted) state.multicast_feeds.Set(MulticastFeedId{name, id});
       return absl::OkStatus();
   }
   return absl::OkStatus();

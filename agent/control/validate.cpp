@@ -143,6 +143,7 @@ void ForEachReference(const State& state, const ReferenceVisitor& visit) {
       visit(path, absl::StrCat(".legs[", i, "].name"), Kind::kMulticastLeg,
             LegKey(route->name, route->legs[i].name));
     }
+    visit(path, "", Kind::kMulticastFeed, FeedKey(*route));
   });
   const auto& allow = state.settings->management;
   for (size_t i = 0; i < allow.size(); ++i) {
@@ -165,6 +166,8 @@ absl::Status CheckWhole(const State& state) {
         return state.counters.Get(name) != nullptr;
       case Kind::kMulticastLeg:
         return state.multicast_legs.Get(name) != nullptr;
+      case Kind::kMulticastFeed:
+        return state.multicast_feeds.Get(name) != nullptr;
       case Kind::kSettings:
       case Kind::kRule:
       case Kind::kMulticastRoute:
@@ -247,6 +250,7 @@ void CheckInterface(const Interface& interface, const std::string& path, Violati
   Checker check(path, violations);
   check.Name(interface.name);
   CheckDevice("device", interface.device, check);
+  if (interface.querier) CheckQuerier(*interface.querier, check);
 }
 
 void CheckPrefixSet(const PrefixSet& set, const std::string& path, Violations& violations) {

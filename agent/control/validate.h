@@ -15,11 +15,14 @@
 
 namespace headgate {
 
+class Checker;
+
 void CheckInterface(const Interface& interface, const std::string& path, Violations& violations);
 void CheckPrefixSet(const PrefixSet& set, const std::string& path, Violations& violations);
 void CheckNextHop(const NextHop& hop, const std::string& path, const State& state, Violations& violations);
 void CheckSteerTarget(const SteerTarget& target, const std::string& path, const State& state,
                       Violations& violations);
+void CheckQuerier(const Querier& querier, Checker& check);
 void CheckMulticastRoute(const MulticastRoute& route, const std::string& path, const State& state,
                          Violations& violations);
 void CheckManagement(const ManagementAllow& entry, const std::string& path, const State& state,

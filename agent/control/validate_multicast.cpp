@@ -119,6 +119,15 @@ void CheckUnicast(const MulticastLeg& leg, Family family, const Field& field, Ch
   }
 }
 
+template <typename Field>
+void CheckOnJoin(const MulticastLeg& leg, const Field& field, Checker& check) {
+  if (leg.unicast)
+    check.Fail(field("on_join"), "nobody joins a unicast destination: give `group`, or leave it out");
+  if (leg.vlan.value_or(0) != 0) {
+    check.Fail(field("on_join"), "reports are heard untagged: let the VLAN's own device be the interface");
+  }
+}
+
 void CheckLeg(const MulticastRoute& route, size_t index, const State& state, Checker& check) {
   const MulticastLeg& leg = route.legs[index];
   const auto field = [index](const char* name) { return absl::StrCat("legs[", index, "].", name); };
@@ -137,6 +146,7 @@ void CheckLeg(const MulticastRoute& route, size_t index, const State& state, Che
     }
   }
   if (leg.unicast) CheckUnicast(leg, family, field, check);
+  if (leg.on_join) CheckOnJoin(leg, field, check);
   if (leg.mac && (!leg.unicast || leg.interface.empty())) {
     check.Fail(field("mac"), "is that of a next hop: let the leg have `unicast` and `interface`, too");
   } else if (leg.mac) {
@@ -174,6 +184,42 @@ void CheckLeg(const MulticastRoute& route, size_t index, const State& state, Che
   if (leg.rate_limit) {
     if (leg.rate_limit->per_source) check.Fail(field("rate_limit.per"), "a leg has one bucket for all sources");
     CheckRateLimit(*leg.rate_limit, field("rate_limit"), check);
+  }
+}
+
+void CheckFeed(const MulticastRoute& route, Checker& check) {
+  constexpr uint16_t kMaxOffset = 1400, kMaxMilliseconds = 10'000;
+  constexpr uint8_t kWidths[] = {1, 2, 4, 8};
+  if (const auto& sequence = route.sequence) {
+    if (route.input.protocol != IPPROTO_UDP) check.Fail("sequence", "only packets of UDP have a sequence number");
+    if (sequence->offset > kMaxOffset) check.Fail("sequence.offset", "must be 0 to ", kMaxOffset);
+    if (std::find(std::begin(kWidths), std::end(kWidths), sequence->width) == std::end(kWidths)) {
+      check.Fail("sequence.width", sequence->width, " bytes: 1, 2, 4 or 8 is needed");
+    }
+  }
+  if (!route.deduplicate) return;
+  if (!route.deduplicate->feed.empty()) check.Name(route.deduplicate->feed, "deduplicate.feed");
+  const uint16_t window = route.deduplicate->window;
+  // Half of the numbers are ahead, the others behind.
+  const uint16_t numbers = route.sequence && route.sequence->width == 1 ? 128 : HG_FEED_WINDOW;
+  if (route.sequence && window > numbers) {
+    check.Fail("deduplicate.window", window, " numbers: at most ", numbers, " of this width are told apart");
+  } else if (!route.sequence && window > kMaxMilliseconds) {
+    check.Fail("deduplicate.window", window, " ms: at most ", kMaxMilliseconds, " are possible");
+  }
+}
+
+void CheckSameFeed(const MulticastRoute& route, const MulticastRoute& other, Checker& check) {
+  if (!route.deduplicate || !other.deduplicate || route.deduplicate->feed.empty() ||
+      route.deduplicate->feed != other.deduplicate->feed) {
+    return;
+  }
+  if (route.sequence != other.sequence) {
+    check.Fail("sequence", "route \"", other.name, "\" of feed \"", route.deduplicate->feed,
+               "\" has another: redundant packets have the same number at the same place");
+  } else if (FeedWindow(route) != FeedWindow(other)) {
+    check.Fail("deduplicate.window", FeedWindow(route), ", and route \"", other.name, "\" of feed \"",
+               route.deduplicate->feed, "\" has ", FeedWindow(other), ": they need the same");
   }
 }
 
@@ -267,7 +313,9 @@ class LoopSearch {
 
 void CheckBesideOthers(const MulticastRoute& route, const State& state, Checker& check) {
   state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& other) {
-    if (other->name == route.name || !Contend(other->input, route.input)) return;
+    if (other->name == route.name) return;
+    CheckSameFeed(route, *other, check);
+    if (!Contend(other->input, route.input)) return;
     check.Fail("input", "route \"", other->name,
                "\" takes packets of this input with equal right: let them differ in ", "group, sources or port");
   });
@@ -282,6 +330,28 @@ void CheckBesideOthers(const MulticastRoute& route, const State& state, Checker&
 
 }  // namespace
 
+// What IGMP and MLD can say (RFC 3376, sections 4.1.1 and 4.1.7).
+void CheckQuerier(const Querier& querier, Checker& check) {
+  static constexpr uint32_t kMaxInterval = 31744, kStep = 100, kMaxResponse = 3174400, kMaxLastListener = 25500;
+  constexpr uint32_t kMaxRobustness = 7, kMillisecondsPerSecond = 1000;
+  if (querier.interval_seconds > kMaxInterval) {
+    check.Fail("querier.interval_seconds", querier.interval_seconds, ": must be 1 to ", kMaxInterval);
+  }
+  const auto check_time = [&check](const char* field, uint32_t value, uint32_t most) {
+    if (value >= kStep && value <= most && value % kStep == 0) return;
+    check.Fail(field, value, ": must be ", kStep, " to ", most, ", in steps of ", kStep);
+  };
+  check_time("querier.response_milliseconds", querier.response_ms, kMaxResponse);
+  check_time("querier.last_listener_milliseconds", querier.last_listener_ms, kMaxLastListener);
+  if (querier.response_ms >= uint64_t{querier.interval_seconds} * kMillisecondsPerSecond) {
+    check.Fail("querier.response_milliseconds", querier.response_ms, ": must be less than the interval of ",
+               querier.interval_seconds, " s");
+  }
+  if (querier.robustness > kMaxRobustness) {
+    check.Fail("querier.robustness", uint32_t{querier.robustness}, ": must be 1 to ", kMaxRobustness);
+  }
+}
+
 void CheckMulticastRoute(const MulticastRoute& route, const std::string& path, const State& state,
                          Violations& violations) {
   const size_t before = violations.size();
@@ -292,6 +362,7 @@ void CheckMulticastRoute(const MulticastRoute& route, const std::string& path, c
     check.Fail("legs", "1 to ", kMaxLegs, " legs are needed");
   }
   for (size_t i = 0; i < std::min(route.legs.size(), kMaxLegs); ++i) CheckLeg(route, i, state, check);
+  CheckFeed(route, check);
   if (violations.size() == before) CheckBesideOthers(route, state, check);
 }
 

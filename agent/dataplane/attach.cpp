@@ -42,6 +42,13 @@ bool IsAttached(int link, uint32_t ifindex) {
          bpf_xdp_query(static_cast<int>(ifindex), 0, &query) == 0 && query.prog_id == info.prog_id;
 }
 
+// 0: it cannot be told, and is no program's.
+uint32_t ProgramId(int program) {
+  bpf_prog_info info{};
+  uint32_t length = sizeof(info);
+  return bpf_obj_get_info_by_fd(program, &info, &length) == 0 ? info.id : 0;
+}
+
 // Which mode the device's program runs in.
 DriverMode ModeOf(uint32_t ifindex) {
   LIBBPF_OPTS(bpf_xdp_query_opts, query);
@@ -206,21 +213,43 @@ absl::Status Ports::DescribeDevice(uint32_t port, const Device& device, bool nat
 // Everything the program knows of the port, before the first packet can come.
 // `former`: the port that has the device until now, or 0.
 absl::Status Ports::Describe(uint32_t port, const Device& device, uint32_t former, uint32_t& changed) {
-  const auto& maps = loader_.skeleton().maps;
   const Port& holder = ports_[former != 0 ? former : port];
   const bool native = holder.link && holder.ifindex == device.ifindex && holder.mode == DriverMode::kNative;
   HG_RETURN_IF_ERROR(DescribeDevice(port, device, native, changed));
   std::vector<hg_ifindex> slots = {{device.ifindex, port}};
   if (former != 0) slots.push_back({ports_[port].link ? ports_[port].ifindex : 0, former});
   HG_RETURN_IF_ERROR(SetIfindexSlots(slots, changed));
-  uint32_t target = 0;
-  if (bpf_map_lookup_elem(bpf_map__fd(maps.hg_devmap), &port, &target) != 0 || target != device.ifindex) {
-    ++changed;
-    if (bpf_map_update_elem(bpf_map__fd(maps.hg_devmap), &port, &device.ifindex, BPF_ANY) != 0) {
-      return ErrnoStatus("make ", device.name, " a redirect target");
-    }
+  return WriteTarget(port, device.ifindex, changed);
+}
+
+absl::Status Ports::WriteTarget(uint32_t port, uint32_t ifindex, uint32_t& changed) {
+  const auto& skeleton = loader_.skeleton();
+  const int devices = bpf_map__fd(skeleton.maps.hg_devmap);
+  const int program = bpf_program__fd(skeleton.progs.headgate_leg);
+  bpf_devmap_val held{}, wanted{};
+  wanted.ifindex = ifindex;
+  wanted.bpf_prog.fd = legs_[port] ? program : -1;
+  // What is read back has the program's id.
+  const uint32_t id = legs_[port] ? ProgramId(program) : 0;
+  if (bpf_map_lookup_elem(devices, &port, &held) == 0 && held.ifindex == ifindex && held.bpf_prog.id == id) {
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  ++changed;
+  return bpf_map_update_elem(devices, &port, &wanted, BPF_ANY) == 0
+             ? absl::OkStatus()
+             : ErrnoStatus("make ifindex ", ifindex, " a redirect target");
+}
+
+absl::Status Ports::RunLegs(uint32_t port) {
+  if (legs_[port]) return absl::OkStatus();
+  legs_.set(port);
+  uint32_t changed = 0;
+  // A device that is gone took its entry along, and Attach makes that of the next.
+  if (!ports_[port].link ||
+      if_indextoname(ports_[port].ifindex, std::array<char, IF_NAMESIZE>().data()) == nullptr) {
+    return absl::OkStatus();
+  }
+  return WriteTarget(port, ports_[port].ifindex, changed);
 }
 
 absl::StatusOr<Fd> Ports::CreateLink(uint32_t port, const Device& device, DriverMode mode) {
@@ -390,7 +419,7 @@ absl::Status Ports::Sweep(Repairs& repairs) {
     HG_RETURN_IF_ERROR(WriteWhereOther(maps.hg_port_ips, port, hg_port_address{}, addressed));
     if (described != 0) repairs["hg_ports"] += described;
     if (addressed != 0) repairs["hg_port_ips"] += addressed;
-    uint32_t target = 0;
+    bpf_devmap_val target{};
     if (bpf_map_lookup_elem(devices, &port, &target) != 0) continue;
     ++repairs["hg_devmap"];
     if (bpf_map_delete_elem(devices, &port) != 0) return ErrnoStatus("clear hg_devmap");

@@ -7,6 +7,7 @@
 #include <absl/types/span.h>
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -33,6 +34,9 @@ class Ports {
   absl::Status TakeOver();
   absl::StatusOr<Attachment> Attach(uint32_t port, const Device& device, std::optional<DriverMode> mode);
   absl::Status Detach(uint32_t port);
+  // From now on the multicast legs' program runs for all frames that are redirected to the port's device: the
+  // kernel runs the program of a bulk's first frame on all of the bulk, whichever map they come by.
+  absl::Status RunLegs(uint32_t port);
   std::vector<std::pair<uint32_t, uint32_t>> Bound() const;
   // Clears what the tables hold of ports that are not bound.
   absl::Status Sweep(Repairs& repairs);
@@ -53,6 +57,7 @@ class Ports {
   // Each writes what is not as it should be, and counts it in `changed`.
   absl::Status Describe(uint32_t port, const Device& device, uint32_t former, uint32_t& changed);
   absl::Status WritePort(uint32_t port, const hg_port& entry, uint32_t& changed);
+  absl::Status WriteTarget(uint32_t port, uint32_t ifindex, uint32_t& changed);
   absl::Status DescribeDevice(uint32_t port, const Device& device, bool native, uint32_t& changed);
   absl::Status SetIfindexSlots(absl::Span<const hg_ifindex> wanted, uint32_t& changed);
   static std::string ModeWarning(const Port& bound);
@@ -67,6 +72,7 @@ class Ports {
   Loader& loader_;
   const Described described_;
   std::array<Port, HG_PORTS> ports_;
+  std::bitset<HG_PORTS> legs_;  // ports whose device is that of a leg, or was
 };
 
 }  // namespace headgate

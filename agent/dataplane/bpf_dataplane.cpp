@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
+#include <string>
 
 #include "agent/base/log.h"
 #include "agent/base/status.h"
@@ -35,7 +37,7 @@ bool IsPerCpu(const bpf_map* map) { return bpf_map__type(map) == BPF_MAP_TYPE_PE
 
 BpfDataplane::BpfDataplane(std::unique_ptr<Loader> loader)
     : loader_(std::move(loader)),
-      fanouts_(*loader_),
+      fanouts_(*loader_, [this](uint32_t port) { return ports_.RunLegs(port); }),
       ports_(*loader_, [this](uint32_t port) { return fanouts_.Follow(port); }) {}
 
 BpfDataplane::~BpfDataplane() {
@@ -89,9 +91,9 @@ const bpf_map* BpfDataplane::MapOf(TableId table) const {
 
 const bpf_map* BpfDataplane::MapOf(CounterId table) const {
   const auto& maps = loader_->skeleton().maps;
-  const bpf_map* const tables[kCounterTables] = {maps.hg_port_stats,   maps.hg_rule_stats,   maps.hg_counters,
-                                                 maps.hg_egress_stats, maps.hg_samples_lost, maps.hg_mroute_stats,
-                                                 maps.hg_mroute_last,  maps.hg_leg_stats,    maps.hg_worker_legs};
+  const bpf_map* const tables[kCounterTables] = {
+      maps.hg_port_stats,   maps.hg_rule_stats,  maps.hg_counters,  maps.hg_egress_stats, maps.hg_samples_lost,
+      maps.hg_mroute_stats, maps.hg_mroute_last, maps.hg_leg_stats, maps.hg_worker_legs,  maps.hg_feeds};
   return tables[static_cast<size_t>(table)];
 }
 
@@ -180,6 +182,13 @@ int BpfDataplane::sockets_map() const { return bpf_map__fd(loader_->skeleton().m
 int BpfDataplane::queues_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_queues); }
 int BpfDataplane::worker_legs_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_worker_legs); }
 int BpfDataplane::leg_limiters_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_leg_limiters); }
+BpfDataplane::CopierFds BpfDataplane::copier() const {
+  const headgate_bpf& skeleton = loader_->skeleton();
+  return {.bundles = bpf_map__fd(skeleton.maps.hg_bundles),
+          .bundle_maps = bpf_map__fd(skeleton.maps.hg_bundle_maps),
+          .ingress = bpf_program__fd(skeleton.progs.headgate_copier),
+          .egress = bpf_program__fd(skeleton.progs.headgate_bundled)};
+}
 int BpfDataplane::target_states_map() const { return bpf_map__fd(loader_->skeleton().maps.hg_target_state); }
 
 absl::Status BpfDataplane::TakeOver() {
@@ -233,7 +242,8 @@ uint32_t BpfDataplane::CounterFields(CounterId table) const {
                                                        sizeof(hg_count) / sizeof(uint64_t),
                                                        sizeof(hg_mroute_last) / sizeof(uint64_t),
                                                        sizeof(hg_leg_count) / sizeof(uint64_t),
-                                                       sizeof(hg_leg_count) / sizeof(uint64_t)};
+                                                       sizeof(hg_leg_count) / sizeof(uint64_t),
+                                                       sizeof(hg_feed) / sizeof(uint64_t)};
   return kFields[static_cast<size_t>(table)];
 }
 
@@ -261,6 +271,37 @@ absl::Status BpfDataplane::ClearCounters(CounterId table, absl::Span<const uint3
   // A bucket of zero is full.
   const std::vector<uint64_t> limiters(rows.size());
   return WriteArray(bpf_map__fd(loader_->skeleton().maps.hg_limiters), rows, limiters.data());
+}
+
+absl::StatusOr<ListenerEntries> BpfDataplane::Listeners() const {
+  const int map = bpf_map__fd(loader_->skeleton().maps.hg_listeners);
+  ListenerEntries entries;
+  hg_listener key{};
+  // One that is taken out meanwhile has the walk begin anew.
+  std::set<std::string> seen;
+  for (const void* before = nullptr; bpf_map_get_next_key(map, before, &key) == 0; before = &key) {
+    uint32_t wanted = 0;
+    if (!seen.emplace(reinterpret_cast<const char*>(&key), sizeof(key)).second) continue;
+    if (bpf_map_lookup_elem(map, &key, &wanted) == 0) entries.emplace_back(key, wanted != 0);
+  }
+  if (errno != ENOENT) return ErrnoStatus("read hg_listeners");
+  return entries;
+}
+
+absl::Status BpfDataplane::UpdateListeners(const ListenerEntries& put, absl::Span<const hg_listener> remove) {
+  const int map = bpf_map__fd(loader_->skeleton().maps.hg_listeners);
+  bool full = false;
+  for (const auto& [listener, is_wanted] : put) {
+    const uint32_t wanted = is_wanted ? 1 : 0;
+    if (bpf_map_update_elem(map, &listener, &wanted, BPF_ANY) == 0) continue;
+    if (errno != E2BIG) return ErrnoStatus("write hg_listeners");
+    full = true;
+  }
+  for (const hg_listener& listener : remove) {
+    if (bpf_map_delete_elem(map, &listener) != 0 && errno != ENOENT) return ErrnoStatus("clear hg_listeners");
+  }
+  if (!full) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("hg_listeners: all ", HG_LISTENERS, " entries are taken"));
 }
 
 absl::Status BpfDataplane::PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) {

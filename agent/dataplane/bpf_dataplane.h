@@ -42,6 +42,8 @@ class BpfDataplane : public Dataplane {
   absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first,
                                                      uint32_t count) const override;
   absl::Status ClearCounters(CounterId table, absl::Span<const uint32_t> rows) override;
+  absl::StatusOr<ListenerEntries> Listeners() const override;
+  absl::Status UpdateListeners(const ListenerEntries& put, absl::Span<const hg_listener> remove) override;
   absl::Status PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) override;
   absl::StatusOr<TraceResult> Trace(uint32_t port, absl::Span<const uint8_t> frame) override;
 
@@ -51,6 +53,11 @@ class BpfDataplane : public Dataplane {
   int target_states_map() const;
   int worker_legs_map() const;
   int leg_limiters_map() const;
+  // Those of bpf/copier.bpf.c: hg_bundles, hg_bundle_maps, headgate_copier and headgate_bundled.
+  struct CopierFds {
+    int bundles = -1, bundle_maps = -1, ingress = -1, egress = -1;
+  };
+  CopierFds copier() const;
 
   // The bytes of kernel memory of all maps of the object, by map name.
   std::vector<TableInfo> AllMaps() const;

@@ -19,6 +19,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/dataplane/device.h"
@@ -53,9 +54,10 @@ enum class CounterId : uint8_t {
   kMroutes,
   kMrouteLast,
   kLegs,
-  kWorkerLegs
+  kWorkerLegs,
+  kFeeds  // fields that are no counters among them
 };
-inline constexpr size_t kCounterTables = 9;
+inline constexpr size_t kCounterTables = 10;
 
 enum class DriverMode : uint8_t { kNative, kGeneric };
 
@@ -75,6 +77,9 @@ struct TableInfo {
   uint32_t value_size;
   uint64_t bytes;  // of kernel memory, as far as it can be known
 };
+
+// Whether multicast is wanted, by port, group and source (hg_listener says how).
+using ListenerEntries = std::vector<std::pair<hg_listener, bool>>;
 
 struct TraceResult {
   uint32_t xdp_action = 0;
@@ -126,6 +131,12 @@ class Dataplane {
   virtual absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first,
                                                              uint32_t count) const = 0;
   virtual absl::Status ClearCounters(CounterId table, absl::Span<const uint32_t> rows) = 0;
+
+  // Who listens at egress ports: adopted from an earlier process, and no part of a generation. (any thread)
+  virtual absl::StatusOr<ListenerEntries> Listeners() const = 0;
+  // Adds and changes entries, then takes others out, which need not be there. RESOURCE_EXHAUSTED: there was no
+  // room for all, the rest is done. (any thread)
+  virtual absl::Status UpdateListeners(const ListenerEntries& put, absl::Span<const hg_listener> remove) = 0;
 
   // Hands sampled packets to `visit` as they come, until one has come or the time is over. (one other thread)
   virtual absl::Status PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) = 0;

@@ -16,7 +16,7 @@ namespace {
 constexpr const char* kTableNames[kTables] = {"hg_roots",   "hg_nodes",    "hg_slots",   "hg_rules",
                                               "hg_matches", "hg_prefixes", "hg_actions", "hg_next_hops",
                                               "hg_targets", "hg_mroutes",  "hg_legs",    "hg_fanouts"};
-constexpr uint32_t kFields[kCounterTables] = {2, 3, 2, 3, 1, 2, 1, 11, 11};
+constexpr uint32_t kFields[kCounterTables] = {2, 3, 2, 3, 1, 2, 1, 12, 12, sizeof(hg_feed) / 8};
 
 }  // namespace
 
@@ -132,8 +132,16 @@ std::vector<std::pair<uint32_t, uint32_t>> FakeDataplane::Bound() const {
 }
 
 uint32_t FakeDataplane::CounterRows(CounterId id) const {
-  const uint32_t rows[kCounterTables] = {
-      HG_PORTS * HG_REASON_SLOTS, capacity_, HG_COUNTERS, HG_PORTS, 1, HG_MROUTES, HG_MROUTES, HG_LEGS, HG_LEGS};
+  const uint32_t rows[kCounterTables] = {HG_PORTS * HG_REASON_SLOTS,
+                                         capacity_,
+                                         HG_COUNTERS,
+                                         HG_PORTS,
+                                         1,
+                                         HG_MROUTES,
+                                         HG_MROUTES,
+                                         HG_LEGS,
+                                         HG_LEGS,
+                                         HG_MROUTES};
   return rows[static_cast<size_t>(id)];
 }
 uint32_t FakeDataplane::CounterFields(CounterId id) const { return kFields[static_cast<size_t>(id)]; }
@@ -159,6 +167,26 @@ absl::Status FakeDataplane::ClearCounters(CounterId id, absl::Span<const uint32_
     std::fill_n(&counters_[static_cast<size_t>(id)][static_cast<size_t>(row) * fields], fields, 0);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<ListenerEntries> FakeDataplane::Listeners() const {
+  const std::lock_guard lock(mutex_);
+  return ListenerEntries(listeners_.begin(), listeners_.end());
+}
+
+absl::Status FakeDataplane::UpdateListeners(const ListenerEntries& put, absl::Span<const hg_listener> remove) {
+  const std::lock_guard lock(mutex_);
+  bool full = false;
+  for (const auto& [listener, wanted] : put) {
+    if (listeners_.size() >= HG_LISTENERS && !listeners_.contains(listener)) {
+      full = true;
+    } else {
+      listeners_[listener] = wanted;
+    }
+  }
+  for (const hg_listener& listener : remove) listeners_.erase(listener);
+  if (!full) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("hg_listeners: all ", HG_LISTENERS, " entries are taken"));
 }
 
 absl::Status FakeDataplane::PollSamples(absl::FunctionRef<void(const hg_sample&)>, int timeout_ms) {
@@ -229,6 +257,14 @@ absl::StatusOr<std::vector<uint64_t>> FaultyDataplane::ReadCounters(CounterId ta
 absl::Status FaultyDataplane::ClearCounters(CounterId table, absl::Span<const uint32_t> rows) {
   HG_RETURN_IF_ERROR(fault("ClearCounters"));
   return inner_.ClearCounters(table, rows);
+}
+absl::StatusOr<ListenerEntries> FaultyDataplane::Listeners() const {
+  HG_RETURN_IF_ERROR(fault("Listeners"));
+  return inner_.Listeners();
+}
+absl::Status FaultyDataplane::UpdateListeners(const ListenerEntries& put, absl::Span<const hg_listener> remove) {
+  HG_RETURN_IF_ERROR(fault("UpdateListeners"));
+  return inner_.UpdateListeners(put, remove);
 }
 absl::Status FaultyDataplane::PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) {
   return inner_.PollSamples(visit, timeout_ms);

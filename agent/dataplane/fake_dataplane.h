@@ -5,6 +5,7 @@
 // may be called from any thread.
 #pragma once
 
+#include <cstring>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -37,6 +38,8 @@ class FakeDataplane : public Dataplane {
   absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first,
                                                      uint32_t count) const override;
   absl::Status ClearCounters(CounterId table, absl::Span<const uint32_t> rows) override;
+  absl::StatusOr<ListenerEntries> Listeners() const override;
+  absl::Status UpdateListeners(const ListenerEntries& put, absl::Span<const hg_listener> remove) override;
   absl::Status PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) override;
   // There is no program to run.
   absl::StatusOr<TraceResult> Trace(uint32_t port, absl::Span<const uint8_t> frame) override;
@@ -63,6 +66,12 @@ class FakeDataplane : public Dataplane {
   std::vector<std::vector<uint64_t>> counters_;
   uint32_t active_ = 0;
   std::map<uint32_t, Port> ports_;
+  struct ListenerLess {
+    bool operator()(const hg_listener& a, const hg_listener& b) const {
+      return std::memcmp(&a, &b, sizeof(a)) < 0;
+    }
+  };
+  std::map<hg_listener, bool, ListenerLess> listeners_;
 };
 
 class FaultyDataplane : public Dataplane {
@@ -90,6 +99,8 @@ class FaultyDataplane : public Dataplane {
   absl::StatusOr<std::vector<uint64_t>> ReadCounters(CounterId table, uint32_t first,
                                                      uint32_t count) const override;
   absl::Status ClearCounters(CounterId table, absl::Span<const uint32_t> rows) override;
+  absl::StatusOr<ListenerEntries> Listeners() const override;
+  absl::Status UpdateListeners(const ListenerEntries& put, absl::Span<const hg_listener> remove) override;
   absl::Status PollSamples(absl::FunctionRef<void(const hg_sample&)> visit, int timeout_ms) override;
   absl::StatusOr<TraceResult> Trace(uint32_t port, absl::Span<const uint8_t> frame) override;
 

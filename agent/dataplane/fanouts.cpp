@@ -40,7 +40,9 @@ absl::Status Fanouts::Set(uint32_t index, const hg_fanout& ports) {
                                          sizeof(bpf_devmap_val), size, nullptr))};
   if (!fanout.devices) return ErrnoStatus("create a map of the devices of fanout ", index);
   for (uint32_t port = 1; port < HG_PORTS; ++port) {
-    if (Has(ports, port)) HG_RETURN_IF_ERROR(Put(fanout, port, changed));
+    if (!Has(ports, port)) continue;
+    HG_RETURN_IF_ERROR(leg_port_(port));
+    HG_RETURN_IF_ERROR(Put(fanout, port, changed));
   }
   const auto devices = static_cast<uint32_t>(fanout.devices.get());
   if (bpf_map_update_elem(maps, &index, &devices, BPF_ANY) != 0) {

@@ -8,6 +8,8 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 #include "agent/base/fd.h"
 #include "agent/dataplane/dataplane.h"
@@ -18,7 +20,9 @@ namespace headgate {
 
 class Fanouts {
  public:
-  explicit Fanouts(Loader& loader) : loader_(loader) {}
+  // `leg_port`: called with each port of a set before packets can meet that.
+  using LegPort = std::function<absl::Status(uint32_t port)>;
+  Fanouts(Loader& loader, LegPort leg_port) : loader_(loader), leg_port_(std::move(leg_port)) {}
 
   // Makes the maps of all sets anew, by what hg_fanouts and hg_ports hold: those that an earlier process left run
   // its program.
@@ -40,6 +44,7 @@ class Fanouts {
   static bool Has(const hg_fanout& ports, uint32_t port) { return (ports.ports[port / 64] >> port % 64 & 1) != 0; }
 
   Loader& loader_;
+  const LegPort leg_port_;
   std::array<Fanout, HG_FANOUTS> fanouts_;
 };
 

@@ -9,12 +9,14 @@
 #include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdarg>
 #include <cstring>
@@ -94,6 +96,17 @@ absl::Status PinReplacing(int fd, const std::string& path) {
   unlink(fresh.c_str());
   if (bpf_obj_pin(fd, fresh.c_str()) != 0) return ErrnoStatus("pin ", path);
   if (rename(fresh.c_str(), path.c_str()) != 0) return ErrnoStatus("rename ", fresh, " to ", path);
+  return absl::OkStatus();
+}
+
+// Once: what is noted of contents has them in it.
+absl::Status DrawContentKeys(int map) {
+  const uint32_t zero = 0;
+  std::array<uint64_t, 4> keys{};
+  if (bpf_map_lookup_elem(map, &zero, keys.data()) != 0) return ErrnoStatus("read hg_content_keys");
+  if (keys != decltype(keys){}) return absl::OkStatus();
+  if (getrandom(keys.data(), sizeof(keys), 0) != sizeof(keys)) return ErrnoStatus("draw random numbers");
+  if (bpf_map_update_elem(map, &zero, keys.data(), BPF_ANY) != 0) return ErrnoStatus("write hg_content_keys");
   return absl::OkStatus();
 }
 
@@ -190,13 +203,14 @@ absl::Status Loader::ReuseMaps() {
       bpf_map_lookup_elem(fds[0].get(), &zero, &active) == 0 && active.abi == HG_ABI_VERSION) {
     for (size_t i = 0; i < tables.size(); ++i) HG_RETURN_IF_ERROR(Reuse(tables[i], fds[i]));
   }
-  // hg_traces, hg_flows and .rodata are each process's own.
-  for (bpf_map* map :
-       {maps.hg_ifindexes,    maps.hg_ports,        maps.hg_devmap,      maps.hg_xsks,         maps.hg_queues,
-        maps.hg_target_state, maps.hg_limiters,     maps.hg_sources,     maps.hg_port_stats,   maps.hg_counters,
-        maps.hg_egress_stats, maps.hg_egress_own,   maps.hg_samples,     maps.hg_samples_lost, maps.hg_port_ips,
-        maps.hg_fanout_state, maps.hg_mroute_stats, maps.hg_mroute_last, maps.hg_leg_stats,    maps.hg_worker_legs,
-        maps.hg_leg_limiters}) {
+  // hg_traces, hg_flows, hg_bundles and what belongs to those, and .rodata are each process's own.
+  for (bpf_map* map : {maps.hg_ifindexes,    maps.hg_ports,        maps.hg_devmap,       maps.hg_xsks,
+                       maps.hg_queues,       maps.hg_target_state, maps.hg_limiters,     maps.hg_sources,
+                       maps.hg_port_stats,   maps.hg_counters,     maps.hg_egress_stats, maps.hg_egress_own,
+                       maps.hg_samples,      maps.hg_samples_lost, maps.hg_port_ips,     maps.hg_fanout_state,
+                       maps.hg_mroute_stats, maps.hg_mroute_last,  maps.hg_leg_stats,    maps.hg_worker_legs,
+                       maps.hg_leg_limiters, maps.hg_feeds,        maps.hg_contents,     maps.hg_content_keys,
+                       maps.hg_listeners}) {
     if (const Fd fd = PinnedLike(map)) HG_RETURN_IF_ERROR(Reuse(map, fd));
   }
   return ReuseRuleCounters();
@@ -229,6 +243,7 @@ absl::StatusOr<std::unique_ptr<Loader>> Loader::Load(const LoadOptions& options)
         error, "load the BPF programs (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, kernel 6.1 or later; ",
         "log level debug shows the verifier's words)");
   }
+  HG_RETURN_IF_ERROR(DrawContentKeys(bpf_map__fd(loader->skeleton_->maps.hg_content_keys)));
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   Log(spdlog::level::info, "BPF programs and tables loaded", {{"seconds", absl::StrFormat("%.2f", took.count())}});
   return loader;

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "agent/base/status.h"
+#include "agent/membership/held_sockets.h"
 
 namespace headgate {
 namespace {
@@ -85,6 +86,7 @@ absl::Status Memberships::Join(const Membership& membership) {
     if (!socket) return ErrnoStatus("open a socket to join groups by");
     if (Change(socket.get(), membership, true) == 0) {
       joined_[membership] = sockets_.size();
+      HeldSockets::Keep(socket.get());
       sockets_.push_back({std::move(socket), family});
       return absl::OkStatus();
     }

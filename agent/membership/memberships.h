@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Multicast groups that this host's kernel is to be a member of: what makes switches and routers send them here,
-// and the device let them in (IGMP, RFC 3376; MLD, RFC 3810). Sockets hold them: no data is read from those.
+// and the device let them in (IGMP, RFC 3376; MLD, RFC 3810). Sockets hold them, which the service manager keeps
+// for the next agent: no data is read from those.
 //
 // Threads: one at a time.
 #pragma once

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 
+#include "agent/slowpath/worker_status.h"
+
 namespace headgate {
 namespace {
 
 // A worker falls behind when a quarter of its ring waits, or packets were lost.
-constexpr uint32_t kBehind = 64;
+constexpr uint32_t kBehind = kReceiveRing / 4;
 
 }  // namespace
 

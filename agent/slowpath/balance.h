@@ -21,7 +21,7 @@ struct QueueLoad {
   uint32_t worker = 0;
   uint64_t received = 0;  // packets
   uint64_t lost = 0;      // packets that the kernel had no room for
-  uint32_t waiting = 0;   // as hg_queue's
+  uint32_t waiting = 0;   // packets in its ring
 };
 
 class Balance {

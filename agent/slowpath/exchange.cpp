@@ -117,6 +117,7 @@ size_t Exchange::Borrow(Known& peer, Deal deal) {
   if (parcels == 0) return 0;
   // Runs of one errand; handlers find the runs of one target.
   absl::Span<Packet> packets = absl::MakeSpan(packets_).first(packet_count_);
+  for (Packet& packet : packets) packet.borrowed = true;
   for (size_t first = 0, parcel = 0; first < packets.size();) {
     const Errand errand = parcels_[parcel].errand;
     size_t end = first;

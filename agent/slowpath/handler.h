@@ -39,6 +39,7 @@ struct Packet {
   hg_steer_meta meta{};
   absl::Span<Segment> segments;  // at least one; headers are in the first
   uint32_t length = 0;           // bytes, of all segments
+  bool borrowed = false;         // from another worker, in frames of its pool: may be changed, but not sent
   Disposition disposition = Disposition::kConsumed;
 };
 
@@ -58,6 +59,8 @@ class Output {
   virtual void Refer(const Segment& segment) = 0;
   // Gives back what no frame has become of.
   virtual void Release(absl::Span<const Segment> segments) = 0;
+  // There is a way to send out of the interface.
+  virtual bool Sends(uint32_t port) const = 0;
   // Frames of several segments leave by the interface without being copied.
   virtual bool Gathers(uint32_t port) const = 0;
 };

@@ -16,6 +16,11 @@ namespace {
 
 using Made = absl::StatusOr<std::unique_ptr<Handler>>;
 
+uint64_t Random() {
+  std::random_device random;
+  return uint64_t{random()} << 32 | random();
+}
+
 struct Maker {
   const SlowPathConfig::Target& target;
   const HandlerPlace& place;
@@ -23,12 +28,10 @@ struct Maker {
   Made operator()(const EchoSetup&) const { return std::make_unique<EchoHandler>(); }
   Made operator()(const TapSetup& setup) const {
     HG_ASSIGN_OR_RETURN(TapDevice device, TapDevice::Open(setup.device, setup.tun));
-    std::random_device random;
-    const uint64_t seed = uint64_t{random()} << 32 | random();
-    return std::make_unique<TapHandler>(setup, std::move(device), seed);
+    return std::make_unique<TapHandler>(setup, std::move(device), Random());
   }
   Made operator()(const MulticastSetup& setup) const {
-    return std::make_unique<MulticastHandler>(setup, *place.multicast);
+    return std::make_unique<MulticastHandler>(setup, *place.multicast, Random());
   }
   Made operator()(const AppSetup&) const {
     if (place.apps == nullptr) return absl::FailedPreconditionError("headgated has no socket for applications");

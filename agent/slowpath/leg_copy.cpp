@@ -110,6 +110,21 @@ uint8_t LegTtl(const hg_leg& leg, uint8_t ttl) {
   return ttl < leg.ttl_threshold ? uint8_t{0} : ttl;
 }
 
+bool IsListened(const hg_leg& leg, const LegPacket& packet, const uint8_t* network,
+                const ListenerTable& listeners) {
+  ListenerTable::Address group{}, source{};
+  const size_t bytes = packet.ipv6 ? sizeof(in6_addr) : sizeof(in_addr);
+  const bool readdressed = (leg.flags & HG_LEG_DESTINATION) != 0, resourced = (leg.flags & HG_LEG_SOURCE) != 0;
+  const size_t from = packet.ipv6 ? offsetof(ipv6hdr, saddr) : offsetof(iphdr, saddr);
+  const size_t to = packet.ipv6 ? offsetof(ipv6hdr, daddr) : offsetof(iphdr, daddr);
+  std::memcpy(group.data(), readdressed ? static_cast<const void*>(leg.dst) : network + to, bytes);
+  // An egress device without an address has none to be asked for.
+  if ((leg.flags & HG_LEG_SOURCE_EGRESS) == 0) {
+    std::memcpy(source.data(), resourced ? static_cast<const void*>(leg.src) : network + from, bytes);
+  }
+  return listeners.Wants(leg.port, group, source);
+}
+
 uint32_t LegEthernetLength(const hg_leg& leg, uint32_t l3) {
   const bool tagged = l3 > ETH_HLEN;
   if (leg.vlan_mode == HG_NEXT_HOP_VLAN_SET && !tagged) return l3 + kTag;

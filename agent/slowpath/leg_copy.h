@@ -31,6 +31,10 @@ std::optional<LegPacket> ReadLegPacket(const Packet& packet, uint8_t protocol);
 // The TTL its copy leaves with; 0: it does not.
 uint8_t LegTtl(const hg_leg& leg, uint8_t ttl);
 
+// Whether somebody at its egress asks for the copy. `network`: the packet's own network header.
+bool IsListened(const hg_leg& leg, const LegPacket& packet, const uint8_t* network,
+                const ListenerTable& listeners);
+
 // Bytes of the copy's Ethernet header, tags included.
 uint32_t LegEthernetLength(const hg_leg& leg, uint32_t l3);
 

@@ -18,9 +18,9 @@ class MulticastAccount {
  public:
   using Counter = __u64 hg_leg_count::*;
   static constexpr Counter kCounters[] = {
-      &hg_leg_count::offered, &hg_leg_count::packets,   &hg_leg_count::bytes,     &hg_leg_count::ttl,
-      &hg_leg_count::limited, &hg_leg_count::no_source, &hg_leg_count::malformed, &hg_leg_count::no_neighbour,
-      &hg_leg_count::too_big, &hg_leg_count::tx_full,   &hg_leg_count::fragments};
+      &hg_leg_count::offered,      &hg_leg_count::packets,   &hg_leg_count::bytes,     &hg_leg_count::ttl,
+      &hg_leg_count::limited,      &hg_leg_count::no_source, &hg_leg_count::malformed, &hg_leg_count::no_listener,
+      &hg_leg_count::no_neighbour, &hg_leg_count::too_big,   &hg_leg_count::tx_full,   &hg_leg_count::fragments};
   static_assert(sizeof(hg_leg_count) == std::size(kCounters) * sizeof(__u64), "all of them");
 
   // Memory of hg_worker_legs and hg_leg_limiters, each of HG_LEGS values.

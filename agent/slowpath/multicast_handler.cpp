@@ -9,18 +9,26 @@
 #include <utility>
 
 #include "agent/slowpath/fragment.h"
+#include "agent/slowpath/frame_pool.h"
 
 namespace headgate {
 namespace {
 
 // Smaller payloads are copied rather than gathered: a segment costs the device a descriptor.
 constexpr uint32_t kGatherFrom = 256;
+// A VLAN tag.
+constexpr uint32_t kTag = 4;
 
 // The largest network packet behind that link header: of tags, devices allow one beyond their MTU.
 uint32_t MtuOf(const PlannedLeg& leg, uint32_t ethernet) {
   constexpr uint32_t kAllowed = ETH_HLEN + 4;
   const uint32_t beyond = ethernet > kAllowed ? ethernet - kAllowed : 0;
   return leg.mtu > beyond ? leg.mtu - beyond : 0;
+}
+
+// Whether the packet's own frames may leave for the leg.
+bool IsLast(const Packet& packet, size_t leg, const PlannedRoute& route) {
+  return leg + 1 == route.legs.size() && !packet.borrowed;
 }
 
 // A call into the vDSO.
@@ -32,8 +40,8 @@ uint64_t Now() {
 
 }  // namespace
 
-MulticastHandler::MulticastHandler(const MulticastSetup& setup, const MulticastAccount& account)
-    : account_(account) {
+MulticastHandler::MulticastHandler(const MulticastSetup& setup, const MulticastAccount& account, uint64_t first)
+    : packet_(first), account_(account) {
   Use(setup);
 }
 
@@ -75,14 +83,65 @@ bool MulticastHandler::Reconfigure(const HandlerSetup& setup) {
 
 void MulticastHandler::Replicate(const Packet& packet, const PlannedRoute& route, Output& output) {
   const std::optional<LegPacket> read = ReadLegPacket(packet, route.protocol);
+  auto bundle = read && output.Sends(HG_PORT_COPIER) ? route.bundles.begin() : route.bundles.end();
   for (size_t i = 0; i < route.legs.size(); ++i) {
+    if (bundle != route.bundles.end() && bundle->first == i) {
+      const LegBundle& legs = *bundle++;
+      if (Fits(legs, packet, *read, route)) {
+        i += legs.count - 1;
+        ServeBundle(legs, packet, route.protocol, IsLast(packet, i, route), output);
+        continue;
+      }
+    }
     count_ = &counts_[i];
     ++count_->offered;
     if (read && packet.segments.size() < kSegments) {
-      Serve(route.legs[i], packet, *read, i + 1 == route.legs.size(), output);
+      Serve(route.legs[i], packet, *read, IsLast(packet, i, route), output);
     } else {
       ++count_->malformed;
     }
+  }
+}
+
+static_assert(HG_COPIER_FRAME <= FramePool::kFrameSize, "there is room for what the copier takes");
+
+// Whole, and within the device's MTU whatever tag is pushed. All that else may keep a copy from leaving is told at
+// the egress.
+bool MulticastHandler::Fits(const LegBundle& bundle, const Packet& packet, const LegPacket& read,
+                            const PlannedRoute& route) {
+  return packet.segments.size() == 1 && packet.length + sizeof(hg_bundle_meta) <= HG_COPIER_FRAME &&
+         read.length <= MtuOf(route.legs[bundle.first], read.l3 + kTag);
+}
+
+void MulticastHandler::ServeBundle(const LegBundle& bundle, const Packet& packet, uint8_t protocol, bool last,
+                                   Output& output) {
+  const hg_bundle_meta meta{.packet = ++packet_,
+                            .bundle = static_cast<uint16_t>(bundle.id),
+                            .l3 = packet.meta.l3,
+                            .l4 = packet.meta.l4,
+                            .kind = static_cast<uint8_t>(packet.meta.kind),
+                            .protocol = protocol};
+  const Segment& whole = packet.segments[0];
+  Segment frame;
+  bool sent = false;
+  if (last) {
+    frame = whole;
+    frame.data -= sizeof(meta);
+    frame.address -= sizeof(meta);
+    output.Refer(whole);
+    sent = true;
+  } else if (output.Take(frame)) {
+    std::memcpy(frame.data + sizeof(meta), whole.data, whole.length);
+    sent = true;
+  }
+  if (sent) {
+    std::memcpy(frame.data, &meta, sizeof(meta));
+    frame.length = whole.length + sizeof(meta);
+    sent = output.Transmit(HG_PORT_COPIER, absl::MakeConstSpan(&frame, 1));
+  }
+  for (uint32_t i = bundle.first; i < bundle.first + bundle.count; ++i) {
+    ++counts_[i].offered;
+    if (!sent) ++counts_[i].tx_full;
   }
 }
 
@@ -90,6 +149,12 @@ MulticastAccount::Counter MulticastHandler::Refusal(const PlannedLeg& leg, const
                                                     const LegPacket& read, uint8_t ttl) {
   const hg_leg& cell = leg.leg;
   if (leg.trouble == LegTrouble::kNoNeighbour) return &hg_leg_count::no_neighbour;
+  if ((cell.flags & HG_LEG_ON_JOIN) != 0) {
+    const ListenerTable* const listeners = setup_.plan->listeners.get();
+    if (listeners == nullptr || !IsListened(cell, read, packet.segments[0].data + read.l3, *listeners)) {
+      return &hg_leg_count::no_listener;
+    }
+  }
   if ((cell.flags & HG_LEG_POLICE) != 0) {
     const uint64_t cost =
         (cell.flags & HG_LEG_POLICE_BITS) != 0 ? cell.police_cost * packet.length : cell.police_cost;
@@ -134,7 +199,8 @@ void MulticastHandler::Serve(const PlannedLeg& leg, const Packet& packet, const 
 bool MulticastHandler::Copy(const PlannedLeg& leg, const Packet& packet, const LegPacket& read, Output& output) {
   const Segment& first = packet.segments[0];
   const uint32_t ethernet = LegEthernetLength(leg.leg, read.l3);
-  const bool gathers = first.length - read.headers >= kGatherFrom && output.Gathers(leg.leg.port);
+  const bool gathers =
+      first.length - read.headers >= kGatherFrom && !packet.borrowed && output.Gathers(leg.leg.port);
   const uint32_t copied = (gathers ? read.headers : first.length) - read.l3;
   Segment head;
   if (!output.Take(head)) return false;
@@ -150,9 +216,27 @@ bool MulticastHandler::Copy(const PlannedLeg& leg, const Packet& packet, const L
     frame_.Add({first.address + read.headers, first.data + read.headers, first.length - read.headers});
     output.Refer(first);
   }
+  return packet.borrowed ? CopyRest(packet, output) : ReferRest(packet, output);
+}
+
+bool MulticastHandler::ReferRest(const Packet& packet, Output& output) {
   for (const Segment& segment : packet.segments.subspan(1)) {
     frame_.Add(segment);
     output.Refer(segment);
+  }
+  return true;
+}
+
+bool MulticastHandler::CopyRest(const Packet& packet, Output& output) {
+  for (const Segment& segment : packet.segments.subspan(1)) {
+    Segment copy;
+    if (!output.Take(copy)) {
+      output.Release(frame_.all());
+      return false;
+    }
+    std::memcpy(copy.data, segment.data, segment.length);
+    copy.length = segment.length;
+    frame_.Add(copy);
   }
   return true;
 }

@@ -18,7 +18,8 @@ namespace headgate {
 
 class MulticastHandler final : public Handler {
  public:
-  MulticastHandler(const MulticastSetup& setup, const MulticastAccount& account);
+  // `first`: from which packets for the copier are numbered; no two handlers', or agents', have the same numbers.
+  MulticastHandler(const MulticastSetup& setup, const MulticastAccount& account, uint64_t first);
 
   void Handle(absl::Span<Packet> packets, Output& output) override;
   bool Reconfigure(const HandlerSetup& setup) override;
@@ -41,6 +42,11 @@ class MulticastHandler final : public Handler {
   // Of packets that follow each other: those of one route.
   void ReplicateRun(absl::Span<Packet> packets, const PlannedRoute& route, Output& output);
   void Replicate(const Packet& packet, const PlannedRoute& route, Output& output);
+  // Whether the kernel may make the copies of the bundle's legs.
+  static bool Fits(const LegBundle& bundle, const Packet& packet, const LegPacket& read,
+                   const PlannedRoute& route);
+  // Has it make those of the bundle's legs, or counts why not. `last`: the packet's own bytes may change.
+  void ServeBundle(const LegBundle& bundle, const Packet& packet, uint8_t protocol, bool last, Output& output);
   // Makes the leg's copy and sends it, or counts why not. `last`: the packet's own bytes may change.
   void Serve(const PlannedLeg& leg, const Packet& packet, const LegPacket& read, bool last, Output& output);
   // Which counter has it that there is to be no copy; null: there is.
@@ -48,12 +54,16 @@ class MulticastHandler final : public Handler {
                                     uint8_t ttl);
   // False: there is no frame for it.
   bool Copy(const PlannedLeg& leg, const Packet& packet, const LegPacket& read, Output& output);
+  // What follows the packet's first segment: as it is, or, of a borrowed packet, in frames of our own.
+  bool ReferRest(const Packet& packet, Output& output);
+  bool CopyRest(const Packet& packet, Output& output);
   void Reuse(const PlannedLeg& leg, const Packet& packet, const LegPacket& read, Output& output);
   void SendWhole(const PlannedLeg& leg, Output& output);
   // Sends frame_ in parts (RFC 791, section 3.2) and gives it back.
   void SendFragments(const PlannedLeg& leg, const LegPacket& read, Output& output);
 
   MulticastSetup setup_;
+  uint64_t packet_;  // the last that was sent to the copier
   MulticastAccount account_;
   std::vector<hg_leg_count> counts_;  // of a run, by place of the leg in its route
   hg_leg_count* count_ = nullptr;     // of the leg that is being served

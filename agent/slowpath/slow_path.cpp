@@ -256,13 +256,14 @@ void SlowPath::LookAtBalance() {
   std::vector<QueueLoad> loads;
   for (const auto& [id, queue] : open_) {
     const XskStatistics kernel = ReadStatistics(queue.socket);
-    loads.push_back(
-        {.port = id.first,
-         .queue = id.second,
-         .worker = queue.assigned.worker,
-         .received = queue.received->load(std::memory_order_relaxed),
-         .lost = kernel.rx_ring_full + kernel.fill_ring_empty,
-         .waiting = std::atomic_ref(shared_.queues[MapKey(id)].waiting).load(std::memory_order_relaxed)});
+    loads.push_back({.port = id.first,
+                     .queue = id.second,
+                     .worker = queue.assigned.worker,
+                     .received = queue.received->load(std::memory_order_relaxed),
+                     .lost = kernel.rx_ring_full + kernel.fill_ring_empty,
+                     // The lower half.
+                     .waiting = static_cast<uint32_t>(
+                         std::atomic_ref(shared_.queues[MapKey(id)].looked).load(std::memory_order_relaxed))});
   }
   balance_.Look(loads);
   SpreadInSoftware();

@@ -98,9 +98,10 @@ class Worker final : private Output {
     QueueGauge gauge;
     bool in_software = false;
     uint64_t received = 0;
-    uint32_t waiting = 0;  // as shown
-    uint32_t lent = 0;     // packets that other workers have
-    bool stuck = false;    // in this round: the kernel was asked to make room for more, and did not
+    uint64_t looked = 0;  // as shown
+    uint32_t lent = 0;    // packets that other workers have
+    bool stuck = false;   // in this round: the kernel was asked to make room for more, and did not
+    bool waits = false;   // in this round: its device took no more, the rest is for the round's end
   };
   struct Target {
     std::unique_ptr<Handler> handler;
@@ -129,6 +130,7 @@ class Worker final : private Output {
 
   // One round over all there is to do; the number of packets.
   size_t Serve();
+  static void ShowWaiting(Queue& queue);
   size_t ServeQueue(Queue& queue);
   size_t TakeBack();
   size_t Borrow();
@@ -157,6 +159,7 @@ class Worker final : private Output {
   void Drop(absl::Span<const Segment> segments) override;
   void Refer(const Segment& segment) override { pool_->Refer(segment.address); }
   void Release(absl::Span<const Segment> segments) override;
+  bool Sends(uint32_t port) const override;
   bool Gathers(uint32_t port) const override;
 
   const Options options_;

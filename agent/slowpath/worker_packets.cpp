@@ -11,8 +11,6 @@
 namespace headgate {
 namespace {
 
-// Of hg_queue.waiting.
-constexpr uint32_t kWhole = 256;
 // Busy rounds in which a handler that had nothing to send is not asked again: asking may take a system call.
 constexpr uint32_t kRest = 4;
 
@@ -29,13 +27,18 @@ size_t Worker::Serve() {
   return count;
 }
 
+void Worker::ShowWaiting(Queue& queue) {
+  // First, so that a packet that comes in between is counted twice rather than not at all.
+  const uint64_t given = std::atomic_ref(queue.gauge.shown->given).load(std::memory_order_acquire);
+  const uint64_t looked = given << 32 | queue.socket->waiting();
+  if (looked == queue.looked) return;
+  std::atomic_ref(queue.gauge.shown->looked).store(looked, std::memory_order_relaxed);
+  queue.looked = looked;
+}
+
 size_t Worker::ServeQueue(Queue& queue) {
   const size_t count = queue.socket->Receive(absl::MakeSpan(packets_), absl::MakeSpan(segments_));
-  const uint32_t waiting = queue.socket->waiting() * kWhole / XskSocket::kRing;
-  if (waiting != queue.waiting) {
-    std::atomic_ref(queue.gauge.shown->waiting).store(waiting, std::memory_order_relaxed);
-    queue.waiting = waiting;
-  }
+  ShowWaiting(queue);
   if (count == 0) return 0;
   const absl::Span<Packet> packets = absl::MakeSpan(packets_).first(count);
   Handle(queue, packets);
@@ -151,7 +154,10 @@ void Worker::Release(absl::Span<const Segment> segments) {
 }
 
 bool Worker::Send(Queue& queue, absl::Span<const Segment> segments) {
-  if (queue.socket->Transmit(segments)) return true;
+  if (queue.socket->Transmit(segments)) {
+    if (!queue.waits) queue.waits = !queue.socket->KickFullBatch();
+    return true;
+  }
   // More than the ring holds has come at once, as when many legs leave by one device. One that is stuck must not
   // delay others by more than that.
   if (queue.stuck) return false;
@@ -252,6 +258,10 @@ void Worker::Drop(absl::Span<const Segment> segments) {
   Release(segments);
 }
 
+bool Worker::Sends(uint32_t port) const {
+  return port < HG_PORTS && (by_port_[port] != 0 || (port < senders_.size() && senders_[port] != kNobody));
+}
+
 bool Worker::Gathers(uint32_t port) const {
   const uint16_t place = port < HG_PORTS ? by_port_[port] : uint16_t{0};
   return place != 0 && queues_[place - 1].socket->zero_copy() && queues_[place - 1].socket->multi_buffer();
@@ -261,7 +271,7 @@ void Worker::Kick() {
   for (Queue& queue : queues_) {
     queue.socket->Kick();
     queue.socket->Fill();
-    queue.stuck = false;
+    queue.stuck = queue.waits = false;
   }
 }
 

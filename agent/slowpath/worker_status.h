@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "bpf/hg_abi.h"
+
 namespace headgate {
 
 // Packets that the kernel had for a socket and could not deliver, by its own counters (XDP_STATISTICS).
@@ -26,7 +28,7 @@ inline XskStatistics operator+(const XskStatistics& a, const XskStatistics& b) {
 }
 
 // Descriptors that an AF_XDP socket's receive ring has room for.
-inline constexpr uint32_t kReceiveRing = 4096;
+inline constexpr uint32_t kReceiveRing = HG_QUEUE_RING;
 
 // An AF_XDP socket.
 struct QueueStatus {

@@ -175,6 +175,14 @@ void XskSocket::Complete() {
   in_flight_ -= count;
 }
 
+bool XskSocket::KickFullBatch() {
+  const uint32_t before = unsent();
+  if (zero_copy_ || before < kSendBatch) return true;
+  sendto(fd(), nullptr, 0, MSG_DONTWAIT, nullptr, 0);
+  Complete();
+  return unsent() < before;
+}
+
 void XskSocket::Kick() {
   if (in_flight_ != 0 && xsk_ring_prod__needs_wakeup(&tx_) != 0) {
     // A copying socket sends a part at each call, and EAGAIN says that there is more.

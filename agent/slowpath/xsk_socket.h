@@ -54,6 +54,9 @@ class XskSocket {
   uint32_t waiting() const { return __atomic_load_n(rx_.producer, __ATOMIC_ACQUIRE) - rx_.cached_cons; }
   // Has the kernel send what was queued and hands back what it has sent.
   void Kick();
+  // The same of a copying socket that has as much queued as one call sends: what is sent while it is in the caches
+  // costs less, and its frames come back to be used while they are. False: the device takes no more now.
+  bool KickFullBatch();
   // Gives the kernel frames to receive into.
   void Fill();
 
@@ -77,6 +80,8 @@ class XskSocket {
   void PreferBusyPoll();
   void Close();
   void Complete();
+  // Descriptors that the kernel has not looked at yet.
+  uint32_t unsent() const { return tx_.cached_prod - __atomic_load_n(tx_.consumer, __ATOMIC_RELAXED); }
   void Hold(uint64_t address) { held_frames_ += held_[address / FramePool::kFrameSize]++ == 0 ? 1 : 0; }
   void LetGo(uint64_t address) {
     assert(held_[address / FramePool::kFrameSize] != 0);

@@ -137,6 +137,7 @@ void AddMulticast(const Stats& stats, Families& out) {
                                                         {"limited", leg.count.limited},
                                                         {"no_source", leg.count.no_source},
                                                         {"malformed", leg.count.malformed},
+                                                        {"no_listener", leg.count.no_listener},
                                                         {"no_neighbour", leg.count.no_neighbour},
                                                         {"too_big", leg.count.too_big},
                                                         {"tx_full", leg.count.tx_full},
@@ -148,6 +149,33 @@ void AddMulticast(const Stats& stats, Families& out) {
                   with_reason);
     }
   });
+}
+
+// Seven series for each route that has a feed.
+void AddFeeds(const Stats& stats, Families& out) {
+  struct Family {
+    const char* name;
+    const char* help;
+    __u64 hg_feed::*field;
+  };
+  static constexpr Family kFamilies[] = {
+      {"headgate_multicast_feed_packets_total", "Packets of the route's feed that were new.", &hg_feed::packets},
+      {"headgate_multicast_feed_duplicate_packets_total", "Packets that came before.", &hg_feed::duplicates},
+      {"headgate_multicast_feed_late_packets_total", "Packets that came after a higher number.", &hg_feed::late},
+      {"headgate_multicast_feed_stale_packets_total", "Packets from behind the window.", &hg_feed::stale},
+      {"headgate_multicast_feed_unread_packets_total", "Packets without a sequence number.", &hg_feed::unread},
+      {"headgate_multicast_feed_restarts_total", "How often the sequence began anew.", &hg_feed::restarts}};
+  for (const Family& family : kFamilies) {
+    for (const MulticastRouteStats& route : stats.multicast_routes) {
+      if (route.feed) out.Counter(family.name, family.help, (*route.feed).*family.field, {{"route", route.name}});
+    }
+  }
+  for (const MulticastRouteStats& route : stats.multicast_routes) {
+    if (!route.feed) continue;
+    // It falls when a late one comes.
+    out.Gauge("headgate_multicast_feed_missing_packets", "Sequence numbers that have not come.",
+              static_cast<double>(route.feed->missing), {{"route", route.name}});
+  }
 }
 
 void AddInterfaces(const Controller& controller, Families& out) {
@@ -299,6 +327,7 @@ std::string Metrics::Text(const Controller& controller, const std::vector<TableI
     AddInterfaceCounters(*stats, families);
     AddRuleCounters(*stats, families);
     AddMulticast(*stats, families);
+    AddFeeds(*stats, families);
   } else {
     Log(spdlog::level::err, "cannot read counters for metrics", {{"reason", stats.status()}});
   }

@@ -75,7 +75,9 @@ const std::vector<Layout>& Layouts() {
        sizeof(hg_steer_meta),
        {FIELD(hg_steer_meta, rule_id), FIELD(hg_steer_meta, target), FIELD(hg_steer_meta, port),
         FIELD(hg_steer_meta, l3), FIELD(hg_steer_meta, l4), FIELD(hg_steer_meta, kind)}},
-      {"hg_queue", sizeof(hg_queue), {FIELD(hg_queue, beat), FIELD(hg_queue, waiting), FIELD(hg_queue, flags)}},
+      {"hg_queue",
+       sizeof(hg_queue),
+       {FIELD(hg_queue, beat), FIELD(hg_queue, looked), FIELD(hg_queue, given), FIELD(hg_queue, flags)}},
       {"hg_target_state", sizeof(hg_target_state), {FIELD(hg_target_state, absent), FIELD(hg_target_state, pad)}},
       {"hg_root",
        sizeof(hg_root),
@@ -117,8 +119,20 @@ const std::vector<Layout>& Layouts() {
         FIELD(hg_trace, ingress_port), FIELD(hg_trace, mroute), FIELD(hg_trace, key)}},
       {"hg_mroute",
        sizeof(hg_mroute),
-       {FIELD(hg_mroute, fanout), FIELD(hg_mroute, ports), FIELD(hg_mroute, pad), FIELD(hg_mroute, port),
-        FIELD(hg_mroute, leg_of_port)}},
+       {FIELD(hg_mroute, fanout), FIELD(hg_mroute, ports), FIELD(hg_mroute, pad), FIELD(hg_mroute, feed),
+        FIELD(hg_mroute, port), FIELD(hg_mroute, leg_of_port)}},
+      {"hg_feed_key",
+       sizeof(hg_feed_key),
+       {FIELD(hg_feed_key, feed), FIELD(hg_feed_key, offset), FIELD(hg_feed_key, window),
+        FIELD(hg_feed_key, width), FIELD(hg_feed_key, flags)}},
+      {"hg_feed",
+       sizeof(hg_feed),
+       {FIELD(hg_feed, lock), FIELD(hg_feed, begun), FIELD(hg_feed, next), FIELD(hg_feed, time),
+        FIELD(hg_feed, packets), FIELD(hg_feed, duplicates), FIELD(hg_feed, missing), FIELD(hg_feed, late),
+        FIELD(hg_feed, stale), FIELD(hg_feed, restarts), FIELD(hg_feed, unread), FIELD(hg_feed, seen)}},
+      {"hg_content",
+       sizeof(hg_content),
+       {FIELD(hg_content, hash), FIELD(hg_content, length), FIELD(hg_content, feed)}},
       {"hg_mroute_page", sizeof(hg_mroute_page), {FIELD(hg_mroute_page, route)}},
       {"hg_leg",
        sizeof(hg_leg),
@@ -131,12 +145,20 @@ const std::vector<Layout>& Layouts() {
        sizeof(hg_leg_meta),
        {FIELD(hg_leg_meta, stamp), FIELD(hg_leg_meta, route), FIELD(hg_leg_meta, l3), FIELD(hg_leg_meta, l4),
         FIELD(hg_leg_meta, kind), FIELD(hg_leg_meta, protocol)}},
+      {"hg_bundled_leg",
+       sizeof(hg_bundled_leg),
+       {FIELD(hg_bundled_leg, leg), FIELD(hg_bundled_leg, id), FIELD(hg_bundled_leg, pad)}},
+      {"hg_bundle", sizeof(hg_bundle), {FIELD(hg_bundle, count), FIELD(hg_bundle, pad), FIELD(hg_bundle, leg)}},
+      {"hg_bundle_meta",
+       sizeof(hg_bundle_meta),
+       {FIELD(hg_bundle_meta, packet), FIELD(hg_bundle_meta, bundle), FIELD(hg_bundle_meta, l3),
+        FIELD(hg_bundle_meta, l4), FIELD(hg_bundle_meta, kind), FIELD(hg_bundle_meta, protocol)}},
       {"hg_leg_count",
        sizeof(hg_leg_count),
        {FIELD(hg_leg_count, offered), FIELD(hg_leg_count, packets), FIELD(hg_leg_count, bytes),
         FIELD(hg_leg_count, ttl), FIELD(hg_leg_count, limited), FIELD(hg_leg_count, no_source),
-        FIELD(hg_leg_count, malformed), FIELD(hg_leg_count, no_neighbour), FIELD(hg_leg_count, too_big),
-        FIELD(hg_leg_count, tx_full), FIELD(hg_leg_count, fragments)}},
+        FIELD(hg_leg_count, malformed), FIELD(hg_leg_count, no_listener), FIELD(hg_leg_count, no_neighbour),
+        FIELD(hg_leg_count, too_big), FIELD(hg_leg_count, tx_full), FIELD(hg_leg_count, fragments)}},
       {"hg_mroute_last", sizeof(hg_mroute_last), {FIELD(hg_mroute_last, time)}},
       {"hg_fanout", sizeof(hg_fanout), {FIELD(hg_fanout, ports)}},
       {"hg_fanout_state", sizeof(hg_fanout_state), {FIELD(hg_fanout_state, mtu), FIELD(hg_fanout_state, pad)}},
@@ -146,7 +168,10 @@ const std::vector<Layout>& Layouts() {
 
 // Structs of the object that user space never sees, and those that the kernel's own headers lay out.
 const std::set<std::string_view>& NotShared() {
-  static const std::set<std::string_view> names = {"hg_flow", "hg_flow_set", "hg_flows"};
+  static const std::set<std::string_view> names = {"hg_flow", "hg_flow_set", "hg_flows", "hg_copy", "turn",
+                                                   "leg_bulk", "bpf_devmap_val", "payload",
+                                                   // Random bytes, whatever they are called.
+                                                   "content_keys"};
   return names;
 }
 

@@ -74,6 +74,7 @@ void Gateway::Apply(Change change) {
     if (kind == Kind::kCounter) cleared = program_.dataplane().ClearCounters(CounterId::kNamed, {&id, 1});
     if (kind == Kind::kMulticastRoute) cleared = program_.dataplane().ClearCounters(CounterId::kMroutes, {&id, 1});
     if (kind == Kind::kMulticastLeg) cleared = program_.dataplane().ClearCounters(CounterId::kLegs, {&id, 1});
+    if (kind == Kind::kMulticastFeed) cleared = program_.dataplane().ClearCounters(CounterId::kFeeds, {&id, 1});
     EXPECT_TRUE(cleared.ok()) << cleared;
     ids_.of(kind).Free(id);
   });

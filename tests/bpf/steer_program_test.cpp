@@ -147,10 +147,16 @@ TEST_F(SteerProgramTest, OverloadShedsByPriority) {
     Steer(", handler: {count: {}}, fallback: pass, priority: " + std::to_string(priority));
     for (const uint32_t waiting : {0U, shed_at - 1, std::min(shed_at, 256U), 256U}) {
       SCOPED_TRACE(waiting);
-      Show({.beat = beat, .waiting = waiting});
       const bool shed = waiting >= shed_at;
-      Expect(kFrame, shed ? "drop_steer_overload" : "forward_steer");
+      const char* expected = shed ? "drop_steer_overload" : "forward_steer";
+      const uint64_t packets = waiting * (HG_QUEUE_RING / 256);
+      Show({.beat = beat, .looked = packets});
+      Expect(kFrame, expected);
       Expect(kArp, "forward_steer");
+      // Nobody has looked since they came, and their number goes beyond 32 bits.
+      constexpr uint32_t kThen = 0xfffffff0;
+      Show({.beat = beat, .looked = uint64_t{kThen} << 32, .given = kThen + static_cast<uint32_t>(packets)});
+      Expect(kFrame, expected);
     }
   }
 }

@@ -3,12 +3,15 @@
 // What dataplane.h promises, held against the kernel's tables and the stand-in that other tests use.
 #include "agent/dataplane/dataplane.h"
 
+#include <absl/strings/str_cat.h>
 #include <gtest/gtest.h>
 #include <net/if.h>
 
 #include <cstring>
+#include <map>
 #include <memory>
 #include <numeric>
+#include <string>
 
 #include "agent/dataplane/fake_dataplane.h"
 #include "tests/harness/lab.h"
@@ -162,7 +165,8 @@ TEST_P(DataplaneContract, TablesAreTheMapsOfTheirStructs) {
                                                                {HG_MROUTES, sizeof(hg_count) / 8},
                                                                {HG_MROUTES, sizeof(hg_mroute_last) / 8},
                                                                {HG_LEGS, sizeof(hg_leg_count) / 8},
-                                                               {HG_LEGS, sizeof(hg_leg_count) / 8}};
+                                                               {HG_LEGS, sizeof(hg_leg_count) / 8},
+                                                               {HG_MROUTES, sizeof(hg_feed) / 8}};
   for (size_t i = 0; i < kCounterTables; ++i) {
     const auto table = static_cast<CounterId>(i);
     if (counters[i].first != 0) {
@@ -208,6 +212,44 @@ TEST_P(DataplaneContract, CountersHaveRowsAndFieldsAndAreCleared) {
     const uint32_t beyond[] = {rows};
     EXPECT_TRUE(absl::IsOutOfRange(plane().ClearCounters(table, beyond)));
   }
+}
+
+TEST_P(DataplaneContract, ListenersAreAddedChangedAndTakenOut) {
+  const auto listener = [](uint32_t port, uint32_t group, uint32_t source) {
+    return hg_listener{.port = port, .group = {group, 1, 2, 3}, .source = {source}};
+  };
+  const auto held = [&] {
+    std::map<std::string, bool> entries;
+    const auto there = plane().Listeners();
+    EXPECT_TRUE(there.ok()) << there.status();
+    for (const auto& [key, wanted] : *there) {
+      entries[absl::StrCat(key.port, " ", key.group[0], " ", key.source[0])] = wanted;
+    }
+    EXPECT_EQ(entries.size(), there->size());
+    return entries;
+  };
+  using Held = std::map<std::string, bool>;
+  EXPECT_EQ(held(), Held{});
+  EXPECT_TRUE(plane().UpdateListeners({{listener(1, 7, 0), true}, {listener(1, 7, 9), false}}, {}).ok());
+  EXPECT_EQ(held(), (Held{{"1 7 0", true}, {"1 7 9", false}}));
+  // What is not there is taken out as what is.
+  const hg_listener gone[] = {listener(1, 7, 0), listener(3, 7, 0)};
+  EXPECT_TRUE(plane().UpdateListeners({{listener(1, 7, 9), true}, {listener(2, 8, 0), true}}, gone).ok());
+  EXPECT_EQ(held(), (Held{{"1 7 9", true}, {"2 8 0", true}}));
+  ListenerEntries many;
+  for (uint32_t i = 0; i < HG_LISTENERS; ++i) many.emplace_back(listener(3, i, 0), true);
+  EXPECT_TRUE(absl::IsResourceExhausted(plane().UpdateListeners(many, {})));
+  EXPECT_EQ(held().size(), static_cast<size_t>(HG_LISTENERS));
+  // What is taken out makes room, though others found none.
+  const hg_listener one[] = {listener(1, 7, 9)};
+  EXPECT_TRUE(absl::IsResourceExhausted(plane().UpdateListeners({{listener(4, 1, 0), true}}, one)));
+  EXPECT_TRUE(plane().UpdateListeners({{listener(4, 1, 0), true}}, {}).ok());
+  std::vector<hg_listener> all;
+  const auto there = plane().Listeners();
+  ASSERT_TRUE(there.ok()) << there.status();
+  for (const auto& [key, wanted] : *there) all.push_back(key);
+  EXPECT_TRUE(plane().UpdateListeners({}, all).ok());
+  EXPECT_EQ(held(), Held{});
 }
 
 TEST_P(DataplaneContract, PortsAreBoundAndLetGo) {

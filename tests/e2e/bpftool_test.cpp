@@ -89,11 +89,21 @@ TEST_F(BpftoolTest, NamesAreThoseOfTheManual) {
 TEST_F(BpftoolTest, EveryMapDumpsByFieldNames) {
   api().PatchYaml(kMore);
   EXPECT_EQ(FateOfPort(106), "pass_rule");
+  api().PatchYaml(R"(
+upsert:
+  rules: [{name: group, priority: 60, match: {destination: 239.1.1.1}, action: {pass: {}}}]
+  multicast_routes: [{name: feed, input: {interfaces: [in], group: 239.1.1.1}, legs: [{interface: out}], deduplicate: {}}]
+)");
+  EXPECT_EQ(
+      Fate(Ethernet{.destination = "01:00:5e:01:01:01"} / Ipv4{.destination = "239.1.1.1"} / Udp{} / Payload(50)),
+      "forward_multicast");
   NowAndAfterRestart([&] {
     for (const std::string& map : Pinned()) {
       SCOPED_TRACE(map);
       if (kKernelTypes.contains(Run("show", map).at("type"))) continue;
       const json entries = Run("dump", map);
+      // Nobody does here.
+      if (map == "hg_listeners") continue;
       ASSERT_FALSE(entries.empty());
       for (const json& entry : entries) {
         ASSERT_TRUE(entry.contains("formatted")) << entry;

@@ -35,8 +35,16 @@ const std::map<std::string, std::string> kNotKept = {
     {"hg_mroute_stats", "counters: the programs write them"},
     {"hg_mroute_last", "a counter: the programs write it"},
     {"hg_leg_stats", "counters: the programs write them"},
+    {"hg_feeds", "what feeds had: the programs write it with every packet"},
+    {"hg_contents", "what feeds had: the programs write it with every packet"},
+    {"hg_content_keys", "a key of what feeds had: drawn once"},
+    {"hg_payload", "scratch of one packet"},
     {"hg_worker_legs", "counters: workers write them"},
+    {"hg_bundles", "what workers of this agent have the kernel copy: whoever writes there is root"},
+    {"hg_bundle_maps", "what workers of this agent have the kernel copy: whoever writes there is root"},
+    {"hg_bundle_turns", "scratch of the packet that is being copied"},
     {"hg_leg_dropped", "counters: the programs write them"},
+    {"hg_listeners", "what hosts ask for: the listeners' feed reads it back and puts it right"},
     {"hg_leg_limiters", "state of rate limits: the programs write it with every packet"},
 };
 
@@ -171,7 +179,8 @@ class DriftTablesTest : public DriftTest {
        [this] {
          const uint32_t out = Port("out"), in = Port("in");
          const auto device = [this](uint32_t port) {
-           return Words(*reinterpret_cast<const uint32_t*>(PinnedMap(*agent_, "hg_devmap").Read(port).data()));
+           // The device, and no program.
+           return Words(PinnedMap(*agent_, "hg_devmap").Read(port).data(), 2 * sizeof(uint32_t));
          };
          ExpectDumpRepaired("hg_devmap", "attachments", [&] {
            lab_->In("gw", absl::StrCat("bpftool map delete pinned ", Pin("hg_devmap"), " key ", Words(out)));

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
@@ -106,28 +107,64 @@ class RelayTest : public ::testing::Test {
     return Value(Sender::Open(options));
   }
 
+  // All legs behind one device, each with a group of its own: 239.2.0.1 and on.
+  static RelaySite OneDeviceSite(uint32_t legs) {
+    RelaySite site = Site();
+    site.userspace = true;
+    site.legs.clear();
+    for (uint32_t leg = 1; leg <= legs; ++leg) site.legs.push_back({Output(0), absl::StrCat("239.2.0.", leg)});
+    return site;
+  }
+
   // At a low rate every copy arrives, one by each leg, and the account holds; of one packet more it does not.
-  void ExpectAllDelivered(const std::function<absl::StatusOr<std::unique_ptr<Service>>(const Sinks&)>& start) {
+  void ExpectAllDelivered(
+      const std::function<absl::StatusOr<std::unique_ptr<Service>>(const RelaySite&, const Sinks&)>& start,
+      const RelaySite& site = Site()) {
     constexpr uint64_t kPackets = 3000;
+    std::map<std::string, uint64_t> due;
+    for (const RelayLeg& leg : site.legs) due[leg.device] += kPackets;
+    const std::map<std::string, uint64_t> before = Arrived();
     Sinks sinks(ends_);
     Ok(sinks.Open(false));
-    auto service = start(sinks);
+    auto service = start(site, sinks);
     ASSERT_TRUE(service.ok()) << service.status();
     Ok((*service)->Begin());
     const auto sender = OpenSender(kPackets);
     Ok(sender->Run());
     ASSERT_EQ(sender->sent(), kPackets);
-    EXPECT_TRUE(WaitFor([&] { return Value((*service)->Delivered()) == kPackets * kLegs; }))
+    EXPECT_TRUE(WaitFor([&] { return Value((*service)->Delivered()) == kPackets * site.legs.size(); }))
         << Value((*service)->Delivered());
     Ok((*service)->Check(kPackets, 0));
     EXPECT_TRUE(absl::IsDataLoss((*service)->Check(kPackets + 1, 0)));
     EXPECT_FALSE((*service)->Threads().empty());
-    for (const uint64_t frames : PerLeg()) EXPECT_EQ(frames, kPackets);
+    for (const auto& [device, frames] : Arrived()) EXPECT_EQ(frames - before.at(device), due[device]) << device;
   }
 
-  // What came to each far end since it was made (ip -s link).
-  std::vector<uint64_t> PerLeg() {
-    std::vector<uint64_t> frames;
+  // One packet comes out once to each leg's group, with the payload it had.
+  static void ExpectACopyOfEachGroup(const RelaySite& site) {
+    Wire generator(kGeneratorNs, "hgbt-gen"), sink(kSinkNs, SinkDevice(0));
+    const FrameSpec spec = Frames(1400);
+    const Bytes frame = BuildFrame(spec, Value(BuildTemplate(spec)), 0);
+    generator.Send(frame);
+    constexpr size_t kTtl = 22, kDestination = 30, kPort = 36, kPayload = 42;
+    std::set<int> groups;
+    for (size_t i = 0; i < site.legs.size(); ++i) {
+      const Bytes copy =
+          sink.Receive([](const Bytes& one) { return testing::IsIp(one, IPPROTO_UDP); }).value_or(Bytes{});
+      ASSERT_EQ(copy.size(), frame.size());
+      EXPECT_EQ(copy[kTtl], SocketRelay::kTtl);
+      EXPECT_EQ(Bytes(copy.begin() + kDestination, copy.begin() + kDestination + 3), (Bytes{239, 2, 0}));
+      EXPECT_EQ(Bytes(copy.begin(), copy.begin() + 6), (Bytes{1, 0, 0x5e, 2, 0, copy[kDestination + 3]}));
+      EXPECT_EQ(Bytes(copy.begin() + kPort, copy.begin() + kPort + 2), (Bytes{20000 >> 8, 20000 & 0xff}));
+      EXPECT_TRUE(std::equal(copy.begin() + kPayload, copy.end(), frame.begin() + kPayload));
+      groups.insert(copy[kDestination + 3]);
+    }
+    EXPECT_EQ(groups.size(), site.legs.size());
+  }
+
+  // What has come to each leg's far end, by the device at ours (ip -s link).
+  static std::map<std::string, uint64_t> Arrived() {
+    std::map<std::string, uint64_t> frames;
     Ok(InNamespace(kSinkNs, [&] {
       std::ifstream file("/proc/thread-self/net/dev");
       for (std::string line; std::getline(file, line);) {
@@ -135,7 +172,9 @@ class RelayTest : public ::testing::Test {
         std::string name;
         uint64_t bytes = 0, packets = 0;
         words >> name >> bytes >> packets;
-        if (absl::StartsWith(name, "hgbt-s")) frames.push_back(packets);
+        for (uint32_t leg = 0; leg < kLegs; ++leg) {
+          if (name == SinkDevice(leg) + ":") frames[Output(leg)] = packets;
+        }
       }
       return absl::OkStatus();
     }));
@@ -149,16 +188,25 @@ class RelayTest : public ::testing::Test {
 
 TEST_F(RelayTest, HeadgateDeliversAllInTheKernel) {
   const std::atomic<bool> stop = false;
-  ExpectAllDelivered([&](const Sinks& sinks) { return StartHeadgateRelay(Site(), sinks, stop); });
+  ExpectAllDelivered(
+      [&](const RelaySite& site, const Sinks& sinks) { return StartHeadgateRelay(site, sinks, stop); });
 }
 
-TEST_F(RelayTest, SocketsDeliverAll) {
-  ExpectAllDelivered([](const Sinks& sinks) { return StartSocketRelay(Site(), sinks); });
+// One leg alone would be the kernel's: the account says that it was a worker's.
+TEST_F(RelayTest, HeadgateDeliversAllByWorkers) {
+  const std::atomic<bool> stop = false;
+  for (const uint32_t legs : {1, 5}) {
+    ExpectAllDelivered(
+        [&](const RelaySite& site, const Sinks& sinks) { return StartHeadgateRelay(site, sinks, stop); },
+        OneDeviceSite(legs));
+  }
 }
+
+TEST_F(RelayTest, SocketsDeliverAll) { ExpectAllDelivered(StartSocketRelay); }
 
 TEST_F(RelayTest, TheKernelsRoutingDeliversAll) {
   if (!HasSmcroute()) GTEST_SKIP() << "no smcroute: scripts/setup unpacks it";
-  ExpectAllDelivered([](const Sinks& sinks) { return StartIpMroute(Site(), sinks); });
+  ExpectAllDelivered(StartIpMroute);
 }
 
 TEST_F(RelayTest, TheKernelsRoutingSaysHowManyLegsAreTooMany) {
@@ -196,32 +244,23 @@ TEST_F(RelayTest, ARelayThatLeavesOutALegHoldsNoRate) {
   EXPECT_EQ(lossless->peak(), sample.rate);
 }
 
-// Several legs behind one device: each copy to its leg's group, and the same payload.
 TEST_F(RelayTest, SocketsSendWhatCameToEachGroup) {
+  const RelaySite site = OneDeviceSite(100);
   std::vector<SocketLeg> legs;
-  for (int i = 1; i <= 100; ++i) legs.push_back({.device = Output(0), .group = absl::StrCat("239.2.0.", i)});
-  Wire generator(kGeneratorNs, "hgbt-gen"), sink(kSinkNs, SinkDevice(0));
+  for (const RelayLeg& leg : site.legs) legs.push_back({.device = leg.device, .group = leg.group});
   const auto relay = Value(SocketRelay::Start(
-      {.netns = kRelayNs, .device = "hgbt-in", .group = "239.1.1.1", .port = 20000, .legs = legs}));
-  const FrameSpec spec = Frames(1400);
-  const Bytes frame = BuildFrame(spec, Value(BuildTemplate(spec)), 0);
-  generator.Send(frame);
-  constexpr size_t kTtl = 22, kDestination = 30, kPort = 36, kPayload = 42;
-  std::set<int> groups;
-  for (size_t i = 0; i < legs.size(); ++i) {
-    const Bytes copy =
-        sink.Receive([](const Bytes& one) { return testing::IsIp(one, IPPROTO_UDP); }).value_or(Bytes{});
-    ASSERT_EQ(copy.size(), frame.size());
-    EXPECT_EQ(copy[kTtl], SocketRelay::kTtl);
-    EXPECT_EQ(Bytes(copy.begin() + kDestination, copy.begin() + kDestination + 3), (Bytes{239, 2, 0}));
-    EXPECT_EQ(Bytes(copy.begin(), copy.begin() + 6), (Bytes{1, 0, 0x5e, 2, 0, copy[kDestination + 3]}));
-    EXPECT_EQ(Bytes(copy.begin() + kPort, copy.begin() + kPort + 2), (Bytes{20000 >> 8, 20000 & 0xff}));
-    EXPECT_TRUE(std::equal(copy.begin() + kPayload, copy.end(), frame.begin() + kPayload));
-    groups.insert(copy[kDestination + 3]);
-  }
-  EXPECT_EQ(groups.size(), legs.size());
+      {.netns = kRelayNs, .device = site.device, .group = site.group, .port = site.port, .legs = legs}));
+  ExpectACopyOfEachGroup(site);
   EXPECT_TRUE(WaitFor([&] { return relay->received() == 1 && relay->sent() == legs.size(); }));
   EXPECT_EQ(relay->refused(), 0U);
+}
+
+TEST_F(RelayTest, HeadgateSendsWhatCameToEachGroup) {
+  const std::atomic<bool> stop = false;
+  const RelaySite site = OneDeviceSite(100);
+  const Sinks sinks({});
+  const auto relay = Value(StartHeadgateRelay(site, sinks, stop));
+  ExpectACopyOfEachGroup(site);
 }
 
 CommandResult Multicast(std::vector<std::string> words, nlohmann::json& json,
@@ -281,6 +320,28 @@ TEST(MulticastScenarioTest, MeasuresTheKernelsPathBesideItsPeersAndDrawsIt) {
     }
     std::filesystem::remove(prefix + end);
   }
+  ExpectNothingLeft();
+}
+
+// As fast as they come more are lost on the way to the worker than are copied: these the account has, too.
+TEST(MulticastScenarioTest, MeasuresWorkersBesideTheSocketRelay) {
+  HG_REQUIRE_BPF();
+  const std::string prefix = ::testing::TempDir() + "hgbench_multicast_workers_test";
+  nlohmann::json json;
+  const CommandResult result =
+      Multicast({"--paths", "userspace", "--userspace-legs", "1,30", "--chart", prefix}, json);
+  ASSERT_EQ(result.code, 0) << result.err;
+  ExpectFigures(json, {"userspace/1/64 socket_relay", "userspace/1/64/cpu_ns_per_copy socket_relay",
+                       "userspace/1/64/lossfree_pps socket_relay", "userspace/30/64 socket_relay",
+                       "userspace/30/64/cpu_ns_per_copy socket_relay", "userspace/30/64/lossfree_pps socket_relay",
+                       "latency/userspace/p50_us socket_relay", "latency/userspace/p99_us socket_relay",
+                       "latency/userspace/p999_us socket_relay"});
+  EXPECT_GT(json["rows"][3]["overload_loss"], 0.1) << "this was no overload";
+  std::ifstream chart(prefix + ".svg");
+  std::stringstream text;
+  text << chart.rdbuf();
+  EXPECT_TRUE(absl::StrContains(text.str(), "userspace path, 64 bytes"));
+  for (const char* end : {".csv", ".svg"}) std::filesystem::remove(prefix + end);
   ExpectNothingLeft();
 }
 

@@ -64,7 +64,7 @@ upsert:
     return shows("\nfeed +[1-9][0-9.k]* ") && shows("\n +out +[1-9][0-9.k]* +[0-9.kM]+ +[1-9][0-9.kM]*\n");
   })) << text;
   EXPECT_THAT(text, ContainsRegex("1 multicast-route  [0-9.kM]+ packets/s  [0-9.kM]+ bit/s\n"
-                                  "MULTICAST ROUTE +LEG +PACKETS/S +BIT/S +DROPPED +LAST\n"
+                                  "MULTICAST ROUTE +LEG +PACKETS/S +BIT/S +DROPPED +MISSING +LAST\n"
                                   "feed [^\n]* [0-9]+m?s\n"));
 }
 

@@ -109,7 +109,7 @@ class MulticastTest : public ::testing::Test {
                                          leg.dropped_limited_packets() + leg.dropped_no_source_packets() +
                                          leg.dropped_malformed_packets() + leg.dropped_no_device_packets() +
                                          leg.dropped_no_neighbour_packets() + leg.dropped_too_big_packets() +
-                                         leg.dropped_tx_full_packets())
+                                         leg.dropped_tx_full_packets() + leg.dropped_no_listener_packets())
         << leg.ShortDebugString();
   }
   // What became of a frame that arrives, by the gateway's counters.

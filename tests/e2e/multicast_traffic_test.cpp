@@ -3,32 +3,14 @@
 // Multicast at full rate: every copy is at its receiver or in a counter, whatever comes and goes meanwhile.
 #include <algorithm>
 
-#include "tests/e2e/multicast_fixture.h"
-#include "tests/harness/traffic.h"
+#include "tests/e2e/multicast_traffic.h"
 
 namespace headgate::testing {
 namespace {
 
-class MulticastTraffic : public MulticastTest {
+class MulticastTraffic : public MulticastTrafficTest {
  protected:
-  MulticastTraffic() : MulticastTest("mcasttraffic") {}
-
-  // Streams to 239.1.1.1 and the groups after it, each with a route of its own name.
-  static bench::FrameSpec Streams(uint32_t groups, uint32_t size = 1400) {
-    bench::FrameSpec frame = FlowFrames(1);
-    frame.destination = Value(ParseAddress("239.1.1.1"));
-    frame.groups = groups;
-    frame.group_macs = true;
-    frame.size = size;
-    return frame;
-  }
-  void StartTallies() {
-    receivers_.clear();
-    for (int i = 1; i <= count_; ++i) {
-      tallies_.push_back(std::make_unique<Tally>(lab(), absl::StrCat("r", i), absl::StrCat("d", i)));
-    }
-  }
-  uint64_t Delivered(int i) const { return tallies_[static_cast<size_t>(i - 1)]->Frames(); }
+  MulticastTraffic() : MulticastTrafficTest("mcasttraffic") {}
 
   // What was sent arrived, was replicated to all legs that were there, and is at the receivers or in a counter.
   using MulticastTest::ExpectAccount;
@@ -48,8 +30,6 @@ class MulticastTraffic : public MulticastTest {
       EXPECT_EQ(tallies_[static_cast<size_t>(number - 1)]->FramesWithMetadata(), 0U);
     }
   }
-
-  std::vector<std::unique_ptr<Tally>> tallies_;
 };
 
 TEST_F(MulticastTraffic, EveryCopyIsAccountedFor) {
@@ -65,6 +45,46 @@ TEST_F(MulticastTraffic, EveryCopyIsAccountedFor) {
   Ok(sender->Stop());
   ExpectAccount("feed", sender->sent());
   EXPECT_GT(Delivered(1), 0U);
+}
+
+// Copies and what is redirected to the same device are in one bulk of the kernel's, which has one program.
+TEST_F(MulticastTraffic, OthersOfADeviceAreLeftAlone) {
+  const auto apply = [&](const std::string& leg) {
+    api().ApplyYaml(interfaces_ +
+                    "rules: [{name: away, priority: 1, match: {destination: 239.1.1.2}, action: {redirect: "
+                    "{interface: out1}}}]\n"
+                    "multicast_routes:\n"
+                    "  - {name: feed, input: {interfaces: [in], group: 239.1.1.1}, legs: [{interface: out1" +
+                    leg + "}]}\n");
+  };
+  constexpr uint64_t kPackets = 100'000;
+  apply(", group: 239.2.2.2, ttl: {set: 9}");
+  StartTallies();
+  NowAndAfterRestart([&] {
+    const std::function<uint32_t(const hgt_mark&)> group = [](const hgt_mark& mark) { return mark.destination; };
+    const auto before = DeliveredBy(1, group);
+    const auto sender = Stream(Streams(2), 100'000, kPackets);
+    ASSERT_TRUE(WaitFor([&] { return sender->sent() == kPackets; }, std::chrono::seconds(20)));
+    Ok(sender->Stop());
+    const auto came = [&](uint32_t address) {
+      const auto now = DeliveredBy(1, group);
+      const auto count = [&](const auto& frames) { return frames.contains(address) ? frames.at(address) : 0; };
+      return count(now) - count(before);
+    };
+    EXPECT_TRUE(WaitFor([&] { return came(0xef020202) == kPackets / 2; })) << came(0xef020202);
+    EXPECT_TRUE(WaitFor([&] { return came(0xef010102) == kPackets / 2; })) << came(0xef010102);
+    EXPECT_EQ(came(0xef010101), 0U) << "copies that are nobody's";
+  });
+  // The same when legs drop: that is no drop of the device's.
+  apply(", ttl: {threshold: 255}");
+  const auto port = [&] { return api().Interface("out1"); };
+  const uint64_t dropped = port().transmit_dropped_packets();
+  const auto sender = Stream(Streams(2), 100'000, kPackets);
+  ASSERT_TRUE(WaitFor([&] { return sender->sent() == kPackets; }, std::chrono::seconds(20)));
+  Ok(sender->Stop());
+  EXPECT_TRUE(WaitFor([&] { return Leg("feed", "out1").dropped_ttl_packets() == kPackets / 2; }))
+      << Leg("feed", "out1").ShortDebugString();
+  EXPECT_EQ(port().transmit_dropped_packets(), dropped);
 }
 
 TEST_F(MulticastTraffic, KillLosesNotOneCopy) {

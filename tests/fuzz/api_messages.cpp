@@ -193,6 +193,15 @@ pb::GatewayConfig ApiMessages::Config(uint64_t objects) {
         if (Below(4) == 0) route.mutable_input()->set_protocol(Below(2) == 0 ? "17" : "esp");
         if (Below(4) == 0) route.mutable_input()->mutable_sources()->add_include(Prefix());
         if (Below(4) == 0) route.mutable_input()->mutable_sources()->add_exclude(Prefix());
+        if (Below(4) == 0) {
+          route.mutable_sequence()->set_offset(static_cast<uint32_t>(Below(3) * 700));
+          route.mutable_sequence()->set_width(1U << Below(5));
+          route.mutable_sequence()->set_little_endian(Below(2) == 0);
+        }
+        if (Below(4) == 0) {
+          if (Below(2) == 0) route.mutable_deduplicate()->set_feed(Pick(kRoutes));
+          route.mutable_deduplicate()->set_window(static_cast<uint32_t>(Below(3) * 64));
+        }
         for (uint64_t n = 1 + Below(2); n > 0; --n) {
           pb::MulticastLeg& leg = *route.add_legs();
           leg.set_interface(Pick(kInterfaces));

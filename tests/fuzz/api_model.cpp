@@ -104,6 +104,13 @@ pb::Rule Canonical(pb::Rule rule) {
 pb::Interface Canonical(pb::Interface interface) {
   if (interface.device().empty()) interface.set_device(interface.name());
   if (interface.mode() == pb::ATTACH_MODE_UNSPECIFIED) interface.set_mode(pb::ATTACH_MODE_AUTO);
+  if (interface.has_querier()) {
+    pb::Querier& querier = *interface.mutable_querier();
+    if (querier.interval_seconds() == 0) querier.set_interval_seconds(125);
+    if (querier.response_milliseconds() == 0) querier.set_response_milliseconds(10000);
+    if (querier.last_listener_milliseconds() == 0) querier.set_last_listener_milliseconds(1000);
+    if (querier.robustness() == 0) querier.set_robustness(2);
+  }
   return interface;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -16,7 +17,11 @@
 namespace headgate::testing {
 
 Agent::Agent(Lab& lab, const std::string& ns, AgentOptions options)
-    : lab_(lab), ns_(ns), options_(std::move(options)), directory_(lab.directory()) {
+    : lab_(lab),
+      ns_(ns),
+      options_(std::move(options)),
+      directory_(options_.name.empty() ? lab.directory() : absl::StrCat(lab.directory(), "/", options_.name)) {
+  std::filesystem::create_directories(directory_);
   Start();
 }
 

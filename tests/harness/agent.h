@@ -94,6 +94,7 @@ struct AgentOptions {
   std::vector<std::string> arguments;  // beyond those the harness needs
   std::string binary;                  // empty: the one that was built
   std::string prefix;                  // a command to start it by
+  std::string name;                    // one of several in a lab: of its directory within the lab's
 };
 
 class Agent {

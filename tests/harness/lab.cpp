@@ -69,8 +69,11 @@ Lab::~Lab() { Remove(); }
 
 void Lab::Remove() const {
   for (const std::string& ns : namespaces_) TryShell(absl::StrCat("ip netns del ", Name(ns)));
-  umount2(absl::StrCat(directory_, "/bpf").c_str(), MNT_DETACH);
   std::error_code ignored;
+  umount2(absl::StrCat(directory_, "/bpf").c_str(), MNT_DETACH);
+  for (const auto& entry : std::filesystem::directory_iterator(directory_, ignored)) {
+    umount2(absl::StrCat(entry.path().string(), "/bpf").c_str(), MNT_DETACH);  // of one of several agents
+  }
   std::filesystem::remove_all(directory_, ignored);
 }
 

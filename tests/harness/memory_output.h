@@ -18,6 +18,7 @@ class SimpleOutput : public Output {
  public:
   void Refer(const Segment&) override { std::abort(); }
   void Release(absl::Span<const Segment> segments) override { Drop(segments); }
+  bool Sends(uint32_t) const override { return true; }
   bool Gathers(uint32_t) const override { return false; }
 };
 
@@ -54,9 +55,15 @@ class MemoryOutput : public Output {
     ++dropped_;
     Release(segments);
   }
-  void Refer(const Segment& segment) override { pool_->Refer(segment.address); }
+  void Refer(const Segment& segment) override {
+    pool_->Refer(segment.address);
+    ++referred_;
+  }
   void Release(absl::Span<const Segment> segments) override {
     for (const Segment& segment : segments) pool_->Release(segment.address);
+  }
+  bool Sends(uint32_t port) const override {
+    return std::find(unknown_ports_.begin(), unknown_ports_.end(), port) == unknown_ports_.end();
   }
   bool Gathers(uint32_t) const override { return gathers_; }
 
@@ -64,8 +71,10 @@ class MemoryOutput : public Output {
 
   std::vector<Sent> sent_;
   size_t dropped_ = 0;
+  size_t referred_ = 0;  // segments
   bool gathers_ = false;
   std::vector<uint32_t> full_ports_;  // that have no room
+  std::vector<uint32_t> unknown_ports_;
 
  private:
   std::unique_ptr<FramePool> pool_;

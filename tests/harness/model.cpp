@@ -51,6 +51,7 @@ std::string Describe(const State& state, bool ids) {
   state.multicast_routes.ForEach(
       [&](const auto& o) { add("multicast route", *o, TextOf<v1::MulticastRoute>(*o)); });
   state.multicast_legs.ForEach([&](const auto& o) { add("multicast leg", *o, o->name); });
+  state.multicast_feeds.ForEach([&](const auto& o) { add("multicast feed", *o, o->name); });
   state.rules.ForEach([&](const auto& o) { add("rule", *o, TextOf<v1::Rule>(*o)); });
   state.counters.ForEach([&](const auto& o) { add("counter", *o, absl::StrCat(o->name, " x", o->references)); });
   state.priorities.ForEach(

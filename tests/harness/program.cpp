@@ -77,9 +77,12 @@ void Program::BindPort(uint32_t port, uint32_t ifindex, const std::string& mac) 
   std::memcpy(entry.mac, address.data(), address.size());
   const hg_ifindex slot{ifindex, port};
   const uint32_t index = ifindex % HG_IFINDEX_SLOTS;
+  bpf_devmap_val target{};
+  target.ifindex = ifindex;
+  target.bpf_prog.fd = -1;
   if (bpf_map_update_elem(OpenMap("hg_ports").get(), &port, &entry, BPF_ANY) != 0 ||
       bpf_map_update_elem(OpenMap("hg_ifindexes").get(), &index, &slot, BPF_ANY) != 0 ||
-      bpf_map_update_elem(OpenMap("hg_devmap").get(), &port, &ifindex, BPF_ANY) != 0) {
+      bpf_map_update_elem(OpenMap("hg_devmap").get(), &port, &target, BPF_ANY) != 0) {
     throw std::runtime_error("cannot bind port");
   }
 }

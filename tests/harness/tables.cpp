@@ -219,12 +219,12 @@ std::string CompareObjects(const Dataplane& dataplane, const hg_root& root, cons
            CompileTarget(*target));
   });
   state.multicast_routes.ForEach([&](const std::shared_ptr<const MulticastRoute>& route) {
-    // Workers' routes are in no table but the tree.
-    if (!WhyWorkers(*route).empty()) return;
     const uint32_t page = root.mroute_page[route->id / HG_MROUTES_PER_PAGE];
     const hg_mroute held =
         ReadValue<hg_mroute_page>(dataplane, TableId::kMroutes, page).route[route->id % HG_MROUTES_PER_PAGE];
     expect("multicast route " + route->name, held, CompileMroute(*route, state, held.fanout));
+    // Workers' legs are in no table.
+    if (!WhyWorkers(*route).empty()) return;
     expect("the fanout of " + route->name, ReadValue<hg_fanout>(dataplane, TableId::kFanouts, held.fanout),
            CompileFanout(*route, state));
     for (const MulticastLeg& leg : route->legs) {

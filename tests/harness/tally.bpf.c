@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 /*
- * Counts the frames that arrive at a device by what was done to them: addresses, tag, TTL and flow.
+ * Counts the frames that arrive at a device by what was done to them: addresses, tag, TTL and flow, and by
+ * what they carry.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/in.h>
 #include <linux/ip.h>
+#include <stdbool.h>
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -28,19 +31,77 @@ struct {
 /* Set before loading: how slow to be, in steps of some nanoseconds a frame. */
 const volatile __u32 delay;
 
+/* Set before loading: whether marks have payloads. */
+const volatile __u8 payloads;
+
+struct datagram {
+  __u64 words[HGT_TALLY_WORDS + 1];
+};
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct datagram);
+} hgt_datagram SEC(".maps");
+
 static long nothing(__u32 index, void* context) {
   (void)index;
   (void)context;
   return 0;
 }
 
-static __always_inline void read_ip(const struct iphdr* ip, void* end, struct hgt_mark* mark) {
+static __always_inline bool is_sum_right(__u64 sum) {
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return sum == 0xffff;
+}
+
+/* Of a datagram whose checksum is right, or is none. */
+static __always_inline __u64 hash_of(const struct datagram* udp, __u32 size, __u64 pseudo_header) {
+  __u64 hash = 0, sum = pseudo_header, word;
+  __u32 i;
+
+  for (i = 0; i < HGT_TALLY_WORDS; i++) {
+    if (8 * i >= size) break;
+    word = udp->words[i];
+    sum += (word & 0xffffffff) + (word >> 32);
+    if (i) hash = hgt_mix(hash, word); /* the first is the header */
+  }
+  return !(udp->words[0] >> 48) || is_sum_right(sum) ? hash : 0;
+}
+
+static __always_inline __u64 read_payload(struct xdp_md* ctx, const struct iphdr* ip, void* end) {
+  __u64 sum = 0, pseudo_header;
+  __u32 zero = 0, i, size, at;
+  struct datagram* udp = bpf_map_lookup_elem(&hgt_datagram, &zero);
+
+  if (!udp || (void*)(ip + 1) > end || ip->ihl != 5 || ip->protocol != IPPROTO_UDP) return 0;
+  for (i = 0; i < sizeof(*ip) / 4; i++) sum += ((const __u32*)ip)[i];
+  if (!is_sum_right(sum)) return 0;
+  size = bpf_ntohs(ip->tot_len) - sizeof(*ip);
+  at = (__u32)((void*)(ip + 1) - (void*)(long)ctx->data);
+  if (size < 8 || size > HGT_TALLY_BYTES) return 0;
+  pseudo_header = (__u64)ip->saddr + ip->daddr + bpf_htons(IPPROTO_UDP) + bpf_htons(size);
+  if (bpf_xdp_load_bytes(ctx, at, udp, size)) return 0;
+  *(__u64*)((void*)udp + size) = 0;
+  return hash_of(udp, size, pseudo_header);
+}
+
+static __always_inline void read_ip(struct xdp_md* ctx, const struct iphdr* ip, void* end, struct hgt_mark* mark) {
   const __be16* ports = (const void*)(ip + 1);
 
   if ((void*)(ip + 1) > end) return;
   mark->ttl = ip->ttl;
   mark->source = bpf_ntohl(ip->saddr);
-  if (ip->ihl == 5 && (void*)(ports + 2) <= end) mark->source_port = bpf_ntohs(*ports);
+  mark->destination = bpf_ntohl(ip->daddr);
+  if (ip->ihl == 5 && (void*)(ports + 2) <= end) {
+    mark->source_port = bpf_ntohs(ports[0]);
+    mark->destination_port = bpf_ntohs(ports[1]);
+  }
+  if (payloads) mark->payload = read_payload(ctx, ip, end);
 }
 
 static __always_inline void read_frame(struct xdp_md* ctx, struct hgt_mark* mark) {
@@ -59,7 +120,7 @@ static __always_inline void read_frame(struct xdp_md* ctx, struct hgt_mark* mark
     type = tag[1];
     network = tag + 2;
   }
-  if (type == bpf_htons(ETH_P_IP)) read_ip(network, end, mark);
+  if (type == bpf_htons(ETH_P_IP)) read_ip(ctx, network, end, mark);
 }
 
 static __always_inline void add(void* map, const void* key) {

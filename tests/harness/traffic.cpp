@@ -54,10 +54,11 @@ std::unique_ptr<bench::Receiver> OpenReceiver(const Lab& lab, const std::string&
   return Value(bench::Receiver::Open({.device = device, .netns = lab.Name(ns)}));
 }
 
-Tally::Tally(const Lab& lab, const std::string& ns, const std::string& device, uint32_t delay)
+Tally::Tally(const Lab& lab, const std::string& ns, const std::string& device, uint32_t delay, bool payloads)
     : skeleton_(tally_bpf__open()) {
   if (skeleton_ == nullptr) throw std::runtime_error("cannot open the tally");
   skeleton_->rodata->delay = delay;
+  skeleton_->rodata->payloads = payloads ? 1 : 0;
   if (tally_bpf__load(skeleton_) != 0) throw std::runtime_error("cannot load the tally");
   const InNetns inside(lab.Name(ns));
   const auto ifindex = static_cast<int>(if_nametoindex(device.c_str()));
@@ -96,6 +97,16 @@ void Tally::ForEach(const std::function<void(const hgt_mark&, uint64_t)>& visit)
     if (bpf_map_lookup_elem(map, &mark, cpus.data()) != 0) throw std::runtime_error("cannot read the tally");
     visit(mark, std::accumulate(cpus.begin(), cpus.end(), uint64_t{0}));
   }
+}
+
+uint64_t PayloadHash(const Bytes& payload) {
+  uint64_t hash = 0;
+  for (size_t at = 0; at < payload.size(); at += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    std::memcpy(&word, payload.data() + at, std::min(sizeof(word), payload.size() - at));
+    hash = hgt_mix(hash, word);
+  }
+  return hash;
 }
 
 uint64_t Account::forwarded() const {

@@ -17,6 +17,7 @@
 #include "bench/sender.h"
 #include "tests/harness/agent.h"
 #include "tests/harness/lab.h"
+#include "tests/harness/packet.h"
 #include "tests/harness/tally.h"
 
 struct tally_bpf;  // the skeleton
@@ -43,8 +44,9 @@ std::unique_ptr<bench::Receiver> OpenReceiver(const Lab& lab, const std::string&
 class Tally {
  public:
   // `delay`: a number of steps of some nanoseconds that it takes for each frame, so that the ring before it fills
-  // up.
-  Tally(const Lab& lab, const std::string& ns, const std::string& device, uint32_t delay = 0);
+  // up. `payloads`: marks have them.
+  Tally(const Lab& lab, const std::string& ns, const std::string& device, uint32_t delay = 0,
+        bool payloads = false);
   ~Tally();
   Tally(const Tally&) = delete;
   Tally& operator=(const Tally&) = delete;
@@ -60,6 +62,9 @@ class Tally {
   tally_bpf* skeleton_;
   Fd link_;
 };
+
+// As marks have it.
+uint64_t PayloadHash(const Bytes& payload);
 
 // What the gateway says of frames that came in through some interfaces and were to leave by others.
 struct Account {

@@ -155,6 +155,29 @@ objects:
 }
 
 // What people copy from the table into a document has to be what a document takes.
+TEST(ObjectTest, MulticastLegsSayWhetherAnybodyListens) {
+  const std::string table = MulticastRouteTable(From<v1::GetResponse>(R"(
+objects:
+  - multicast_route:
+      name: feed
+      input: {interfaces: [in], group: 239.1.0.0/16}
+      legs:
+        - {name: one, interface: lan, on_join: true}
+        - {name: two, interface: lan, group: 239.2.2.2, on_join: true}
+        - {name: three, interface: other, on_join: true}
+        - {name: four, interface: other}
+    multicast_route_state:
+      listeners:
+        - {interface: lan, group: 239.1.1.1, exclude: true}
+        - {interface: lan, group: 239.2.2.2, sources: [10.0.0.1]}
+)"),
+                                                0);
+  EXPECT_THAT(table, HasSubstr("two=lan 239.2.2.2 on join: 1 group"));
+  EXPECT_THAT(table, HasSubstr("one=lan on join: 2 groups"));
+  EXPECT_THAT(table, HasSubstr("three=other on join: nobody"));
+  EXPECT_THAT(table, Not(HasSubstr("four=other on join")));
+}
+
 TEST(ObjectsTest, ASpreadThatIsNotGivenIsNotNamed) {
   EXPECT_EQ(SteerTargetTable(From<v1::GetResponse>(R"(
 objects:

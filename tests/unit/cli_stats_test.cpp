@@ -94,24 +94,30 @@ multicast_routes:
     packets: 100
     bytes: 10000
     last_packet_age: 0.0125s
+    feed: {packets: 60, duplicate_packets: 40, missing_packets: 3, late_packets: 4, stale_packets: 5, unread_packets: 6, restarts: 7}
     legs:
       - {name: out, offered_packets: 100, sent_packets: 100, sent_bytes: 9000}
       - {name: 10.0.0.9, offered_packets: 100, sent_packets: 64, sent_bytes: 6400, dropped_ttl_packets: 1,
          dropped_limited_packets: 2, dropped_no_source_packets: 3, dropped_malformed_packets: 4,
          dropped_no_device_packets: 5, dropped_no_neighbour_packets: 6, dropped_too_big_packets: 7,
-         dropped_tx_full_packets: 8, fragments: 9}
+         dropped_tx_full_packets: 8, fragments: 9,
+         dropped_no_listener_packets: 10}
   - {name: silent, legs: [{name: out}]}
+  - {name: orderly, feed: {packets: 5}}
 )";
 
 TEST(StatsTest, MulticastLegsSayWhyTheyDropped) {
   EXPECT_EQ(StatsText(Stats(kMulticast), 0),
             "MULTICAST ROUTE  LEG       PACKETS  BYTES  LAST  DROPPED\n"
-            "feed                           100  10000  12ms\n"
+            "feed                           100  10000  12ms  "
+            "40 duplicate, 3 missing, 4 late, 5 stale, 6 unread, 7 restarts\n"
             "                 out           100   9000        -\n"
             "                 10.0.0.9       64   6400        "
-            "1 ttl, 2 limited, 3 no source, 4 malformed, 5 no device, 6 no neighbour, 7 too big, 8 tx full\n"
+            "1 ttl, 2 limited, 3 no source, 4 malformed, 5 no device, 6 no neighbour, 7 too big, 8 tx full, 10 no "
+            "listener\n"
             "silent                           0      0     -\n"
-            "                 out             0      0        -\n");
+            "                 out             0      0        -\n"
+            "orderly                          0      0     -  -\n");
 }
 
 TEST(StatsTest, TheLastPacketIsAsLongAgoAsItWas) {
@@ -224,6 +230,7 @@ TEST(TopTest, MulticastRoutesHaveTheirLegsBelowThem) {
     packets: 300
     bytes: 260000
     last_packet_age: 2s
+    feed: {packets: 9, missing_packets: 17}
     legs:
       - {name: y, sent_packets: 280, sent_bytes: 135000, dropped_ttl_packets: 2, dropped_tx_full_packets: 18}
       - {name: x, sent_packets: 2000, sent_bytes: 20}
@@ -233,10 +240,10 @@ TEST(TopTest, MulticastRoutesHaveTheirLegsBelowThem) {
 )"));
   EXPECT_EQ(TopText(before, now, TopView::kMulticastRoutes, TopOrder::kPackets, {}, absl::UTCTimeZone()),
             "2026-01-02 03:04:12  2 multicast-routes  2.60k packets/s  1.00M bit/s\n"
-            "MULTICAST ROUTE  LEG   PACKETS/S  BIT/S  DROPPED  LAST\n"
-            "b                          2.50k    200            4ms\n"
+            "MULTICAST ROUTE  LEG   PACKETS/S  BIT/S  DROPPED  MISSING  LAST\n"
+            "b                          2.50k    200                     4ms\n"
             "                 only          0      0    2.50k\n"
-            "a                            100  1.00M             2s\n"
+            "a                            100  1.00M                17    2s\n"
             "                 y            90   500k       10\n"
             "                 x         1.00k     80        0\n");
   EXPECT_THAT(TopText(before, now, TopView::kMulticastRoutes, TopOrder::kBits, {}, absl::UTCTimeZone()),

@@ -20,6 +20,7 @@ namespace headgate::testing {
 namespace {
 
 constexpr uint32_t kRoute = 3;
+constexpr uint64_t kFirst = 0x123456789abcdef0;  // number of a packet for the copier, less one
 constexpr uint32_t kHeadroom = 256;
 const Ethernet kIn = {.destination = "01:00:5e:01:01:01", .source = "02:00:00:00:00:02"};
 const Ethernet kOut = {.destination = "01:00:5e:01:01:01", .source = "02:00:00:00:00:aa"};
@@ -47,9 +48,10 @@ class MulticastHandlerTest : public ::testing::Test {
                         uint32_t route = kRoute) {
     MulticastPlan plan;
     plan.routes.resize(kRoute + 1);
-    plan.routes[kRoute] = {protocol_, legs};
+    plan.routes[kRoute] = {protocol_, legs, bundles_};
+    plan.listeners = listeners_;
     MulticastHandler handler({std::make_shared<const MulticastPlan>(plan)},
-                             MulticastAccount(counts_.data(), limiters_.data()));
+                             MulticastAccount(counts_.data(), limiters_.data()), kFirst);
     std::vector<Segment> segments;
     for (size_t begin = 0; begin < frame.size(); begin += part) {
       Segment segment;
@@ -62,7 +64,8 @@ class MulticastHandlerTest : public ::testing::Test {
     }
     headgate::Packet packet{.meta = SteerMeta(frame),
                             .segments = absl::MakeSpan(segments),
-                            .length = static_cast<uint32_t>(frame.size())};
+                            .length = static_cast<uint32_t>(frame.size()),
+                            .borrowed = borrowed_};
     packet.meta.rule_id = route;
     packet.meta.target = HG_TARGET_MULTICAST;
     handler.Handle(absl::MakeSpan(&packet, 1), output_);
@@ -79,14 +82,17 @@ class MulticastHandlerTest : public ::testing::Test {
   // Each copy is in a counter.
   void ExpectAccount(uint32_t leg) {
     const hg_leg_count& c = Count(leg);
-    EXPECT_EQ(c.offered,
-              c.packets + c.ttl + c.limited + c.no_source + c.malformed + c.no_neighbour + c.too_big + c.tx_full);
+    EXPECT_EQ(c.offered, c.packets + c.ttl + c.limited + c.no_source + c.malformed + c.no_listener +
+                             c.no_neighbour + c.too_big + c.tx_full);
   }
 
   MemoryOutput output_;
   std::vector<hg_leg_count> counts_;
   std::vector<uint64_t> limiters_;
   uint8_t protocol_ = IPPROTO_UDP;
+  std::vector<LegBundle> bundles_;
+  bool borrowed_ = false;
+  std::shared_ptr<const ListenerTable> listeners_;  // null: nobody listens
 };
 
 Packet Datagram(const Bytes& payload, Ipv4 ip = {}) {
@@ -112,6 +118,87 @@ void Rewrite(PlannedLeg& leg) {
   leg.leg.dport = htons(5002);
   leg.leg.dscp = 46;
   leg.leg.ttl = 9;
+}
+
+hg_listener Listener(uint32_t port, uint32_t group, uint32_t source) {
+  return {.port = port, .group = {htonl(group)}, .source = {htonl(source)}};
+}
+
+// By port, group and source that copies leave with; before the rate limit.
+TEST_F(MulticastHandlerTest, OnJoinOnlyWhatIsListenedTo) {
+  constexpr uint32_t kGroup = 0xef010101, kSource = 0xac100909, kNewGroup = 0xef020202, kNewSource = 0x0a090909;
+  PlannedLeg kept = Leg(1), written = Leg(2, 6);
+  Rewrite(written);
+  kept.leg.flags |= HG_LEG_ON_JOIN | HG_LEG_POLICE;
+  kept.leg.police_cost = 1;
+  kept.leg.police_depth = 1;
+  written.leg.flags |= HG_LEG_ON_JOIN;
+  struct Case {
+    const char* name;
+    std::vector<std::pair<hg_listener, bool>> entries;
+    bool kept, written;
+  };
+  const Case cases[] = {
+      {"nobody", {}, false, false},
+      {"all of the group", {{Listener(5, kGroup, 0), true}}, true, false},
+      {"of another port", {{Listener(6, kGroup, 0), true}}, false, false},
+      {"all but the source",
+       {{Listener(5, kGroup, 0), true}, {Listener(5, kGroup, kSource), false}},
+       false,
+       false},
+      {"all but another", {{Listener(5, kGroup, 0), true}, {Listener(5, kGroup, kNewSource), false}}, true, false},
+      {"the source", {{Listener(5, kGroup, kSource), true}}, true, false},
+      {"another source", {{Listener(5, kGroup, kNewSource), true}}, false, false},
+      {"as written", {{Listener(6, kNewGroup, kNewSource), true}}, false, true},
+      {"as it came", {{Listener(6, kNewGroup, kSource), true}, {Listener(6, kGroup, 0), true}}, false, false},
+      {"nobody says so", {{Listener(5, kGroup, 0), false}}, false, false},
+  };
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.name);
+    auto table = std::make_shared<ListenerTable>();
+    for (const auto& [listener, wanted] : one.entries) table->Put(listener, wanted);
+    listeners_ = table;
+    counts_.assign(HG_LEGS, {});
+    limiters_.assign(HG_LEGS, 0);
+    output_.sent_.clear();
+    Replicate(Datagram(Content(50)), {kept, written});
+    EXPECT_EQ(Count(1).packets, one.kept ? 1U : 0U);
+    EXPECT_EQ(Count(1).no_listener, one.kept ? 0U : 1U);
+    EXPECT_EQ(limiters_[1] != 0, one.kept) << "a token is for what is sent";
+    EXPECT_EQ(Count(2).packets, one.written ? 1U : 0U);
+    EXPECT_EQ(Count(2).no_listener, one.written ? 0U : 1U);
+    EXPECT_EQ(output_.sent_.size(), (one.kept ? 1U : 0U) + (one.written ? 1U : 0U));
+    ExpectAccount(1);
+    ExpectAccount(2);
+  }
+  listeners_ = nullptr;
+  Replicate(Datagram(Content(50)), {kept, Leg(3)});
+  EXPECT_EQ(Count(3).packets, 1U) << "a leg that is not on_join sends always";
+}
+
+// IPv6: whole addresses.
+TEST_F(MulticastHandlerTest, OnJoinIpv6) {
+  PlannedLeg leg = Leg(1);
+  leg.leg.flags |= HG_LEG_ON_JOIN;
+  const Bytes frame = Ethernet{.destination = "33:33:00:01:00:01", .source = "02:00:00:00:00:02"} /
+                      Ipv6{.source = "2001:db8::9", .destination = "ff3e:1::1:1"} / Udp{} / Payload(Content(50));
+  const auto offer = [&](uint32_t group, uint32_t source) {
+    auto table = std::make_shared<ListenerTable>();
+    hg_listener listener{.port = 5};
+    const uint32_t words[] = {0xff3e0001, 0, 0, group}, of[] = {0x20010db8, 0, 0, source};
+    std::transform(words, words + 4, listener.group, htonl);
+    if (source != 0) std::transform(of, of + 4, listener.source, htonl);
+    table->Put(listener, true);
+    listeners_ = table;
+    const uint64_t before = Count(1).packets;
+    Replicate(frame, {leg});
+    return Count(1).packets != before;
+  };
+  EXPECT_TRUE(offer(0x10001, 9));
+  EXPECT_TRUE(offer(0x10001, 0));
+  EXPECT_FALSE(offer(0x10001, 8));
+  EXPECT_FALSE(offer(0x10002, 9));
+  EXPECT_EQ(Count(1).no_listener, 2U);
 }
 
 // Whichever it is, of several: the last is the packet itself.
@@ -144,6 +231,79 @@ TEST_F(MulticastHandlerTest, EachLegWritesItsCopy) {
   EXPECT_EQ(Count(1).packets, 4U);
   EXPECT_EQ(Count(2).packets, 8U);
   EXPECT_EQ(Count(1).bytes, 4 * Bytes(CopyOf(Content(1200))).size());
+}
+
+// What the copier gets: the packet as it came, behind what says which bundle it is for.
+Bytes ForCopier(const Bytes& frame, uint16_t bundle, uint64_t packet) {
+  const hg_bundle_meta meta{.packet = packet,
+                            .bundle = bundle,
+                            .l3 = 14,
+                            .l4 = 34,
+                            .kind = static_cast<uint8_t>(SteerMeta(frame).kind),
+                            .protocol = IPPROTO_UDP};
+  Bytes bytes(sizeof(meta));
+  std::memcpy(bytes.data(), &meta, sizeof(meta));
+  bytes.insert(bytes.end(), frame.begin(), frame.end());
+  return bytes;
+}
+
+TEST_F(MulticastHandlerTest, BundlesAreTheCopiers) {
+  const Bytes frame = Datagram(Content(1200));
+  std::vector<PlannedLeg> legs = {Leg(1), Leg(2), Leg(3), Leg(4, 6), Leg(5, 7), Leg(6, 7), Leg(7, 7)};
+  bundles_ = {{.first = 0, .count = 3, .id = 11}, {.first = 4, .count = 3, .id = 12}};
+  for (const bool borrowed : {false, true}) {
+    SCOPED_TRACE(borrowed);
+    borrowed_ = borrowed;
+    output_.sent_.clear();
+    EXPECT_EQ(Replicate(frame, legs), Disposition::kConsumed);
+    ASSERT_EQ(output_.sent_.size(), 3U);
+    ExpectSent(0, HG_PORT_COPIER, ForCopier(frame, 11, kFirst + 1));
+    ExpectSent(1, 6, CopyOf(Content(1200)));
+    ExpectSent(2, HG_PORT_COPIER, ForCopier(frame, 12, kFirst + 2));
+  }
+  for (const uint32_t leg : {1, 2, 3, 5, 6, 7}) {
+    EXPECT_EQ(Count(leg).offered, 2U);
+    EXPECT_EQ(Count(leg).packets, 0U) << "the program counts what it sends";
+  }
+  EXPECT_EQ(Count(4).packets, 2U);
+  // No room at the copier.
+  output_.full_ports_ = {HG_PORT_COPIER};
+  Replicate(frame, legs);
+  for (const uint32_t leg : {1, 2, 3, 5, 6, 7}) EXPECT_EQ(Count(leg).tx_full, 1U);
+  EXPECT_EQ(Count(4).packets, 3U);
+  output_.full_ports_ = {};
+
+  // Each by itself, whatever the copier or a device has no room for.
+  const auto sent_to_copier = [&](const Bytes& packet, uint32_t part = 1700) {
+    output_.sent_.clear();
+    Replicate(packet, legs, part);
+    return std::count_if(output_.sent_.begin(), output_.sent_.end(),
+                         [](const MemoryOutput::Sent& sent) { return sent.port == HG_PORT_COPIER; });
+  };
+  EXPECT_EQ(sent_to_copier(frame, 1000), 0) << "several buffers";
+  EXPECT_EQ(output_.sent_.size(), legs.size());
+  EXPECT_EQ(sent_to_copier(Datagram(Content(1472))), 2);
+  EXPECT_EQ(sent_to_copier(Datagram(Content(1473))), 0) << "larger than an MTU";
+  for (const size_t leg : {4, 5, 6}) legs[leg].mtu = 9000;
+  EXPECT_EQ(sent_to_copier(Datagram(Content(1473))), 1) << "than that of one device";
+  output_.unknown_ports_ = {HG_PORT_COPIER};
+  EXPECT_EQ(sent_to_copier(frame), 0) << "the worker has no way to it";
+  EXPECT_EQ(output_.sent_.size(), legs.size());
+}
+
+// Another worker's frames are read and left where they are.
+TEST_F(MulticastHandlerTest, BorrowedPacketsAreCopied) {
+  borrowed_ = true;
+  output_.gathers_ = true;
+  for (const uint32_t part : {1700U, 500U}) {
+    output_.sent_.clear();
+    Replicate(Datagram(Content(1200)), {Leg(1), Leg(2)}, part);
+    ASSERT_EQ(output_.sent_.size(), 2U);
+    for (const size_t i : {0, 1}) {
+      ExpectSent(i, 5, CopyOf(Content(1200)));
+      EXPECT_EQ(output_.referred_, 0U) << "its frames would be sent";
+    }
+  }
 }
 
 TEST_F(MulticastHandlerTest, Ipv6) {
@@ -287,7 +447,7 @@ TEST_F(MulticastHandlerTest, NoFrameIsLeftForACopy) {
   plan.routes.resize(kRoute + 1);
   plan.routes[kRoute] = {IPPROTO_UDP, {Leg(1), Leg(2)}};
   MulticastHandler handler({std::make_shared<const MulticastPlan>(plan)},
-                           MulticastAccount(counts_.data(), limiters_.data()));
+                           MulticastAccount(counts_.data(), limiters_.data()), kFirst);
   Segment segment;
   ASSERT_TRUE(output_.Take(segment));
   const Bytes frame = Datagram(Content(100));
@@ -448,7 +608,7 @@ TEST_F(MulticastHandlerTest, PlansAreReplaced) {
   };
   EXPECT_EQ(plan(1), plan(1));
   EXPECT_NE(plan(1), plan(2));
-  MulticastHandler handler(plan(1), MulticastAccount(counts_.data(), limiters_.data()));
+  MulticastHandler handler(plan(1), MulticastAccount(counts_.data(), limiters_.data()), kFirst);
   EXPECT_TRUE(handler.Reconfigure(HandlerSetup(plan(2))));
   EXPECT_FALSE(handler.Reconfigure(HandlerSetup(EchoSetup{})));
   EXPECT_TRUE(MayGoOn(plan(1), plan(2)));

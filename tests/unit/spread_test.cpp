@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "agent/slowpath/balance.h"
+#include "agent/slowpath/worker_status.h"
 
 namespace headgate {
 namespace {
@@ -137,7 +138,7 @@ TEST(Balance, AWorkerThatFallsBehindBesideAnIdleOneIsFound) {
 
   balance.Reset(Config(2, 3));
   balance.Look(loads(0, 0, 0));
-  balance.Look(loads(1000, 100, 0, 200));  // nothing lost yet
+  balance.Look(loads(1000, 100, 0, kReceiveRing));  // nothing lost yet
   EXPECT_TRUE(balance.reasons().contains(3));
 }
 

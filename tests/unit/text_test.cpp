@@ -182,7 +182,8 @@ rules:
 prefix_sets: {name: x}
 )"),
       (std::vector<std::string>{
-          "f:3:5: interfaces[0]: unknown key \"devise\"; did you mean \"device\"? Keys here: name, device, mode",
+          "f:3:5: interfaces[0]: unknown key \"devise\"; did you mean \"device\"? Keys here: name, device, mode, "
+          "querier",
           ("f:4:11: interfaces[0].mode: unknown value \"nativ\"; did you mean \"native\"? Possible are: auto, "
            "native, generic"),
           "f:7:5: rules[0]: duplicate key \"name\": first given at line 6",

@@ -86,6 +86,28 @@ std::vector<Case> NameCases() {
       {"TwoOfADevice",
        "upsert: {interfaces: [{name: x, device: e}, {name: y, device: e}]}",
        {{"patch.upsert.interfaces[0].device", "\"y\""}, {"patch.upsert.interfaces[1].device", "\"x\""}}},
+      {"LeastQuerier",
+       "upsert: {interfaces: [{name: x, querier: {interval_seconds: 1, response_milliseconds: 100, "
+       "last_listener_milliseconds: 100, robustness: 1}}]}",
+       {}},
+      {"MostQuerier",
+       "upsert: {interfaces: [{name: x, querier: {disabled: true, interval_seconds: 31744, response_milliseconds: "
+       "3174400, last_listener_milliseconds: 25500, robustness: 7}}]}",
+       {}},
+      {"Querier",
+       "upsert: {interfaces: [{name: x, querier: {interval_seconds: 31745, response_milliseconds: 3174500, "
+       "last_listener_milliseconds: 25600, robustness: 8}}]}",
+       {{"patch.upsert.interfaces[0].querier.interval_seconds", "1 to 31744"},
+        {"patch.upsert.interfaces[0].querier.response_milliseconds", "100 to 3174400"},
+        {"patch.upsert.interfaces[0].querier.last_listener_milliseconds", "100 to 25500"},
+        {"patch.upsert.interfaces[0].querier.robustness", "1 to 7"}}},
+      {"QuerierSteps",
+       "upsert: {interfaces: [{name: x, querier: {response_milliseconds: 150, last_listener_milliseconds: 99}}]}",
+       {{"patch.upsert.interfaces[0].querier.response_milliseconds", "steps of 100"},
+        {"patch.upsert.interfaces[0].querier.last_listener_milliseconds", "steps of 100"}}},
+      {"QuerierInterval",
+       "upsert: {interfaces: [{name: x, querier: {interval_seconds: 10}}]}",
+       {{"patch.upsert.interfaces[0].querier.response_milliseconds", "less than the interval of 10 s"}}},
       {"DevicesSwapped", "upsert: {interfaces: [{name: wan, device: eth1}, {name: lan, device: eth0}]}", {}},
   };
 }
